@@ -1,0 +1,67 @@
+"""aliasfree: diffusion models whose every resampling step obeys the sampling theorem.
+
+Names are imported on first use, so that `import aliasfree` itself costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "AliasFreePipeline": "diffusion",
+    "AliasFreeUNet2DModel": "models",
+    "AliasfreeError": "errors",
+    "Config": "config",
+    "FilterSpec": "filters",
+    "PaperDDPMScheduler": "diffusion",
+    "downsample2d": "ops",
+    "filtered_activation2d": "ops",
+    "rotate2d": "ops",
+    "translate2d": "ops",
+    "upsample2d": "ops",
+    "zoom2d": "ops",
+}
+
+__all__ = [
+    "AliasFreePipeline",
+    "AliasFreeUNet2DModel",
+    "AliasfreeError",
+    "Config",
+    "FilterSpec",
+    "PaperDDPMScheduler",
+    "__version__",
+    "downsample2d",
+    "filtered_activation2d",
+    "rotate2d",
+    "translate2d",
+    "upsample2d",
+    "zoom2d",
+]
+
+if TYPE_CHECKING:
+    from aliasfree.config import Config
+    from aliasfree.diffusion import AliasFreePipeline, PaperDDPMScheduler
+    from aliasfree.errors import AliasfreeError
+    from aliasfree.filters import FilterSpec
+    from aliasfree.models import AliasFreeUNet2DModel
+    from aliasfree.ops import (
+        downsample2d,
+        filtered_activation2d,
+        rotate2d,
+        translate2d,
+        upsample2d,
+        zoom2d,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(f"aliasfree.{_WHERE[name]}"), name)
+    raise AttributeError(f"module 'aliasfree' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
