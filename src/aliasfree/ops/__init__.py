@@ -1,1 +1,14 @@
+"""Functional operations on planes (N, C, H, W); the plain PyTorch reference stands beside each."""
 
+from aliasfree.ops.activation import ACTIVATIONS, filtered_activation2d, filtered_activation2d_reference
+from aliasfree.ops.resample import downsample2d, downsample2d_reference, upsample2d, upsample2d_reference
+
+__all__ = [
+    "ACTIVATIONS",
+    "downsample2d",
+    "downsample2d_reference",
+    "filtered_activation2d",
+    "filtered_activation2d_reference",
+    "upsample2d",
+    "upsample2d_reference",
+]

@@ -1,0 +1,109 @@
+"""What is filtered, and by which filter: the configs A, B-0 ... D-2N of the paper and D-hq, D-radial, D-ideal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from aliasfree.errors import ConfigError, did_you_mean
+from aliasfree.filters import FILTER_NAMES, FilterSpec
+
+__all__ = ["PAPER_CONFIGS", "Config", "known_names"]
+
+PAPER_CONFIGS: tuple[str, ...] = (
+    "A",
+    *(f"{letter}-{name}" for name in ("0", "1", "1N", "2N") for letter in "BCD"),
+)
+"""The 13 rows of the paper's table of results."""
+
+_LETTERS = {
+    "A": "baseline",
+    "B": "alias-free up- and downsampling",
+    "C": "alias-free nonlinearities",
+    "D": "alias-free up- and downsampling and nonlinearities",
+}
+
+
+def known_names() -> tuple[str, ...]:
+    """Every config that has a name, the paper's rows first."""
+    rest = (f"{letter}-{name}" for name in FILTER_NAMES for letter in "BCD")
+    return PAPER_CONFIGS + tuple(n for n in rest if n not in PAPER_CONFIGS)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A letter (A baseline, B resampling, C nonlinearities, D both) and the filters it uses.
+
+    up, down     FilterSpecs for a factor-2 step; None exactly for letter A
+    oversample   rate of the filtered activation, >= 2; the specs are carried to that rate by `FilterSpec.at_rate`
+    """
+
+    letter: str = "A"
+    up: FilterSpec | None = None
+    down: FilterSpec | None = None
+    oversample: int = 2
+
+    def __post_init__(self) -> None:
+        if self.letter not in _LETTERS:
+            raise ConfigError(f"unknown config letter {self.letter!r}{did_you_mean(self.letter, _LETTERS)}")
+        if self.letter == "A" and (self.up or self.down):
+            raise ConfigError("config A filters nothing: leave out 'up' and 'down', or use letter B, C or D")
+        if self.letter != "A" and not (self.up and self.down):
+            raise ConfigError(f"config {self.letter} needs both an 'up' and a 'down' filter")
+        if self.oversample < 2:
+            raise ConfigError(f"oversample is the rate of the filtered activation, an integer >= 2, not {self.oversample}")
+
+    @classmethod
+    def parse(cls, name: str | Config | dict[str, Any]) -> Config:
+        """A config from its name ("D-2N"), from `to_config()` of another, or itself.
+
+        Raises ConfigError, listing the valid names and the nearest, for anything else.
+        """
+        if isinstance(name, Config):
+            return name
+        if isinstance(name, dict):
+            specs = {k: FilterSpec(**name[k]) if name.get(k) else None for k in ("up", "down")}
+            return cls(name["letter"], specs["up"], specs["down"], name.get("oversample", 2))
+        letter, dash, filter_name = name.partition("-")
+        if name == "A":
+            return cls("A")
+        if letter in ("B", "C", "D") and dash and filter_name in FILTER_NAMES:
+            spec = FilterSpec.named(filter_name)
+            return cls(letter, spec, spec)
+        raise ConfigError(f"unknown config {name!r}{did_you_mean(name, known_names())}")
+
+    def __str__(self) -> str:
+        """The name, as `parse` takes it; a config without a name is described."""
+        if self.letter == "A":
+            return "A"
+        if self.up == self.down and self.oversample == 2 and self.up is not None and self.up.name:
+            return f"{self.letter}-{self.up.name}"
+        return f"{self.letter}(up={self.up}, down={self.down}, oversample={self.oversample})"
+
+    def to_config(self) -> str | dict[str, Any]:
+        """The name if there is one, else plain values for JSON; `parse` takes both."""
+        if str(self) == "A" or "(" not in str(self):
+            return str(self)
+        assert self.up is not None
+        assert self.down is not None
+        return {
+            "letter": self.letter,
+            "up": self.up.to_dict(),
+            "down": self.down.to_dict(),
+            "oversample": self.oversample,
+        }
+
+    @property
+    def filters_resampling(self) -> bool:
+        """Whether up- and downsampling are filtered (B, D)."""
+        return self.letter in ("B", "D")
+
+    @property
+    def filters_activations(self) -> bool:
+        """Whether the nonlinearities of the convolution blocks are filtered (C, D)."""
+        return self.letter in ("C", "D")
+
+    @property
+    def description(self) -> str:
+        """What is filtered, in words."""
+        return _LETTERS[self.letter]
