@@ -1,0 +1,178 @@
+"""The paper's UNet (arXiv 2411.09174) in all its configs; read top to bottom it is the architecture."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.unets.unet_2d import UNet2DOutput
+from torch import Tensor, nn
+
+from aliasfree.config import Config
+from aliasfree.errors import ArgumentError, ShapeError
+from aliasfree.models.reference import read_reference
+from aliasfree.nn import DoubleConv, DownBlock, Layers, SelfAttention, UpBlock, time_encoding
+from aliasfree.ops.resample import Padding
+
+__all__ = ["AliasFreeUNet2DModel"]
+
+EMBEDDING_WIDTH = 256
+
+
+class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
+    """Noise predictor eps(x_t, t) of the paper, Configs A to D, with equal parameters and state-dict keys in all.
+
+    alias_free        config name ("A", "D-2N", "D-hq", ...), a `Config`, or its `to_config()`
+    sample_size       side of the square images, or (height, width); multiples of 8. Only a default for samplers: any
+                      size divisible by 8 may be given to `forward`
+    in_channels, out_channels
+    base_channels     width C of the first level, a multiple of 4; None = the (larger) side of the image, as in the paper
+    num_class_embeds  number of classes K; index K is the null class of classifier-free guidance. None = unconditional
+    padding_mode      "zeros", "circular" or "reflect", for convolutions and filters
+
+    5,897,155 parameters at 32x32 with 3 channels, 5,896,513 with one. Raises ConfigError, ShapeError, ArgumentError.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        alias_free: str | dict[str, Any] | Config = "D-hq",
+        sample_size: int | tuple[int, int] = 32,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        base_channels: int | None = None,
+        num_class_embeds: int | None = None,
+        padding_mode: Padding = "zeros",
+    ) -> None:
+        super().__init__()
+        parsed = Config.parse(alias_free)
+        self.register_to_config(alias_free=parsed.to_config())
+        height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+        _check_size(height, width)
+        c = max(height, width) if base_channels is None else base_channels
+        if c < 4 or c % 4:
+            raise ArgumentError(f"base_channels must be a positive multiple of 4 (the attention heads), not {c}")
+        if min(in_channels, out_channels) < 1:
+            raise ArgumentError("in_channels and out_channels must be at least 1")
+        if num_class_embeds is not None and num_class_embeds < 1:
+            raise ArgumentError("num_class_embeds must be at least 1, or None for an unconditional model")
+        self.gradient_checkpointing = False
+
+        layers, e = Layers(parsed, padding_mode), EMBEDDING_WIDTH
+        self.inc = DoubleConv(layers, in_channels, c)
+        self.down1 = DownBlock(layers, c, 2 * c, e)
+        self.attn1 = SelfAttention(2 * c)
+        self.down2 = DownBlock(layers, 2 * c, 4 * c, e)
+        self.attn2 = SelfAttention(4 * c)
+        self.down3 = DownBlock(layers, 4 * c, 4 * c, e)
+        self.attn3 = SelfAttention(4 * c)
+
+        self.bot1 = DoubleConv(layers, 4 * c, 8 * c)
+        self.bot2 = DoubleConv(layers, 8 * c, 8 * c)
+        self.bot3 = DoubleConv(layers, 8 * c, 4 * c)
+
+        self.up1 = UpBlock(layers, 8 * c, 2 * c, e)
+        self.attn4 = SelfAttention(2 * c)
+        self.up2 = UpBlock(layers, 4 * c, c, e)
+        self.attn5 = SelfAttention(c)
+        self.up3 = UpBlock(layers, 2 * c, c, e)
+        self.attn6 = SelfAttention(c)
+        self.outc = nn.Conv2d(c, out_channels, 1)
+        if num_class_embeds is not None:
+            self.class_embedding = nn.Embedding(num_class_embeds + 1, e)
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float | int,
+        class_labels: Tensor | None = None,
+        return_dict: bool = True,
+    ) -> UNet2DOutput | tuple[Tensor]:
+        """Predict the noise in `sample`.
+
+        sample        (N, in_channels, H, W), H and W divisible by 8
+        timestep      number, 0-d or (N,) tensor, 0 .. T-1
+        class_labels  (N,) integers 0 .. K (K = no class); None = no class for all
+        Returns UNet2DOutput(sample=(N, out_channels, H, W)), or a 1-tuple. Raises ShapeError, ArgumentError.
+        """
+        if sample.ndim != 4 or sample.shape[1] != self.config.in_channels:
+            raise ShapeError(
+                f"expected images of shape (N, {self.config.in_channels}, H, W), got {tuple(sample.shape)}"
+            )
+        _check_size(*sample.shape[-2:])
+        emb = self._embedding(sample, timestep, class_labels)
+        run = self._block
+        x1 = run(self.inc, sample)
+        x2 = run(self.attn1, run(self.down1, x1, emb))
+        x3 = run(self.attn2, run(self.down2, x2, emb))
+        x4 = run(self.attn3, run(self.down3, x3, emb))
+
+        x4 = run(self.bot3, run(self.bot2, run(self.bot1, x4)))
+
+        y = run(self.attn4, run(self.up1, x4, x3, emb))
+        y = run(self.attn5, run(self.up2, y, x2, emb))
+        y = run(self.attn6, run(self.up3, y, x1, emb))
+        out = self.outc(y)
+        return UNet2DOutput(sample=out) if return_dict else (out,)
+
+    def _embedding(self, sample: Tensor, timestep: Tensor | float | int, class_labels: Tensor | None) -> Tensor:
+        """Time encoding plus class embedding, (N, EMBEDDING_WIDTH), in the dtype of the weights."""
+        n = sample.shape[0]
+        t = torch.as_tensor(timestep, device=sample.device)
+        if t.numel() not in (1, n):
+            raise ShapeError(f"expected one timestep or {n}, got {t.numel()}")
+        emb = time_encoding(t.reshape(-1).expand(n), EMBEDDING_WIDTH).to(self.dtype)
+        classes = self.config.num_class_embeds
+        if classes is None:
+            if class_labels is not None:
+                raise ArgumentError("this model has no classes; leave out class_labels or train with num_class_embeds")
+            return emb
+        if class_labels is None:
+            class_labels = torch.full((n,), classes, device=sample.device)
+        return emb + self.class_embedding(class_labels)
+
+    def _block(self, block: nn.Module, *inputs: Tensor) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(block, *inputs)
+        return block(*inputs)
+
+    @classmethod
+    def from_reference(
+        cls,
+        checkpoint: str | PathLike[str] | dict[str, Tensor],
+        alias_free: str | Config,
+        sample_size: int | tuple[int, int],
+        padding_mode: Padding = "zeros",
+    ) -> AliasFreeUNet2DModel:
+        """A model with the weights of a checkpoint written by the paper's published code.
+
+        checkpoint    path of a .pt / .pth (read with `weights_only=True`: no code is ever unpickled) or .safetensors
+                      file, or the state dict itself, of any of the four variants
+        alias_free    the config to run it in; the published code normalises its kernels, so its B, C, D are "B-2N", ...
+        Raises CheckpointError when the file is not such a checkpoint.
+        """
+        state = read_reference(Path(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint)
+        model = cls(
+            alias_free=alias_free,
+            sample_size=sample_size,
+            in_channels=state["inc.conv1.weight"].shape[1],
+            out_channels=state["outc.weight"].shape[0],
+            base_channels=state["outc.weight"].shape[1],
+            padding_mode=padding_mode,
+        )
+        model.load_state_dict(state)
+        return model
+
+
+def _check_size(height: int, width: int) -> None:
+    if height < 8 or width < 8 or height % 8 or width % 8:
+        near = [max(8, round(side / 8) * 8) for side in (height, width)]
+        raise ShapeError(
+            f"image size must be divisible by 8 (three halvings), not {height}x{width}; resize to {near[0]}x{near[1]}"
+        )

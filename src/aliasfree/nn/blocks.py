@@ -1,0 +1,110 @@
+"""Building blocks of the paper's UNet (arXiv 2411.09174, section on the architecture)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aliasfree.nn.layers import Layers
+
+__all__ = ["DoubleConv", "DownBlock", "SelfAttention", "UpBlock", "time_encoding"]
+
+
+class DoubleConv(nn.Module):
+    """conv - norm - activation - conv - norm; with `residual`, activation(x + that) and in = out channels."""
+
+    def __init__(
+        self, layers: Layers, in_channels: int, out_channels: int, mid_channels: int | None = None, *, residual: bool = False
+    ) -> None:
+        super().__init__()
+        mid = mid_channels or out_channels
+        self.residual = residual
+        self.conv1 = layers.conv(in_channels, mid)
+        self.norm1 = layers.norm(mid)
+        self.conv2 = layers.conv(mid, out_channels)
+        self.norm2 = layers.norm(out_channels)
+        self.act = layers.activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm2(self.conv2(self.act(self.norm1(self.conv1(x)))))
+        return self.act(x + y) if self.residual else y
+
+
+class DownBlock(nn.Module):
+    """Halve, residual double convolution, double convolution, add the projected embedding."""
+
+    def __init__(self, layers: Layers, in_channels: int, out_channels: int, embedding_width: int) -> None:
+        super().__init__()
+        self.resample = layers.downsample()
+        self.res = DoubleConv(layers, in_channels, in_channels, residual=True)
+        self.conv = DoubleConv(layers, in_channels, out_channels)
+        self.emb = nn.Linear(embedding_width, out_channels)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        y = self.conv(self.res(self.resample(x)))
+        return y + self.emb(F.silu(embedding))[:, :, None, None]
+
+
+class UpBlock(nn.Module):
+    """Double, concatenate the skip in front, residual double convolution, double convolution, add the embedding."""
+
+    def __init__(self, layers: Layers, in_channels: int, out_channels: int, embedding_width: int) -> None:
+        super().__init__()
+        self.resample = layers.upsample()
+        self.res = DoubleConv(layers, in_channels, in_channels, residual=True)
+        self.conv = DoubleConv(layers, in_channels, out_channels, in_channels // 2)
+        self.emb = nn.Linear(embedding_width, out_channels)
+
+    def forward(self, x: Tensor, skip: Tensor, embedding: Tensor) -> Tensor:
+        y = torch.cat([skip, self.resample(x)], dim=1)
+        y = self.conv(self.res(y))
+        return y + self.emb(F.silu(embedding))[:, :, None, None]
+
+
+class SelfAttention(nn.Module):
+    """Attention and a feed-forward layer over the H*W pixels as tokens, each with its residual; per-pixel norms.
+
+    y = x + MHA(LN(x)), then y + W2 GELU(W1 LN(y)), all of width C; 4 heads, exact GELU (never filtered here).
+    """
+
+    def __init__(self, channels: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+        self.norm = nn.LayerNorm(channels)
+        self.ff_norm = nn.LayerNorm(channels)
+        self.ff1 = nn.Linear(channels, channels)
+        self.ff2 = nn.Linear(channels, channels)
+        # nn.MultiheadAttention's initialisation, which the published networks start from
+        nn.init.xavier_uniform_(self.qkv.weight)
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        tokens = x.flatten(2).mT
+        qkv = self.qkv(self.norm(tokens)).reshape(n, h * w, 3, self.heads, c // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, h * w, c)
+        y = tokens + self.out(attended)
+        y = y + self.ff2(F.gelu(self.ff1(self.ff_norm(y))))
+        return y.mT.reshape(n, c, h, w)
+
+
+@lru_cache(maxsize=16)
+def _inverse_frequencies(width: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        exponents = torch.arange(0, width, 2, device=device).float() / width
+        return 1.0 / torch.pow(torch.tensor(10000.0, device=device), exponents)
+
+
+def time_encoding(t: Tensor, width: int = 256) -> Tensor:
+    """Sinusoidal encoding of the timesteps t (N,), float32 (N, width): sines of t 10000^(-2k/width), then cosines."""
+    angle = t.float()[:, None] * _inverse_frequencies(width, t.device)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+

@@ -1,0 +1,101 @@
+"""Modules over the ops, and the one place where a `Config` becomes layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aliasfree.config import Config
+from aliasfree.errors import ArgumentError, did_you_mean
+from aliasfree.filters import FilterSpec
+from aliasfree.ops.activation import filtered_activation2d
+from aliasfree.ops.resample import Padding, downsample2d, upsample2d
+
+__all__ = ["BilinearUpsample2d", "Downsample2d", "FilteredActivation2d", "Layers", "Upsample2d"]
+
+
+class Upsample2d(nn.Module):
+    """`upsample2d` as a module: (N, C, H, W) to (N, C, 2H, 2W). Holds no parameter and no state."""
+
+    def __init__(self, filter: FilterSpec, padding: Padding = "zeros") -> None:
+        super().__init__()
+        self.filter, self.padding = filter, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return upsample2d(x, self.filter, 2, self.padding)
+
+
+class Downsample2d(nn.Module):
+    """`downsample2d` as a module: (N, C, H, W) to (N, C, H/2, W/2). Holds no parameter and no state."""
+
+    def __init__(self, filter: FilterSpec, padding: Padding = "zeros") -> None:
+        super().__init__()
+        self.filter, self.padding = filter, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return downsample2d(x, self.filter, 2, self.padding)
+
+
+class BilinearUpsample2d(nn.Module):
+    """The baseline's upsampling: bilinear by 2 with corners aligned (arXiv 2411.09174, Config A)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+class FilteredActivation2d(nn.Module):
+    """`filtered_activation2d` as a module, same shape out. Holds no parameter and no state."""
+
+    def __init__(
+        self, activation: str, up: FilterSpec, down: FilterSpec, factor: int = 2, padding: Padding = "zeros"
+    ) -> None:
+        super().__init__()
+        self.activation, self.factor, self.padding = activation, factor, padding
+        self.up, self.down = up.at_rate(factor), down.at_rate(factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return filtered_activation2d(x, self.activation, self.up, self.down, self.factor, self.padding)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Turns a Config and a padding mode into layers; blocks ask here and decide nothing themselves.
+
+    padding_mode   "zeros", "circular" or "reflect", for convolutions and filters alike
+    """
+
+    config: Config
+    padding_mode: Padding = "zeros"
+
+    def __post_init__(self) -> None:
+        modes = get_args(Padding)
+        if self.padding_mode not in modes:
+            raise ArgumentError(f"unknown padding_mode {self.padding_mode!r}{did_you_mean(str(self.padding_mode), modes)}")
+
+    def conv(self, in_channels: int, out_channels: int) -> nn.Module:
+        """3x3, same size, no bias (a norm follows)."""
+        return nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False, padding_mode=self.padding_mode)
+
+    def norm(self, channels: int) -> nn.Module:
+        """Group norm with one group: statistics over all channels and pixels of a sample."""
+        return nn.GroupNorm(1, channels)
+
+    def activation(self) -> nn.Module:
+        """Exact GELU of the convolution blocks, filtered in C and D."""
+        c = self.config
+        if c.filters_activations and c.up and c.down:
+            return FilteredActivation2d("gelu", c.up, c.down, c.oversample, self.padding_mode)
+        return nn.GELU()
+
+    def downsample(self) -> nn.Module:
+        """By 2: 2x2 max pool in A and C, low-pass and decimate in B and D."""
+        c = self.config
+        return Downsample2d(c.down, self.padding_mode) if c.filters_resampling and c.down else nn.MaxPool2d(2)
+
+    def upsample(self) -> nn.Module:
+        """By 2: bilinear with corners aligned in A and C, zero insertion and low-pass in B and D."""
+        c = self.config
+        return Upsample2d(c.up, self.padding_mode) if c.filters_resampling and c.up else BilinearUpsample2d()
