@@ -51,7 +51,9 @@ class Config:
         if self.letter != "A" and not (self.up and self.down):
             raise ConfigError(f"config {self.letter} needs both an 'up' and a 'down' filter")
         if self.oversample < 2:
-            raise ConfigError(f"oversample is the rate of the filtered activation, an integer >= 2, not {self.oversample}")
+            raise ConfigError(
+                f"oversample is the rate of the filtered activation, an integer >= 2, not {self.oversample}"
+            )
 
     @classmethod
     def parse(cls, name: str | Config | dict[str, Any]) -> Config:

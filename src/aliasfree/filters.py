@@ -187,7 +187,10 @@ def _jinc(r: Array, wc: float) -> Array:
 
 @lru_cache(maxsize=256)
 def upsampling_kernel(spec: FilterSpec, factor: int) -> Array:
-    """The taps used after zero insertion by `factor`: for gain "unity" every polyphase sum is 1, else `kernel()`."""
+    """The taps used after zero insertion by `factor`: for gain "unity" every polyphase sum is 1, else `kernel()`.
+
+    For even taps and factor 2 that is factor^2 `kernel()`, by symmetry; other kernels change a little (hq at 4x: 0.2 %).
+    """
     k = _kernel(spec)
     if spec.gain == "none":
         return k
@@ -196,10 +199,17 @@ def upsampling_kernel(spec: FilterSpec, factor: int) -> Array:
         for b in range(factor):
             total = k[a::factor, b::factor].sum()
             if abs(total) < 1e-6:
-                raise ConfigError(f"a {spec.taps}-tap filter is too short to upsample by {factor}; use at least {factor} taps")
+                raise ConfigError(
+                    f"a {spec.taps}-tap filter is too short to upsample by {factor}; use at least {factor} taps"
+                )
             k[a::factor, b::factor] /= total
     k.setflags(write=False)
     return k
+
+
+def downsampling_kernel(spec: FilterSpec, factor: int) -> Array:
+    """The taps used before dropping samples, so that for gain "unity" downsampling is the adjoint of upsampling."""
+    return _kernel(spec) if spec.gain == "none" else upsampling_kernel(spec, factor) / factor**2
 
 
 def upsampling_offset(spec: FilterSpec, factor: int) -> int:
@@ -222,7 +232,7 @@ def separable_terms(spec: FilterSpec, factor: int, *, up: bool) -> tuple[tuple[A
 
     Terms below 1e-9 of the largest singular value are dropped; float32 cannot hold them.
     """
-    k = upsampling_kernel(spec, factor) if up else _kernel(spec)
+    k = upsampling_kernel(spec, factor) if up else downsampling_kernel(spec, factor)
     u, s, vt = np.linalg.svd(k)
     rank = int((s > 1e-9 * s[0]).sum())
     return tuple((u[:, r] * np.sqrt(s[r]), vt[r] * np.sqrt(s[r])) for r in range(rank))

@@ -101,9 +101,9 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         class_labels  (N,) integers 0 .. K (K = no class); None = no class for all
         Returns UNet2DOutput(sample=(N, out_channels, H, W)), or a 1-tuple. Raises ShapeError, ArgumentError.
         """
-        if sample.ndim != 4 or sample.shape[1] != self.config.in_channels:
+        if sample.ndim != 4 or sample.shape[1] != self.config["in_channels"]:
             raise ShapeError(
-                f"expected images of shape (N, {self.config.in_channels}, H, W), got {tuple(sample.shape)}"
+                f"expected images of shape (N, {self.config['in_channels']}, H, W), got {tuple(sample.shape)}"
             )
         _check_size(*sample.shape[-2:])
         emb = self._embedding(sample, timestep, class_labels)
@@ -128,7 +128,7 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         if t.numel() not in (1, n):
             raise ShapeError(f"expected one timestep or {n}, got {t.numel()}")
         emb = time_encoding(t.reshape(-1).expand(n), EMBEDDING_WIDTH).to(self.dtype)
-        classes = self.config.num_class_embeds
+        classes = self.config["num_class_embeds"]
         if classes is None:
             if class_labels is not None:
                 raise ArgumentError("this model has no classes; leave out class_labels or train with num_class_embeds")

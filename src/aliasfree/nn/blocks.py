@@ -17,7 +17,13 @@ class DoubleConv(nn.Module):
     """conv - norm - activation - conv - norm; with `residual`, activation(x + that) and in = out channels."""
 
     def __init__(
-        self, layers: Layers, in_channels: int, out_channels: int, mid_channels: int | None = None, *, residual: bool = False
+        self,
+        layers: Layers,
+        in_channels: int,
+        out_channels: int,
+        mid_channels: int | None = None,
+        *,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         mid = mid_channels or out_channels
@@ -106,5 +112,3 @@ def time_encoding(t: Tensor, width: int = 256) -> Tensor:
     """Sinusoidal encoding of the timesteps t (N,), float32 (N, width): sines of t 10000^(-2k/width), then cosines."""
     angle = t.float()[:, None] * _inverse_frequencies(width, t.device)
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
-
-

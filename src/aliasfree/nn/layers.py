@@ -73,7 +73,9 @@ class Layers:
     def __post_init__(self) -> None:
         modes = get_args(Padding)
         if self.padding_mode not in modes:
-            raise ArgumentError(f"unknown padding_mode {self.padding_mode!r}{did_you_mean(str(self.padding_mode), modes)}")
+            raise ArgumentError(
+                f"unknown padding_mode {self.padding_mode!r}{did_you_mean(str(self.padding_mode), modes)}"
+            )
 
     def conv(self, in_channels: int, out_channels: int) -> nn.Module:
         """3x3, same size, no bias (a norm follows)."""

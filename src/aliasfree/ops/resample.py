@@ -27,6 +27,7 @@ from aliasfree.errors import ArgumentError, BackendError, ShapeError, did_you_me
 from aliasfree.filters import (
     Array,
     FilterSpec,
+    downsampling_kernel,
     downsampling_offset,
     separable_terms,
     upsampling_kernel,
@@ -103,7 +104,7 @@ def downsample2d_reference(x: Tensor, spec: FilterSpec, factor: int = 2, padding
     """The literal algorithm: a full-rate convolution, then every factor-th sample."""
     if spec.kind == "ideal":
         return _brick_wall(x, spec, shift=-(factor - 1) / 2)[:, :, ::factor, ::factor]
-    k = torch.from_numpy(spec.kernel()).to(x)
+    k = torch.from_numpy(downsampling_kernel(spec, factor).copy()).to(x)
     start = spec.taps - downsampling_offset(spec, factor)
     x = _extend(x, spec.taps, padding)[:, :, start:, start:]
     h, w = x.shape[-2] - 2 * spec.taps + start, x.shape[-1] - 2 * spec.taps + start
@@ -176,12 +177,23 @@ def sum_terms(terms: list[Tensor]) -> Tensor:
 @torch.compiler.assume_constant_result
 @lru_cache(maxsize=1024)
 def axis_matrices(
-    n: int, axis: int, spec: FilterSpec, factor: int, padding: Padding, up: bool, dtype: torch.dtype, device: torch.device
+    n: int,
+    axis: int,
+    spec: FilterSpec,
+    factor: int,
+    padding: Padding,
+    up: bool,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> tuple[Tensor, ...]:
     """The matrices (n_out, n) that resample one axis (0 rows, 1 columns) of length n, one per separable term."""
     # a tensor born in inference mode could never take part in training afterwards
     with torch.inference_mode(False), torch.no_grad():
-        matrices = _ideal_matrix(n, spec, factor, up) if spec.kind == "ideal" else _fir_matrices(n, axis, spec, factor, padding, up)
+        matrices = (
+            _ideal_matrix(n, spec, factor, up)
+            if spec.kind == "ideal"
+            else _fir_matrices(n, axis, spec, factor, padding, up)
+        )
         return tuple(torch.from_numpy(m).to(device=device, dtype=dtype) for m in matrices)
 
 
@@ -210,7 +222,9 @@ def _fir_matrices(n: int, axis: int, spec: FilterSpec, factor: int, padding: Pad
 def _ideal_matrix(n: int, spec: FilterSpec, factor: int, up: bool) -> list[Array]:
     high = n * factor if up else n
     if high % factor:
-        raise ShapeError(f"the periodic 'ideal' filter needs a size divisible by {factor}, not {n}; crop or pad the image")
+        raise ShapeError(
+            f"the periodic 'ideal' filter needs a size divisible by {factor}, not {n}; crop or pad the image"
+        )
     k = np.arange(-(high // 2), high // 2 + 1, dtype=np.float64)
     keep = _pass_band(k, high, spec.cutoff)
     if high % 2 == 0:
@@ -262,7 +276,9 @@ def _downsample_axis(x: Tensor, axis: int, term: int, spec: FilterSpec, factor: 
     z = _extend_axis(x, axis, before, (out - 1) * factor + spec.taps - before - size[axis], padding)
     line = _line_kernel(axis, term, spec, factor, x.dtype, x.device)
     size[axis] = out
-    return F.conv2d(z.reshape(n * c, 1, *z.shape[2:]), line, stride=(1, factor) if axis else (factor, 1)).reshape(n, c, *size)
+    return F.conv2d(z.reshape(n * c, 1, *z.shape[2:]), line, stride=(1, factor) if axis else (factor, 1)).reshape(
+        n, c, *size
+    )
 
 
 @torch.compiler.assume_constant_result
@@ -286,7 +302,9 @@ def _phase_kernels(
 
 @torch.compiler.assume_constant_result
 @lru_cache(maxsize=64)
-def _line_kernel(axis: int, term: int, spec: FilterSpec, factor: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _line_kernel(
+    axis: int, term: int, spec: FilterSpec, factor: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     line = separable_terms(spec, factor, up=False)[term][axis]
     with torch.inference_mode(False):
         kernel = torch.from_numpy(line.copy()).to(device=device, dtype=dtype)

@@ -1,0 +1,37 @@
+"""Shared by all tests: golden numbers, seeds, and no network."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """golden("resample") -> the tensors of tests/golden/resample.safetensors."""
+
+    def load(name: str) -> dict[str, Tensor]:
+        return load_file(GOLDEN / f"{name}.safetensors")
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def keymap() -> list[list[str]]:
+    """Row i: the published names of parameter i in Configs A, B, C, D."""
+    return json.loads((GOLDEN / "unet_keymap.json").read_text())["keys"]
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
