@@ -189,7 +189,7 @@ def _jinc(r: Array, wc: float) -> Array:
 def upsampling_kernel(spec: FilterSpec, factor: int) -> Array:
     """The taps used after zero insertion by `factor`: for gain "unity" every polyphase sum is 1, else `kernel()`.
 
-    For even taps and factor 2 that is factor^2 `kernel()`, by symmetry; other kernels change a little (hq at 4x: 0.2 %).
+    For even taps and factor 2 that is factor^2 `kernel()`, by symmetry; others change a little (hq at 4x: 0.02 %).
     """
     k = _kernel(spec)
     if spec.gain == "none":

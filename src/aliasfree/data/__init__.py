@@ -1,1 +1,18 @@
+"""Images by name or path, decoded once, memory-mapped ever after. Knows no model."""
 
+from __future__ import annotations
+
+from aliasfree.data.images import ImageData, export_images, open_images, unit_range
+from aliasfree.data.registry import source_names
+from aliasfree.data.sizes import check_image_size
+from aliasfree.data.sources.mnist_m import make_mnist_m
+
+__all__ = [
+    "ImageData",
+    "check_image_size",
+    "export_images",
+    "make_mnist_m",
+    "open_images",
+    "source_names",
+    "unit_range",
+]

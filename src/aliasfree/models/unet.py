@@ -30,7 +30,7 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
     sample_size       side of the square images, or (height, width); multiples of 8. Only a default for samplers: any
                       size divisible by 8 may be given to `forward`
     in_channels, out_channels
-    base_channels     width C of the first level, a multiple of 4; None = the (larger) side of the image, as in the paper
+    base_channels     width C of the first level, a multiple of 4; None = the (larger) side of the image (paper)
     num_class_embeds  number of classes K; index K is the null class of classifier-free guidance. None = unconditional
     padding_mode      "zeros", "circular" or "reflect", for convolutions and filters
 

@@ -2,6 +2,7 @@
 
 from aliasfree.ops.activation import ACTIVATIONS, filtered_activation2d, filtered_activation2d_reference
 from aliasfree.ops.resample import downsample2d, downsample2d_reference, upsample2d, upsample2d_reference
+from aliasfree.ops.spatial import rotate2d, translate2d, zoom2d
 
 __all__ = [
     "ACTIVATIONS",
@@ -9,6 +10,9 @@ __all__ = [
     "downsample2d_reference",
     "filtered_activation2d",
     "filtered_activation2d_reference",
+    "rotate2d",
+    "translate2d",
     "upsample2d",
     "upsample2d_reference",
+    "zoom2d",
 ]

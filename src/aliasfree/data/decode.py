@@ -1,0 +1,102 @@
+"""One encoded image to 8-bit grey or RGB, and to the wanted size.
+
+Conversions: EXIF orientation is applied; palette, CMYK, YCbCr and Lab become RGB; 16-bit grey is divided by 257 and
+rounded; transparency is composited on black; of an animation the first frame is taken.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from aliasfree.errors import DataError
+
+__all__ = ["IMAGE_SUFFIXES", "decode", "fit", "is_image_name", "to_channels"]
+
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+)
+_GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
+
+
+def is_image_name(path: str) -> bool:
+    """True for a file name (posix, relative) of an image: known suffix, nothing hidden, no `__MACOSX` junk."""
+    parts = path.split("/")
+    if any(p.startswith(".") or p == "__MACOSX" for p in parts):
+        return False
+    stem, dot, suffix = parts[-1].rpartition(".")
+    return bool(stem and dot) and f".{suffix.lower()}" in IMAGE_SUFFIXES
+
+
+def decode(file: Path | IO[bytes], name: str) -> Image.Image:
+    """The image in `file` as a PIL image of mode `L` or `RGB`.
+
+    Args:
+        file: a path or an open binary file.
+        name: what to call it in messages; `archive.zip!member` for a file inside a zip.
+
+    Raises:
+        DataError: truncated, corrupt, of an unknown format, or with a value range that is not known.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # EXIF and palette remarks; pixels are what counts here
+            with Image.open(file) as image:
+                image.load()
+                upright = ImageOps.exif_transpose(image)
+        return _plain(upright)
+    except DataError as error:
+        raise DataError(f"{name} {error}") from error
+    except MemoryError:
+        raise
+    # Pillow's readers raise whatever their parsing trips over (OSError, SyntaxError, struct.error, ...).
+    except Exception as error:
+        reason = "not an image this Pillow can read" if isinstance(error, Image.UnidentifiedImageError) else error
+        raise DataError(
+            f"{name} is truncated or corrupt ({reason}); replace it, or leave such files out with --skip-bad."
+        ) from error
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    grey = image.mode in _GREY_MODES
+    if image.mode == "F":
+        raise DataError("holds floating-point pixels, whose range is not known; save it as 8-bit first.")
+    if image.mode.startswith("I"):  # 16-bit grey, as I;16 or widened to 32 bits
+        values = np.asarray(image).astype(np.int64)
+        if values.size and (values.min() < 0 or values.max() > 65535):
+            raise DataError("holds 32-bit pixels beyond 0..65535; save it as 8-bit first.")
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, rgba)
+    return image.convert("L" if grey else "RGB")
+
+
+def to_channels(image: Image.Image, channels: int) -> Image.Image:
+    """Grey (1, luma of ITU-R BT.601) or colour (3, grey repeated)."""
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def fit(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
+    """The image at (height, width) `size`.
+
+    Equal proportions: one call of Pillow's antialiased `resize`, which is what torchvision's `Resize` does to a PIL
+    image and so what the paper does to MNIST (28 to 32, bilinear). Other proportions: scaled until it just covers
+    `size` (square size: the shorter side fits), then the centre is cut out.
+    """
+    height, width = size
+    if image.size == (width, height):
+        return image
+    scale = max(height / image.height, width / image.width)
+    covering = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+    if image.size != covering:
+        image = image.resize(covering, resample)
+    if covering == (width, height):
+        return image
+    left, top = (covering[0] - width) // 2, (covering[1] - height) // 2
+    return image.crop((left, top, left + width, top + height))

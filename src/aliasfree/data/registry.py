@@ -1,0 +1,100 @@
+"""From what the user wrote after `--data` to a source: by name, by prefix, or by what lies at the path."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+from functools import cache
+from pathlib import Path
+
+from aliasfree.data.source import Source, check_split
+from aliasfree.errors import DataError, did_you_mean
+
+__all__ = ["find_named", "open_path", "places", "resolve", "source_names"]
+
+_STORED_NAMES = ("mnist", "cifar10")
+"""Names of data that must lie in a data folder; what lies there decides how it is read."""
+_SUFFIXES = ("", ".zip", ".npz", ".csv", ".csv.gz", ".tar.gz")
+
+
+@cache
+def _kinds() -> tuple[type[Source], ...]:
+    package = importlib.import_module("aliasfree.data.sources")
+    kinds: list[type[Source]] = []
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        kinds += [
+            k for k in vars(module).values()
+            if isinstance(k, type) and issubclass(k, Source) and k.__module__ == module.__name__
+        ]  # fmt: skip
+    return tuple(sorted(kinds, key=lambda k: (-k.priority, k.__name__)))
+
+
+def source_names() -> tuple[str, ...]:
+    """The bare names `open_images` knows, sorted."""
+    return tuple(sorted({*_STORED_NAMES, *(n for k in _kinds() for n in k.names)}))
+
+
+def places(name: str) -> list[Path]:
+    """The folders in which data called `name` is looked for, first one first."""
+    roots = [os.environ["ALIASFREE_DATA"]] if os.environ.get("ALIASFREE_DATA") else []
+    return [Path(root).expanduser() / name for root in (*roots, "data")]
+
+
+def find_named(name: str) -> Path | None:
+    """$ALIASFREE_DATA/<name>, then ./data/<name>, each as a folder or with a suffix such as .zip; None if absent."""
+    for place in places(name):
+        for suffix in _SUFFIXES:
+            path = place.with_name(place.name + suffix)
+            if path.exists():
+                return path
+    return None
+
+
+def resolve(text: str | Path, split: str) -> Source:
+    """The source that `text` means.
+
+    Args:
+        text: a bare name, `hub:NAME`, `mnist-m:DIGITS:BACKGROUNDS`, or a path. A name wins over a path of the same
+            spelling; write `./mnist` for the path.
+        split: `train`, `val` or `test`.
+
+    Raises:
+        ArgumentError: an unknown split.
+        DataError: no such name or path, or a path with nothing known in it.
+    """
+    check_split(split)
+    written = str(text)
+    if not isinstance(text, Path):
+        for kind in _kinds():
+            if written in kind.names or (kind.prefix and written.startswith(kind.prefix)):
+                return kind.from_text(written, split)
+        if written in _STORED_NAMES:
+            return _stored(written, split)
+    path = Path(written).expanduser()
+    if not path.exists():
+        bare = os.sep not in written and not path.suffix
+        hint = did_you_mean(written, (*source_names(), "hub:NAME", "a path")) if bare else "; check the path."
+        raise DataError(f"There is no data at {written!r}{hint}")
+    return open_path(path, split)
+
+
+def open_path(path: Path, split: str) -> Source:
+    """The source for what lies at `path`, recognised by its content."""
+    for kind in _kinds():
+        if kind.recognises(path):
+            return kind(path, split)
+    raise DataError(
+        f"{path} is of no known kind; give an IDX, CSV, zip, tar or npz file, or a folder of images "
+        "(class folders or all side by side)."
+    )
+
+
+def _stored(name: str, split: str) -> Source:
+    path = find_named(name)
+    if path is None:
+        here = " or ".join(str(p) for p in places(name))
+        advice = "" if os.environ.get("ALIASFREE_DATA") else " (or set ALIASFREE_DATA to the folder above it)"
+        raise DataError(f"The data set {name!r} was not found; put its files into {here}{advice}, or give a path.")
+    return open_path(path, split)

@@ -1,0 +1,139 @@
+"""What every data source is: a name or a recognised path, an identity for the cache, and a stream of images."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image
+
+from aliasfree.errors import ArgumentError, DataError
+
+__all__ = ["SPLITS", "Bad", "Item", "Source", "check_split", "pick_file", "single_split", "split_of", "stamp_file"]
+
+SPLITS: dict[str, frozenset[str]] = {
+    "train": frozenset({"train", "training"}),
+    "val": frozenset({"val", "valid", "validation"}),
+    "test": frozenset({"test", "testing", "t10k"}),
+}
+_HASHED_BYTES = 64 * 2**20
+
+Bad = Callable[[DataError], None]
+"""Told of an image that cannot be read: raises it, or records it when bad files are skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image as a source yields it."""
+
+    image: Image.Image | np.ndarray
+    """Mode `L` or `RGB`; or uint8 (H, W) or (H, W, 3)."""
+    label: int | None
+    """0-based class number; None = the source has no labels."""
+    name: str
+    """What to call it in messages."""
+
+
+class Source(ABC):
+    """One split of a data source, not yet read.
+
+    To add a source, put one file with one subclass into `aliasfree.data.sources`; the registry finds it.
+    """
+
+    names: ClassVar[tuple[str, ...]] = ()
+    """Bare names it answers to, such as `digits`."""
+    prefix: ClassVar[str] = ""
+    """What a source text must begin with, such as `hub:`; empty = none."""
+    priority: ClassVar[int] = 0
+    """Higher is asked first by content; a plain folder, which takes anything, is asked last."""
+    default_size: ClassVar[tuple[int, int] | None] = None
+    """(H, W) when the user names none; None = native."""
+    resample: ClassVar[Image.Resampling] = Image.Resampling.BILINEAR
+
+    class_names: tuple[str, ...] | None = None
+    """Known once `items` is exhausted; None = numbered by the labels, or no labels."""
+
+    def __init__(self, path: Path, split: str) -> None:
+        self.path = path
+        self.split = split
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:  # noqa: ARG003
+        """Whether the file or folder at `path` (which exists) is of this kind."""
+        return False
+
+    @classmethod
+    def from_text(cls, text: str, split: str) -> Source:
+        """The source for one of `names` or a text that begins with `prefix`."""
+        return cls(Path(text), split)
+
+    @abstractmethod
+    def stamp(self) -> list[str]:
+        """Lines that change whenever the content does; quick, nothing is decoded."""
+
+    def count(self) -> int:
+        """Number of images to come, for progress; 0 = not known. Called after `stamp`, before `items`."""
+        return 0
+
+    @abstractmethod
+    def items(self, bad: Bad) -> Iterator[Item]:
+        """The images one after the other, never all in memory."""
+
+
+def check_split(split: str) -> str:
+    """`split` if it is `train`, `val` or `test`; ArgumentError otherwise."""
+    if split not in SPLITS:
+        raise ArgumentError(f"Unknown split {split!r}; use one of {', '.join(SPLITS)}.")
+    return split
+
+
+def split_of(name: str) -> str | None:
+    """The split a file or folder name speaks of (`t10k-images`, `cifar10-train.zip`), or None."""
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    return next((split for split, aliases in SPLITS.items() if words & aliases), None)
+
+
+def single_split(path: Path, split: str) -> None:
+    """Checks that a source without splits may serve as `split`: always as `train`, else if its name says so.
+
+    Raises:
+        DataError: another split than the source holds.
+    """
+    if split not in ("train", split_of(path.name)):
+        raise DataError(f"{path} has no {split!r} split; name the file or folder of those images, or use 'train'.")
+
+
+def pick_file(files: Iterable[Path], split: str, folder: Path) -> Path:
+    """Of the files of one kind in a folder, the one of this split.
+
+    Raises:
+        DataError: none or several fit.
+    """
+    candidates = sorted(files)
+    fitting = [f for f in candidates if split_of(f.name) == split]
+    if not fitting and len(candidates) == 1:
+        single_split(candidates[0], split)
+        fitting = candidates
+    if len(fitting) != 1:
+        listed = ", ".join(f.name for f in candidates)
+        problem = "no file" if not fitting else "more than one file"
+        raise DataError(f"{folder} holds {problem} for the split {split!r} ({listed}); name the file itself.")
+    return fitting[0]
+
+
+def stamp_file(path: Path) -> str:
+    """A line that identifies a file: its sha256 up to 64 MiB, else its place, size and time of change."""
+    try:
+        stat = path.stat()
+        if stat.st_size > _HASHED_BYTES:
+            return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+        with path.open("rb") as file:
+            return f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); check the path and its permissions.") from error

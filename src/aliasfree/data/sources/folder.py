@@ -1,0 +1,78 @@
+"""A folder of images: class folders (with train/ and test/ above them or not), or images side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from aliasfree.data.decode import decode, is_image_name
+from aliasfree.data.source import Bad, Item, Source, single_split
+from aliasfree.data.tree import Tree, arrange
+from aliasfree.errors import DataError
+
+
+class FolderSource(Source):
+    """Images under a folder, as `aliasfree.data.tree.arrange` reads the names; links are followed."""
+
+    priority: ClassVar[int] = -10
+
+    def __init__(self, path: Path, split: str) -> None:
+        super().__init__(path, split)
+        self._tree: Tree | None = None
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        return path.is_dir()
+
+    def stamp(self) -> list[str]:
+        facts = dict(_scan(self.path))
+        tree = arrange(facts, self.split, str(self.path))
+        if not tree.has_splits:
+            single_split(self.path, self.split)
+        self._tree = tree
+        self.class_names = tree.class_names
+        return [str(self.path.resolve()), *(f"{name} {label} {facts[name]}" for name, label in tree.files)]
+
+    def count(self) -> int:
+        return len(self._arranged().files)
+
+    def items(self, bad: Bad) -> Iterator[Item]:
+        for name, label in self._arranged().files:
+            path = self.path / name
+            try:
+                image = decode(path, str(path))
+            except DataError as error:
+                bad(error)
+                continue
+            yield Item(image, label, str(path))
+
+    def _arranged(self) -> Tree:
+        if self._tree is None:
+            self.stamp()
+        assert self._tree is not None
+        return self._tree
+
+
+def _scan(root: Path) -> Iterator[tuple[str, str]]:
+    """(relative posix name, size and time of change) of every image file below."""
+    waiting, seen = [("", root)], set()
+    while waiting:
+        prefix, folder = waiting.pop()
+        try:
+            real = folder.resolve()
+            if real in seen:
+                continue  # a link back up
+            seen.add(real)
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = prefix + entry.name
+                    if entry.is_dir():
+                        if not entry.name.startswith(".") and entry.name != "__MACOSX":
+                            waiting.append((name + "/", Path(entry.path)))
+                    elif is_image_name(name):
+                        stat = entry.stat()
+                        yield name, f"{stat.st_size} {stat.st_mtime_ns}"
+        except OSError as error:
+            raise DataError(f"{error.filename} cannot be read ({error.strerror}); check its permissions.") from error

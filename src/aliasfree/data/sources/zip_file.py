@@ -1,0 +1,85 @@
+"""A zip of images, read in place: class folders or images side by side, as in a folder."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from aliasfree.data.decode import decode
+from aliasfree.data.source import Bad, Item, Source, pick_file, single_split, stamp_file
+from aliasfree.data.tree import Tree, arrange
+from aliasfree.errors import DataError
+
+
+class ZipSource(Source):
+    """A `.zip` file, or a folder of them named after their splits (`cifar10-train.zip`, `cifar10-test.zip`)."""
+
+    priority: ClassVar[int] = 4
+
+    def __init__(self, path: Path, split: str) -> None:
+        super().__init__(path, split)
+        self._file = pick_file(_zips(path), split, path) if path.is_dir() else path
+        self._tree: Tree | None = None
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        if path.is_dir():
+            return bool(_zips(path)) and not any(p.is_dir() and not p.name.startswith(".") for p in path.iterdir())
+        return path.suffix.lower() == ".zip"
+
+    def stamp(self) -> list[str]:
+        return [stamp_file(self._file)]
+
+    def count(self) -> int:
+        with _open(self._file) as archive:
+            return len(self._arrange(archive).files)
+
+    def items(self, bad: Bad) -> Iterator[Item]:
+        with _open(self._file) as archive:
+            for member, label in self._arrange(archive).files:
+                name = f"{self._file}!{member}"
+                try:
+                    image = decode(io.BytesIO(_read(archive, member, name)), name)
+                except DataError as error:
+                    bad(error)
+                    continue
+                yield Item(image, label, name)
+
+    def _arrange(self, archive: zipfile.ZipFile) -> Tree:
+        if self._tree is None:
+            names = (i.filename for i in archive.infolist() if not i.is_dir())
+            self._tree = arrange(names, self.split, str(self._file))
+            if not self._tree.has_splits:
+                single_split(self._file, self.split)
+            self.class_names = self._tree.class_names
+        return self._tree
+
+
+def _zips(folder: Path) -> list[Path]:
+    return [p for p in folder.iterdir() if p.suffix.lower() == ".zip" and not p.name.startswith(".")]
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise DataError(f"{path} is not a complete zip file ({error}); fetch it again.") from error
+    with archive:
+        yield archive
+
+
+def _read(archive: zipfile.ZipFile, member: str, name: str) -> bytes:
+    try:
+        return archive.read(member)
+    except RuntimeError as error:  # what zipfile raises for encrypted members
+        raise DataError(f"{name} cannot be read ({error}); give an archive without a password.") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise DataError(
+            f"{name} is truncated or corrupt ({error}); replace it, or leave such files out with --skip-bad."
+        ) from error

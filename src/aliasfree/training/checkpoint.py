@@ -1,0 +1,239 @@
+"""Checkpoints that are either whole or not there.
+
+A checkpoint is the folder `checkpoints/step-00001234/` with `model.safetensors`, `ema.safetensors`,
+`optimizer.safetensors`, `state.json` and `manifest.json` (size and SHA-256 of every other file). It is written under
+another name, every file and the folder synced to the disk, and renamed last; older ones go only after that. No pickle.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aliasfree.errors import CheckpointError, RunError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+STATE = "state.json"
+GROUPS = ("model", "ema", "optimizer")
+_NAME = re.compile(r"step-(\d{8,})")
+_UNFINISHED = ".unfinished-"
+_DAMAGED = "damaged-"
+# no room, over quota, over the file size limit, failing device, mounted read-only
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds: the JSON state and, for each of `GROUPS`, tensors by name (on the CPU)."""
+
+    path: Path
+    state: dict[str, Any]
+    tensors: dict[str, dict[str, Tensor]]
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return int(self.state["step"])
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"step-{step:08d}"
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints in a folder, the oldest first, found by their names; none when there is no folder."""
+    if not folder.is_dir():
+        return []
+    found = {int(m[1]): path for path in folder.iterdir() if (m := _NAME.fullmatch(path.name)) and path.is_dir()}
+    return [found[step] for step in sorted(found)]
+
+
+def save_checkpoint(
+    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], *, keep: int
+) -> Path:
+    """Write the checkpoint of `step` into `folder`, then remove all but the newest `keep`.
+
+    Raises `RunError` when it cannot be written (disk full ...); what was there before is then untouched.
+    """
+    target = checkpoint_path(folder, step)
+    unfinished = folder / f"{_UNFINISHED}{target.name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        manifest = {}
+        for group, named in tensors.items():
+            manifest[f"{group}.safetensors"] = _write(unfinished / f"{group}.safetensors", _pack(named))
+        content = {**state, "format": FORMAT, "step": step}
+        manifest[STATE] = _write(unfinished / STATE, _json_bytes(content))
+        _write(unfinished / MANIFEST, _json_bytes({"format": FORMAT, "files": manifest}))
+        sync_folder(unfinished)
+        if target.exists():  # the same step again, after going on from an earlier checkpoint
+            shutil.rmtree(target)
+        unfinished.rename(target)
+        sync_folder(folder)
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise cannot_write(target, error, folder) from error
+    for old in list_checkpoints(folder)[:-keep]:
+        if old != target:  # renamed first, so that no half-removed checkpoint ever carries a checkpoint's name
+            shutil.rmtree(old.rename(folder / f"{_UNFINISHED}{old.name}"))
+    return target
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read one checkpoint, verifying every checksum. Raises `CheckpointError` naming what is damaged."""
+    from safetensors.torch import load
+
+    files = verify_checkpoint(path)
+    state = json.loads(files[STATE])
+    return Checkpoint(path, state, {group: load(files[f"{group}.safetensors"]) for group in GROUPS})
+
+
+def verify_checkpoint(path: Path) -> dict[str, bytes]:
+    """The content of every file of a checkpoint, after comparing size and SHA-256 with the manifest.
+
+    Raises `CheckpointError` when a file is missing, cut short or changed, or the manifest itself is.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+        listed = dict(manifest["files"])
+        version = manifest["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"The checkpoint {path} is damaged: its {MANIFEST} cannot be read.") from error
+    if version != FORMAT:
+        raise CheckpointError(f"The checkpoint {path} has format {version}, and this version reads {FORMAT}.")
+    files = {}
+    for name in [*(f"{group}.safetensors" for group in GROUPS), STATE]:
+        try:
+            content = (path / name).read_bytes()
+            known = listed[name]["sha256"]
+        except (OSError, KeyError, TypeError) as error:
+            raise CheckpointError(f"The checkpoint {path} is damaged: its {name} is missing.") from error
+        if hashlib.sha256(content).hexdigest() != known:
+            raise CheckpointError(f"The checkpoint {path} is damaged: the checksum of {name} is wrong.")
+        files[name] = content
+    return files
+
+
+def load_latest(folder: Path) -> tuple[Checkpoint | None, list[CheckpointError]]:
+    """The newest checkpoint that is whole, and an error for each newer one that was skipped as damaged.
+
+    (None, []) when there is no checkpoint at all. Raises `CheckpointError` when there are some and none is whole.
+    """
+    damaged: list[CheckpointError] = []
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            return load_checkpoint(path), damaged
+        except CheckpointError as error:
+            damaged.append(error)
+    if damaged:
+        names = ", ".join(path.name for path in list_checkpoints(folder))
+        raise CheckpointError(
+            f"Every checkpoint in {folder} is damaged ({names}); restore one from a copy or start a new run "
+            f"with another --out."
+        )
+    return None, []
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what a killed process had begun to write. Only for the process that holds the run folder's lock."""
+    if folder.is_dir():
+        for path in folder.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(path)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged checkpoint so that it is not taken for one again, and keep it for inspection."""
+    aside = path.with_name(f"{_DAMAGED}{path.name}")
+    if aside.exists():
+        shutil.rmtree(aside)
+    return path.rename(aside)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file in one go: written beside it, synced, renamed. Raises `OSError`, and then leaves no trace."""
+    unfinished = path.with_name(f"{_UNFINISHED}{path.name}")
+    try:
+        _write(unfinished, content)
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make names in a folder outlive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_cannot_write(error: OSError) -> bool:
+    """Whether the disk refused to take what was written."""
+    return error.errno in _CANNOT_WRITE
+
+
+def cannot_write(target: Path, error: OSError, checkpoints: Path) -> RunError:
+    """The sentence for a disk that takes no more, naming the checkpoint that is left."""
+    left = list_checkpoints(checkpoints)
+    kept = f"the checkpoint {left[-1]} is intact" if left else "there was no checkpoint before it"
+    return RunError(
+        f"Cannot write {target} ({error.strerror or error}); {kept}, so make room on the disk and go on with "
+        f"{resume_command(checkpoints.parent)}."
+    )
+
+
+def resume_command(run: Path) -> str:
+    """What to type to go on with a run."""
+    return f"`aliasfree train --resume --out {run}`"
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:
+    """The state of an optimizer as flat tensors "exp_avg.<parameter>"; hyperparameters come from the settings."""
+    state = optimizer.state_dict()["state"]
+    return {f"{key}.{names[i]}": torch.as_tensor(value) for i in sorted(state) for key, value in state[i].items()}
+
+
+def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], names: list[str]) -> None:
+    """The inverse of `pack_optimizer`, into an optimizer over the same parameters."""
+    place = {name: i for i, name in enumerate(names)}
+    state: dict[int, dict[str, Tensor]] = {}
+    for flat, value in tensors.items():
+        key, name = flat.split(".", 1)
+        state.setdefault(place[name], {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _pack(named: Mapping[str, Tensor]) -> bytes:
+    from safetensors.torch import save
+
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in named.items()})
+
+
+def _json_bytes(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _write(path: Path, content: bytes) -> dict[str, Any]:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

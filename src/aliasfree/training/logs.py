@@ -1,0 +1,150 @@
+"""What a run reports while it goes: losses.csv, TensorBoard, and the progress bar."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aliasfree.training.checkpoint import write_atomically
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+COLUMNS = ("step", "loss", "lr", "images_per_second")
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One optimizer step: its loss before the step, averaged over the processes, and the speed around it."""
+
+    step: int
+    loss: float
+    lr: float
+    grad_norm: float | None
+    images_per_second: float
+
+
+def read_losses(path: Path) -> list[dict[str, str]]:
+    """The whole rows of a losses.csv; a last line cut short by a kill is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    return [row for row in csv.DictReader(whole) if None not in row.values()]
+
+
+class LossLog:
+    """Appends to losses.csv; opened at a step, it first drops the rows after that step."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        kept = [row for row in read_losses(path) if int(row["step"]) <= start]
+        lines = [",".join(COLUMNS), *(",".join(row[name] for name in COLUMNS) for row in kept)]
+        write_atomically(path, ("\n".join(lines) + "\n").encode())
+        self._file = path.open("a")
+
+    def write(self, records: Sequence[StepRecord]) -> None:
+        """Append rows; the loss is written so that it reads back exactly."""
+        rows = (f"{r.step},{r.loss!r},{r.lr!r},{r.images_per_second:.1f}\n" for r in records)
+        self._file.write("".join(rows))
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Bring the rows to the disk, so that they are there when a checkpoint of the same step is."""
+        import os
+
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class TensorBoardLog:
+    """Scalars and pictures under `tensorboard/`, with what a killed run wrote after `start` purged."""
+
+    def __init__(self, folder: Path, start: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+
+    def write(self, record: StepRecord) -> None:
+        """Scalars of one step."""
+        self._writer.add_scalar("loss", record.loss, record.step)
+        self._writer.add_scalar("learning rate", record.lr, record.step)
+        self._writer.add_scalar("images per second", record.images_per_second, record.step)
+        if record.grad_norm is not None:
+            self._writer.add_scalar("gradient norm", record.grad_norm, record.step)
+
+    def picture(self, name: str, image: Any, step: int) -> None:
+        """A Pillow image."""
+        pixels = np.asarray(image)
+        self._writer.add_image(name, pixels, step, dataformats="HW" if pixels.ndim == 2 else "HWC")
+
+    def flush(self) -> None:
+        """Bring what was added to the file."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._writer.close()
+
+
+class ProgressBar:
+    """Loss, images/s and time left: a rich bar on a terminal, a line every half minute elsewhere, nothing if quiet."""
+
+    def __init__(self, console: Console, total: int, start: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console
+        self._total = total
+        self._start = start
+        self._began = time.monotonic()
+        self._next_line = self._began + 5.0
+        self._bar: Progress | None = None
+        if console.is_terminal and not console.quiet:
+            self._bar = Progress(
+                TextColumn("training"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("loss {task.fields[loss]:.4f}"),
+                TextColumn("{task.fields[speed]:.0f} images/s"),
+                TimeRemainingColumn(),
+                TextColumn("left"),
+                console=console,
+                refresh_per_second=4,
+            )
+            self._task = self._bar.add_task("training", total=total, completed=start, loss=float("nan"), speed=0.0)
+            self._bar.start()
+
+    def update(self, record: StepRecord) -> None:
+        """Show a step."""
+        if self._bar is not None:
+            self._bar.update(
+                self._task, completed=record.step, loss=record.loss, speed=record.images_per_second
+            )
+            return
+        now = time.monotonic()
+        if now >= self._next_line or record.step == self._total:
+            self._next_line = now + _SECONDS_BETWEEN_LINES
+            pace = (now - self._began) / max(1, record.step - self._start)
+            left = timedelta(seconds=round(pace * (self._total - record.step)))
+            self._console.print(
+                f"step {record.step}/{self._total}  loss {record.loss:.4f}  "
+                f"{record.images_per_second:.0f} images/s  {left} left",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,170 @@
+"""The one folder that holds all a run writes, for the trainer to write and for everything else to read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aliasfree.errors import CheckpointError, RunError
+from aliasfree.training.checkpoint import Checkpoint, list_checkpoints, load_latest, write_atomically
+from aliasfree.training.settings import RunSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from aliasfree.models import AliasFreeUNet2DModel
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"  # the name diffusers gives
+LOCK = ".lock"
+
+
+class RunFolder:
+    """A run folder, which need not exist yet.
+
+    `config.json` (settings, versions, data, network), `losses.csv`, `model/` (the averaged weights, for
+    `from_pretrained`), `checkpoints/`, `samples/` (grids over time), `images/` (generated images), `tensorboard/`, and
+    `training_images/` when asked for.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.losses_file = self.path / "losses.csv"
+        self.model = self.path / "model"
+        self.checkpoints = self.path / "checkpoints"
+        self.samples = self.path / "samples"
+        self.images = self.path / "images"
+        self.tensorboard = self.path / "tensorboard"
+        self.training_images = self.path / "training_images"
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run has begun here."""
+        return self.config_file.is_file()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether a new run may begin here: no folder, or nothing in it but the lock."""
+        return not self.path.exists() or (self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {LOCK})
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `config.json` holds: "settings", "model", "data", "versions", "resumed". Raises `RunError` without one."""
+        try:
+            config = json.loads(self.config_file.read_text())
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise RunError(f"There is no run in {self.path} (no config.json); start one with `aliasfree train`.") from error
+        except ValueError as error:
+            raise RunError(f"{self.config_file} is not valid JSON ({error}); restore it from a copy.") from error
+        if not isinstance(config, dict) or not {"settings", "model"} <= config.keys():
+            raise RunError(f"{self.config_file} was not written by `aliasfree train`; give the folder of a run.")
+        return config
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Replace `config.json` in one go."""
+        write_atomically(self.config_file, (json.dumps(config, indent=2) + "\n").encode())
+
+    @property
+    def settings(self) -> RunSettings:
+        """The settings of the run, with `out` being where the folder lies now. Raises `RunError` without a run."""
+        return RunSettings.from_dict({**self.config["settings"], "out": str(self.path)})
+
+    def latest_checkpoint(self) -> Path | None:
+        """The newest checkpoint by name, not verified; None when there is none."""
+        found = list_checkpoints(self.checkpoints)
+        return found[-1] if found else None
+
+    def load_checkpoint(self) -> Checkpoint:
+        """The newest whole checkpoint. Raises `CheckpointError` when there is none."""
+        checkpoint, _ = load_latest(self.checkpoints)
+        if checkpoint is None:
+            raise CheckpointError(f"The run {self.path} has no checkpoint yet; go on with `aliasfree train --resume`.")
+        return checkpoint
+
+    def load_model(self, ema: bool = True) -> AliasFreeUNet2DModel:
+        """The network on the CPU, in eval mode: averaged weights, or with `ema=False` those of the newest checkpoint.
+
+        Raises `RunError` when there is no run, `CheckpointError` when it has no weights yet or they are damaged.
+        """
+        from aliasfree.models import AliasFreeUNet2DModel
+
+        config = self.config
+        if not ema:
+            model = AliasFreeUNet2DModel.from_config(config["model"])
+            model.load_state_dict(self.load_checkpoint().tensors["model"])
+            return model.eval()
+        if not (self.model / WEIGHTS).is_file():
+            raise CheckpointError(
+                f"The run {self.path} has no weights in model/ yet, which come with its first checkpoint; let it train on "
+                f"with `aliasfree train --resume --out {self.path}`."
+            )
+        try:
+            return AliasFreeUNet2DModel.from_pretrained(self.model, local_files_only=True).eval()
+        except (OSError, ValueError, RuntimeError, _safetensors_error()) as error:
+            raise CheckpointError(
+                f"The weights in {self.model} are damaged ({str(error).splitlines()[0]}); "
+                f"`aliasfree train --resume --out {self.path}` writes them again."
+            ) from error
+
+    def write_model(self, model: nn.Module) -> None:
+        """Put weights into `model/`, each file replaced in one go, so that a reader never sees half of it."""
+        from safetensors.torch import save
+
+        self.model.mkdir(exist_ok=True)
+        description = model.to_json_string() + "\n"  # type: ignore[operator]  # of diffusers' ConfigMixin
+        write_atomically(self.model / "config.json", description.encode())
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        write_atomically(self.model / WEIGHTS, save(state, metadata={"format": "pt"}))
+
+    def losses(self) -> tuple[np.ndarray, np.ndarray]:
+        """The steps (N,) int64 and their losses (N,) float64, from `losses.csv`; empty before the first step."""
+        from aliasfree.training.logs import read_losses
+
+        rows = read_losses(self.losses_file)
+        steps = np.array([int(row["step"]) for row in rows], dtype=np.int64)
+        return steps, np.array([float(row["loss"]) for row in rows], dtype=np.float64)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder, created when absent, against other processes; the system lets go when this one dies.
+
+        Raises `RunError` naming the process that has it.
+        """
+        import fcntl
+
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file, and --out must be a folder; choose another name.")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(f"Cannot create the run folder {self.path} ({error.strerror}); choose another --out.") from error
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
+                raise RunError(
+                    f"The run folder {self.path} is in use by another process (pid {holder}); wait for it, stop it, or "
+                    f"choose another --out."
+                ) from error
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _safetensors_error() -> type[Exception]:
+    from safetensors import SafetensorError
+
+    return SafetensorError

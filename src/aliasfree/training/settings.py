@@ -1,0 +1,187 @@
+"""Everything `aliasfree train` can set, checked once, written to and read from `config.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from aliasfree.errors import ArgumentError, ConfigError, did_you_mean
+
+AUGMENTATIONS = ("none", "flip", "rotate")
+PRECISIONS = ("no", "bf16")
+PADDING_MODES = ("zeros", "circular", "reflect", "replicate")
+DEVICES = ("auto", "cpu", "cuda")
+
+# What makes a checkpoint fit a network; `--resume` refuses a change of any of these.
+ARCHITECTURE = ("config", "image_size", "channels", "base_channels", "padding_mode", "num_train_timesteps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Settings of one training run. The defaults are the paper's where it states them (section 4, "Training").
+
+    Raises `ArgumentError` (a value out of range) or `ConfigError` (no such config) on construction, so that a
+    `RunSettings` that exists is valid.
+    """
+
+    data: str  # a name ("digits", "mnist", "cifar10", "mnist-m"), a path, or "hub:NAME"
+    config: str  # "A", "B-0" ... "D-2N", "D-hq"
+    out: Path  # the run folder
+    image_size: int | tuple[int, int] | None = 32  # pixels, (H, W) or a side; None = as the data are; divisible by 8
+    channels: int | None = None  # 1 grey, 3 colour, None = as the data are
+    base_channels: int | None = None  # width of the network; None = image size, as in the paper
+    padding_mode: str = "zeros"
+    class_conditional: bool = False  # learn from the labels, for guidance when sampling
+    class_dropout: float = 0.1  # share of labels replaced by "no class" (only with class_conditional), in [0, 1]
+    num_train_timesteps: int = 1000  # T of the paper
+
+    epochs: float = 100  # passes over the data
+    steps: int | None = None  # optimizer steps in all; None = from epochs
+    batch_size: int = 16  # images per process and step
+    lr: float = 3e-4  # constant, as in the paper
+    weight_decay: float = 0.01  # AdamW's own default, which the paper keeps
+    grad_clip: float | None = 1.0  # largest gradient norm; None = off, the paper's. AdamW does not see the scale of
+    # the gradient, and its norm is below 1 after the first hundred steps, so that 1.0 only tames rare spikes
+    ema_decay: float = 0.9999  # of the averaged weights, reached by the warm-up (1 + step) / (10 + step); 0 = no average
+    augment: str = "none"  # "flip": left-right, half of the time; "rotate": by an angle uniform in [0, 360)
+    mixed_precision: str = "no"  # "bf16": matrix products and convolutions in bfloat16, weights stay float32
+    seed: int = 42
+    device: str = "auto"  # "auto": CUDA when there is one
+
+    checkpoint_every: int = 1000  # steps between checkpoints; one more at the end and on SIGTERM or Ctrl-C
+    keep_checkpoints: int = 3  # how many of the newest stay
+    sample_every: int | None = 1000  # steps between sample grids, and one at the end; None = no grids
+    sample_num: int = 16  # images in a grid
+    sample_steps: int = 50  # ancestral sampling steps of a grid
+    save_training_images: int = 0  # how many images of the data to write as PNG; -1 = all
+    skip_bad: bool = False  # leave out damaged images instead of stopping
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", str(self.data))
+        object.__setattr__(self, "out", Path(self.out))
+        if isinstance(self.image_size, list | tuple):
+            object.__setattr__(self, "image_size", _size(self.image_size))
+        self._check()
+
+    def _check(self) -> None:
+        from aliasfree.config import Config  # the only heavy import, needed for the names alone
+
+        Config.parse(self.config)
+        _one_of("--augment", self.augment, AUGMENTATIONS)
+        _one_of("--mixed-precision", self.mixed_precision, PRECISIONS)
+        _one_of("--padding-mode", self.padding_mode, PADDING_MODES)
+        _one_of("--device", self.device, DEVICES)
+        if self.channels not in (None, 1, 3):
+            raise ArgumentError(f"--channels must be 1 (grey) or 3 (colour), not {self.channels}.")
+        for side in _sides(self.image_size):
+            if not _is_int(side) or side < 8 or side % 8:
+                lower = max(8, int(side) // 8 * 8)
+                raise ArgumentError(
+                    f"--image-size must be a positive multiple of 8 because the network halves it three times, "
+                    f"not {side}; try {lower} or {lower + 8}."
+                )
+        _at_least("--base-channels", self.base_channels, 8, none="the image size")
+        if self.base_channels is not None and self.base_channels % 8:
+            raise ArgumentError(f"--base-channels must be a multiple of 8, not {self.base_channels}.")
+        _at_least("--steps", self.steps, 1, none="counting by --epochs")
+        for name in ("batch_size", "checkpoint_every", "keep_checkpoints", "sample_num", "sample_steps"):
+            _at_least(_option(name), getattr(self, name), 1)
+        _at_least("--sample-every", self.sample_every, 1, none="no sample grids")
+        _at_least("--num-train-timesteps", self.num_train_timesteps, 2)
+        _at_least("--save-training-images", self.save_training_images, -1)
+        _at_least("--seed", self.seed, 0)
+        if self.sample_steps > self.num_train_timesteps - 1:
+            raise ArgumentError(
+                f"--sample-steps must be at most {self.num_train_timesteps - 1}, one less than "
+                f"--num-train-timesteps, not {self.sample_steps}."
+            )
+        _positive("--epochs", self.epochs)
+        _positive("--lr", self.lr)
+        if self.grad_clip is not None:
+            _positive("--grad-clip", self.grad_clip)
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ArgumentError(f"--weight-decay must be 0 or a positive number, not {self.weight_decay}.")
+        if not 0 <= self.ema_decay < 1:
+            raise ArgumentError(f"--ema-decay must be at least 0 and below 1, not {self.ema_decay}.")
+        if not 0 <= self.class_dropout <= 1:
+            raise ArgumentError(f"--class-dropout must be between 0 and 1, not {self.class_dropout}.")
+
+    def total_steps(self, num_images: int, world_size: int, *, step: int = 0, images_seen: int = 0) -> int:
+        """Optimizer steps of the whole run, seen from `step` with `images_seen` images behind it."""
+        if self.steps is not None:
+            return self.steps
+        left = self.epochs * num_images - images_seen
+        return step + max(0, math.ceil(left / (self.batch_size * world_size)))
+
+    def replace(self, **changes: Any) -> Self:
+        """The same settings with some changed, checked again. `steps=N` or `epochs=N` sets the length."""
+        _known(changes)
+        if changes.get("epochs") is not None and "steps" not in changes:
+            changes["steps"] = None
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types only."""
+        values = dataclasses.asdict(self)
+        values["out"] = str(self.out)
+        if isinstance(self.image_size, tuple):
+            values["image_size"] = list(self.image_size)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`. Raises `ConfigError` for an unknown name, `ArgumentError` for a missing one."""
+        _known(values)
+        missing = [name for name in ("data", "config", "out") if name not in values]
+        if missing:
+            raise ArgumentError(f"The settings lack {', '.join(missing)}.")
+        return cls(**values)
+
+
+def _known(values: Mapping[str, Any]) -> None:
+    names = [field.name for field in dataclasses.fields(RunSettings)]
+    for name in values:
+        if name not in names:
+            raise ConfigError(f"There is no setting {name!r}{did_you_mean(name, names)}.")
+
+
+def _size(size: Any) -> tuple[int, int]:
+    if len(size) != 2:
+        raise ArgumentError(f"--image-size takes one number or height and width, not {len(size)} numbers.")
+    return (size[0], size[1])
+
+
+def _sides(size: int | tuple[int, int] | None) -> tuple[int, ...]:
+    if size is None:
+        return ()
+    return size if isinstance(size, tuple) else (size,)
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _one_of(option: str, value: str, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise ArgumentError(f"There is no {option} {value!r}{did_you_mean(str(value), valid)}.")
+
+
+def _at_least(option: str, value: int | None, least: int, none: str | None = None) -> None:
+    if value is None and none is not None:
+        return
+    if not _is_int(value) or value < least:  # type: ignore[operator]
+        tail = f" (leave it out for {none})" if none else ""
+        raise ArgumentError(f"{option} must be a whole number of at least {least}, not {value}{tail}.")
+
+
+def _positive(option: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+        raise ArgumentError(f"{option} must be a positive number, not {value}.")
