@@ -95,9 +95,9 @@ def open_images(
     """Opens images by name or path; decodes them on the first call, maps the cache on later ones.
 
     Args:
-        source: `digits`, `mnist`, `cifar10`, `mnist-m`, `mnist-m:DIGITS:BACKGROUNDS`, `hub:NAME`, or the path of an IDX,
-            CSV, zip, tar or npz file or of a folder. `mnist`, `cifar10` and `mnist-m` are looked for in $ALIASFREE_DATA,
-            then in ./data.
+        source: `digits`, `mnist`, `cifar10`, `mnist-m`, `mnist-m:DIGITS:BACKGROUNDS`, `hub:NAME`, or the path of an
+            IDX, CSV, zip, tar or npz file or of a folder. `mnist`, `cifar10` and `mnist-m` are looked for in
+            $ALIASFREE_DATA, then in ./data.
         image_size: pixels, one number (square) or (height, width); None = as stored (`digits`: 16), and then all must
             be equal. Bilinear and antialiased as in the paper; other proportions are cut at the centre.
         channels: 1 or 3 converts; None = as stored, and then all must agree.

@@ -24,7 +24,8 @@ _IDX_NAME = re.compile(r"idx\d|ubyte", re.IGNORECASE)
 class IdxSource(Source):
     """A folder with MNIST's standard file names, or one images file with its labels beside it.
 
-    `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-...`, with `-` or `.` before `idx`, with `.gz` or not. An images file whose labels are absent has no labels.
+    `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-...`, with `-` or `.` before `idx`, with `.gz` or not.
+    An images file whose labels are absent has no labels.
     """
 
     priority: ClassVar[int] = 10

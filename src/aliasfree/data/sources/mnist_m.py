@@ -29,9 +29,9 @@ _PHOTO_BYTES = 2**30
 class MnistMSource(Source):
     """`mnist-m:DIGITS:BACKGROUNDS`, made while it is read; or `mnist-m`, from what lies in the data folder.
 
-    `mnist-m` alone takes a ready folder `mnist-m`, and else makes it from `mnist` and `bsds500` there. Patches come from
-    the photographs under `train/`, or from all of them where there is no such folder, for the digits of any split. Image
-    i draws its patch from (seed, split, i) alone.
+    `mnist-m` alone takes a ready folder `mnist-m`, and else makes it from `mnist` and `bsds500` there. Patches come
+    from the photographs under `train/`, or from all of them where there is no such folder, for the digits of any split.
+    Image i draws its patch from (seed, split, i) alone.
     """
 
     names: ClassVar[tuple[str, ...]] = ("mnist-m",)
