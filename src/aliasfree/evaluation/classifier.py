@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 BATCH = 128
 IMAGES_SEEN = 150_000
-"""Training images seen when no number of epochs is given, at least 2 and at most 20 epochs."""
+"""Training images seen when no number of epochs is given, at least 2 and at most 15 epochs."""
 DECOYS = 1 / 4
 """Images of nothing per real image in a training batch; their target is the same probability for every class."""
 
@@ -94,7 +94,7 @@ def train_classifier(
     images   float (N, C, H, W) in [-1, 1], C = 1 or 3, H and W >= 8; its device is used
     labels   integers (N,), 0 .. classes - 1
     seed     fixes initial weights, order, shifts and dropout; the global generator is left as it was
-    epochs   None = 150,000 images seen, but 2 to 20 epochs
+    epochs   None = 150,000 images seen, but 2 to 15 epochs
     width    channels of the first stage, >= 1
 
     Raises ShapeError for other shapes, ArgumentError for negative labels, one class only, or epochs < 1.
@@ -105,7 +105,7 @@ def train_classifier(
     classes = int(labels.max()) + 1 if len(labels) else 0
     if classes < 2 or int(labels.min()) < 0:
         raise ArgumentError("a classifier needs labels 0 .. classes - 1 of at least two classes: use data with labels")
-    epochs = min(20, max(2, round(IMAGES_SEEN / len(images)))) if epochs is None else epochs
+    epochs = min(15, max(2, round(IMAGES_SEEN / len(images)))) if epochs is None else epochs
     if epochs < 1:
         raise ArgumentError(f"epochs must be >= 1, not {epochs}")
     labels = labels.to(images.device, torch.long)

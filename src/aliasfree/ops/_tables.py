@@ -105,9 +105,7 @@ def shift(n: int, shifts: tuple[float, ...], axis: int, dtype: torch.dtype, devi
 
 
 @_kept
-def _shift(
-    n: int, _: int, shifts: tuple[float, ...], axis: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
+def _shift(n: int, _: int, shifts: tuple[float, ...], axis: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     phase = _tensor(_phases(-np.asarray(shifts), n), dtype, device)
     return phase[:, None, :, None] if axis == 2 else phase[:, None, None, :]
 

@@ -30,9 +30,7 @@ Amount = float | Sequence[float] | Tensor
 
 
 @overload
-def rotate2d(
-    x: Tensor, degrees: Amount, method: Method = "fourier", return_mask: Literal[False] = False
-) -> Tensor: ...
+def rotate2d(x: Tensor, degrees: Amount, method: Method = "fourier", return_mask: Literal[False] = False) -> Tensor: ...
 @overload
 def rotate2d(
     x: Tensor, degrees: Amount, method: Method = "fourier", *, return_mask: Literal[True]
@@ -84,9 +82,7 @@ def translate2d(
 def translate2d(
     x: Tensor, dy: Amount, dx: Amount, method: Method = "fourier", *, return_mask: Literal[True]
 ) -> tuple[Tensor, Tensor]: ...
-def translate2d(
-    x: Tensor, dy: Amount, dx: Amount, method: Method = "fourier", return_mask: bool = False
-) -> Any:
+def translate2d(x: Tensor, dy: Amount, dx: Amount, method: Method = "fourier", return_mask: bool = False) -> Any:
     """Shift images down by dy and right by dx pixels: out[i, j] = x[i - dy, j - dx].
 
     x            (N, C, H, W), any float dtype, periodic for "fourier" and "spline"
@@ -114,9 +110,7 @@ def translate2d(
 
 
 @overload
-def zoom2d(
-    x: Tensor, factor: Amount, method: Method = "fourier", return_mask: Literal[False] = False
-) -> Tensor: ...
+def zoom2d(x: Tensor, factor: Amount, method: Method = "fourier", return_mask: Literal[False] = False) -> Tensor: ...
 @overload
 def zoom2d(
     x: Tensor, factor: Amount, method: Method = "fourier", *, return_mask: Literal[True]
@@ -139,9 +133,7 @@ def zoom2d(x: Tensor, factor: Amount, method: Method = "fourier", return_mask: b
     """
     work, (factors,) = _prepare(x, method, factor=factor)
     if min(factors) <= 0:
-        raise ArgumentError(
-            f"a zoom factor must be above 0, not {min(factors)}: 2 doubles the size, 0.5 halves it"
-        )
+        raise ArgumentError(f"a zoom factor must be above 0, not {min(factors)}: 2 doubles the size, 0.5 halves it")
     h, w = x.shape[-2:]
     if set(factors) == {1.0}:
         out = x.clone()
@@ -172,14 +164,10 @@ def as_amounts(value: Amount, n: int, name: str) -> tuple[float, ...]:
     """One number or n numbers from any form of `Amount`; n equal ones become one. Raises ShapeError, ArgumentError."""
     listed = np.atleast_1d(value.detach().cpu().double().numpy() if isinstance(value, Tensor) else value)
     if listed.ndim != 1 or len(listed) not in (1, n):
-        raise ShapeError(
-            f"{name} must be one number or one for each of the {n} samples, got shape {listed.shape}"
-        )
+        raise ShapeError(f"{name} must be one number or one for each of the {n} samples, got shape {listed.shape}")
     numbers = tuple(float(v) for v in listed)
     if not all(math.isfinite(v) for v in numbers):
-        raise ArgumentError(
-            f"{name} must be finite, not {numbers[0] if len(numbers) == 1 else list(numbers)}"
-        )
+        raise ArgumentError(f"{name} must be finite, not {numbers[0] if len(numbers) == 1 else list(numbers)}")
     # To 1e-12, so that equal steps computed as differences share one table.
     numbers = tuple(round(v, 12) for v in numbers)
     return numbers[:1] if len(set(numbers)) == 1 else numbers

@@ -13,7 +13,7 @@ from aliasfree.errors import ArgumentError, ConfigError, did_you_mean
 
 AUGMENTATIONS = ("none", "flip", "rotate")
 PRECISIONS = ("no", "bf16")
-PADDING_MODES = ("zeros", "circular", "reflect", "replicate")
+PADDING_MODES = ("zeros", "circular", "reflect")
 DEVICES = ("auto", "cpu", "cuda")
 
 # What makes a checkpoint fit a network; `--resume` refuses a change of any of these.
@@ -84,9 +84,9 @@ class RunSettings:
                     f"--image-size must be a positive multiple of 8 because the network halves it three times, "
                     f"not {side}; try {lower} or {lower + 8}."
                 )
-        _at_least("--base-channels", self.base_channels, 8, none="the image size")
-        if self.base_channels is not None and self.base_channels % 8:
-            raise ArgumentError(f"--base-channels must be a multiple of 8, not {self.base_channels}.")
+        _at_least("--base-channels", self.base_channels, 4, none="the image size")
+        if self.base_channels is not None and self.base_channels % 4:
+            raise ArgumentError(f"--base-channels must be a multiple of 4, the attention heads, not {self.base_channels}.")
         _at_least("--steps", self.steps, 1, none="counting by --epochs")
         for name in ("batch_size", "checkpoint_every", "keep_checkpoints", "sample_num", "sample_steps"):
             _at_least(_option(name), getattr(self, name), 1)

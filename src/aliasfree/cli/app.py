@@ -1,0 +1,89 @@
+"""The `aliasfree` command and what becomes of its errors."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from aliasfree import __version__
+from aliasfree.cli import data, demo, filters, generate, train
+from aliasfree.errors import AliasfreeError
+
+DEBUG = "ALIASFREE_DEBUG"
+
+
+class Commands(TyperGroup):
+    """Turns what a user can cause into one sentence on stderr and an exit code; a bug keeps its traceback.
+
+    2 for a mistake of the user's, 130 for Ctrl-C, and what a stopped run says of itself (128 + signal).
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except AliasfreeError as error:
+            code = getattr(error, "exit_code", 2)
+            if code == 2 and os.environ.get(DEBUG):
+                raise
+            _say(str(error) if code != 2 else f"error: {error}")
+            raise typer.Exit(code) from error
+        except BrokenPipeError:
+            raise  # of `aliasfree ... | head`; handled by typer
+        except OSError as error:
+            # a disk that is full, read-only or not ours is no bug; the system's own words and the file say it
+            if os.environ.get(DEBUG) or error.filename is None or error.strerror is None:
+                raise
+            _say(f"error: {error.filename}: {error.strerror}; make room, or choose another place.")
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            _say("interrupted.")
+            raise typer.Exit(130) from error
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+app = typer.Typer(
+    name="aliasfree",
+    cls=Commands,
+    help="Diffusion models whose every resampling step obeys the sampling theorem.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"aliasfree {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("sample")(generate.sample)
+app.command("rotate")(generate.rotate)
+app.command("collage")(generate.collage)
+app.command("filters")(filters.filters)
+app.command("configs")(filters.configs)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Entry point of the `aliasfree` command; leaves by SystemExit."""
+    app(prog_name="aliasfree")

@@ -1,0 +1,72 @@
+"""`aliasfree data`: what a source is, and MNIST-M made on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Look at data sources, and make MNIST-M.", no_args_is_help=True)
+
+
+@app.command("info")
+def info(
+    source: Annotated[str, typer.Argument(help="digits, mnist, cifar10, mnist-m, hub:NAME, or a path.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
+    image_size: Annotated[str, typer.Option(help="A side, HEIGHTxWIDTH, or native.")] = "native",
+    channels: Annotated[int | None, typer.Option(help="1 grey, 3 colour  [default: as the data are]")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count damaged images and go on.")] = False,
+) -> None:
+    """Say what a source holds: images, sizes, classes, fingerprint. Decodes it into the cache."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from aliasfree.cli.console import progress
+    from aliasfree.cli.parse import parse_size
+    from aliasfree.data import open_images
+
+    size = parse_size(image_size)
+    with progress("reading", "images") as report:
+        images = open_images(
+            source, image_size=size, channels=channels, split=split, skip_bad=skip_bad, progress=report
+        )
+    height, width = images.image_size
+    table = Table.grid(padding=(0, 2))
+    table.add_row("source", f"{images.source}, split {images.split}")
+    table.add_row("images", f"{len(images):,}")
+    table.add_row("size", f"{height} x {width}, {'grey' if images.channels == 1 else 'colour'}")
+    table.add_row("classes", _classes(images.labels, images.class_names))
+    table.add_row("fingerprint", images.fingerprint)
+    if images.skipped:
+        table.add_row("skipped", f"{len(images.skipped)}: {images.skipped[0]}")
+    Console().print(table)
+
+
+@app.command("mnist-m")
+def mnist_m(
+    digits: Annotated[str, typer.Option(help="Grey labelled digits: a folder of MNIST files, or any such source.")],
+    backgrounds: Annotated[Path, typer.Option(help="Photographs: bsds500.zip, or a folder.")],
+    out: Annotated[Path, typer.Option(help="The folder to make; it must be new or empty.")],
+    num: Annotated[int | None, typer.Option(help="How many digits, from the first  [default: all]")] = None,
+    split: Annotated[str, typer.Option(help="Which digits: train or test.")] = "train",
+    seed: Annotated[int, typer.Option(help="Image i depends on (seed, split, i) only.")] = 42,
+) -> None:
+    """Make MNIST-M: digits by absolute difference over patches of photographs, as class folders of PNGs."""
+    from aliasfree.cli.console import progress
+    from aliasfree.data import make_mnist_m
+
+    with progress("making MNIST-M", "images") as report:
+        made = make_mnist_m(digits, backgrounds, out, num=num, split=split, seed=seed, progress=report)
+    typer.echo(f"{made:,} images in {out}; train on them with `aliasfree train --data {out}`")
+
+
+def _classes(labels, names) -> str:  # type: ignore[no-untyped-def]
+    if labels is None:
+        return "no labels"
+    import numpy as np
+
+    present, counts = np.unique(labels[labels >= 0], return_counts=True)
+    shown = [f"{names[i] if names else i} {n:,}" for i, n in zip(present.tolist(), counts.tolist(), strict=True)]
+    more = f" and {len(shown) - 20} more" if len(shown) > 20 else ""
+    return f"{len(shown)}: {', '.join(shown[:20])}{more}"

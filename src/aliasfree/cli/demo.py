@@ -1,0 +1,3 @@
+"""`aliasfree demo`."""
+
+from __future__ import annotations

@@ -1,0 +1,126 @@
+"""`aliasfree sample`, `aliasfree rotate`, `aliasfree collage`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, as `aliasfree train --out` wrote it.")]
+Steps = Annotated[int, typer.Option(help="Sampling steps, up to 999 for the paper's own chain.")]
+Scheduler = Annotated[str, typer.Option(help="ddpm (ancestral, the paper's), ddim or dpm++.")]
+Method = Annotated[str, typer.Option(help="How images are turned: fourier (noise stays white), spline (the paper's) or bicubic.")]
+Noise = Annotated[str, typer.Option(help="independent (the paper's), or co-moving: noise turns with the image.")]
+Schedule = Annotated[
+    str, typer.Option(metavar="START:END", help="Share of sampling over which the motion is spread; 0:1 is the paper's.")
+]
+Class = Annotated[str | None, typer.Option("--class", help="A class number, or 'each' for one after the other.")]
+Guidance = Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is off.")]
+Seed = Annotated[int, typer.Option(help="Image i of a seed is the same in any batch.")]
+BatchSize = Annotated[int, typer.Option(help="Images drawn at a time.")]
+Ema = Annotated[bool, typer.Option("--ema/--no-ema", help="Use the averaged weights.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+def sample(
+    run: Run,
+    num: Annotated[int, typer.Option(help="How many images.")] = 64,
+    steps: Steps = 50,
+    scheduler: Scheduler = "ddpm",
+    rotate: Annotated[float, typer.Option(metavar="DEGREES", help="Counter-clockwise, while the image is drawn.")] = 0.0,
+    translate: Annotated[
+        tuple[float, float], typer.Option(metavar="DY DX", help="Pixels down and right, while the image is drawn.")
+    ] = (0.0, 0.0),
+    zoom: Annotated[float, typer.Option(metavar="FACTOR", help="Above 1 enlarges, while the image is drawn.")] = 1.0,
+    method: Method = "fourier",
+    noise: Noise = "independent",
+    schedule: Schedule = "0:1",
+    class_: Class = None,
+    guidance: Guidance = 1.0,
+    seed: Seed = 0,
+    batch_size: BatchSize = 64,
+    ema: Ema = True,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for the PNGs  [default: a new one in RUN/images]")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw images from a trained run: numbered PNGs, a grid and the settings."""
+    from aliasfree.cli.console import progress
+    from aliasfree.cli.parse import parse_class, parse_window
+    from aliasfree.experiments.generate import Motion, SampleSettings, sample_run
+
+    window = parse_window(schedule)
+    settings = SampleSettings(
+        steps=steps, scheduler=scheduler, seed=seed, class_label=parse_class(class_), guidance=guidance,
+        batch_size=batch_size, ema=ema,
+    )  # fmt: skip
+    motion = Motion(rotate=rotate, translate=translate, zoom=zoom, method=method, noise=noise, schedule=window)
+    folder = _run(run)
+    with progress("sampling", "images") as report:
+        made = sample_run(
+            folder, num, settings, motion, out=out, overwrite=overwrite, device=device, progress=report
+        )
+    typer.echo(f"{num} images in {made}, side by side in {made.with_name(made.name + '-grid.png')}")
+
+
+def rotate(
+    run: Run,
+    angles: Annotated[
+        str, typer.Option(metavar="LO:HI:COUNT", help="Degrees from LO to HI; or a list, as in 0,45,90.")
+    ] = "-90:90:9",
+    num: Annotated[int, typer.Option(help="Rows: image 0, 1, ... of the seed.")] = 4,
+    compare_methods: Annotated[
+        bool, typer.Option("--compare-methods", help="Two rows an image: fourier, and the paper's spline.")
+    ] = False,
+    steps: Steps = 50,
+    scheduler: Scheduler = "ddpm",
+    method: Method = "fourier",
+    noise: Noise = "independent",
+    schedule: Schedule = "0:1",
+    class_: Class = None,
+    guidance: Guidance = 1.0,
+    seed: Seed = 0,
+    batch_size: BatchSize = 64,
+    ema: Ema = True,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="The table, a PNG  [default: a new one in RUN/images]")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw the same seeds at many angles: a table (PNG) and an animation (GIF, MP4)."""
+    from aliasfree.cli.console import progress
+    from aliasfree.cli.parse import parse_angles, parse_class, parse_window
+    from aliasfree.experiments.generate import Motion, SampleSettings, rotate_run
+
+    degrees, window = parse_angles(angles), parse_window(schedule)
+    settings = SampleSettings(
+        steps=steps, scheduler=scheduler, seed=seed, class_label=parse_class(class_), guidance=guidance,
+        batch_size=batch_size, ema=ema,
+    )  # fmt: skip
+    motion = Motion(method=method, noise=noise, schedule=window)
+    folder = _run(run)
+    with progress("sampling", "images") as report:
+        made = rotate_run(
+            folder, degrees, num, settings, motion, compare_methods=compare_methods, out=out, overwrite=overwrite,
+            device=device, progress=report,
+        )  # fmt: skip
+    typer.echo("\n".join(str(path) for path in made[:-1]))
+
+
+def collage(
+    source: Annotated[Path, typer.Argument(metavar="RUN|FOLDER", help="A run (its newest images), or a folder of images.")],
+    side: Annotated[int, typer.Option(help="Images along each side of a sheet.")] = 20,
+    out: Annotated[Path | None, typer.Option(help="x.png gives x_0.png, x_400.png, ...  [default: beside the images]")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Lay many images out in large square sheets, as the paper does."""
+    from aliasfree.experiments.generate import collage_folder
+
+    typer.echo("\n".join(str(path) for path in collage_folder(source, side=side, out=out, overwrite=overwrite)))
+
+
+def _run(path: Path):  # type: ignore[no-untyped-def]
+    from aliasfree.training import RunFolder
+
+    return RunFolder(path)

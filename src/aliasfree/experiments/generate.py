@@ -1,0 +1,315 @@
+"""Images from a trained run: numbered PNGs, tables of seeds by angles, and collages."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aliasfree.errors import ArgumentError, DataError, did_you_mean
+from aliasfree.pictures import angle_label, collage, grid, pingpong, save_bytes, save_gif, save_mp4, save_png, strip, to_uint8
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aliasfree.training import RunFolder
+
+__all__ = ["Motion", "SampleSettings", "Sampler", "collage_folder", "rotate_run", "sample_run"]
+
+METHODS = ("fourier", "spline", "bicubic")
+SCHEDULERS = ("ddpm", "ddim", "dpm++")
+GRID_IMAGES = 400
+"""A grid shows at most so many images; the PNGs are all there."""
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """What happens to the image while it is drawn; the arguments of `AliasFreePipeline` of the same names."""
+
+    rotate: float = 0.0  # degrees, counter-clockwise
+    translate: tuple[float, float] = (0.0, 0.0)  # pixels down, pixels right
+    zoom: float = 1.0
+    method: str = "fourier"
+    noise: str = "independent"  # or "co-moving"
+    schedule: tuple[float, float] = (0.0, 1.0)  # share of sampling in which it happens
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings:
+    """How images are drawn. Raises `ArgumentError` for a value out of range."""
+
+    steps: int = 50  # sampling steps, 1 .. T-1
+    scheduler: str = "ddpm"
+    seed: int = 0
+    class_label: int | str | None = None  # a class, "each" = one after the other, None = no class
+    guidance: float = 1.0  # classifier-free guidance scale; 1 = off
+    batch_size: int = 64
+    ema: bool = True  # the averaged weights
+
+    def __post_init__(self) -> None:
+        if self.scheduler not in SCHEDULERS:
+            raise ArgumentError(f"There is no --scheduler {self.scheduler!r}{did_you_mean(self.scheduler, SCHEDULERS)}.")
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ArgumentError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+        if self.seed < 0:
+            raise ArgumentError(f"--seed must be 0 or more, not {self.seed}.")
+        if self.guidance != 1 and self.class_label is None:
+            raise ArgumentError("--guidance strengthens a class, so it needs --class.")
+
+
+class Sampler:
+    """A run's network and a scheduler, ready to draw image number i of a seed, whatever else is in the batch."""
+
+    def __init__(self, run: RunFolder, settings: SampleSettings, device: str = "auto") -> None:
+        import torch
+
+        from aliasfree.diffusion import AliasFreePipeline, make_scheduler
+
+        self.settings = settings
+        num_train_timesteps = run.settings.num_train_timesteps
+        if settings.steps > num_train_timesteps - 1:
+            raise ArgumentError(
+                f"--steps must be at most {num_train_timesteps - 1}, one less than the time steps of the training, "
+                f"not {settings.steps}."
+            )
+        unet = run.load_model(ema=settings.ema)
+        self.num_classes: int | None = unet.config.num_class_embeds
+        self._check_class(run.path)
+        scheduler = make_scheduler(settings.scheduler, num_train_timesteps)
+        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self.pipeline: Any = AliasFreePipeline(unet, scheduler).to(chosen)
+
+    def _check_class(self, run: Path) -> None:
+        label, count = self.settings.class_label, self.num_classes
+        if label is None:
+            return
+        if count is None:
+            raise ArgumentError(f"The run {run} was trained without classes; leave out --class, or train with --class-conditional.")
+        if label != "each" and not (isinstance(label, int) and 0 <= label < count):
+            raise ArgumentError(f"--class must be 0 to {count - 1} or 'each', not {label}.")
+
+    def draw(self, indices: Sequence[int], motion: Motion, progress: Callable[[int], None] | None = None) -> Tensor:
+        """Images number `indices` of the seed: (N, C, H, W) float in [-1, 1]; `progress` is told each finished batch's size."""
+        import torch
+
+        from aliasfree.diffusion import sample_generators
+
+        drawn = []
+        for start in range(0, len(indices), self.settings.batch_size):
+            part = list(indices[start : start + self.settings.batch_size])
+            output = self.pipeline(
+                batch_size=len(part),
+                num_inference_steps=self.settings.steps,
+                class_labels=self._labels(part),
+                guidance_scale=self.settings.guidance,
+                generator=sample_generators(self.settings.seed, part),
+                output_type="pt",
+                **dataclasses.asdict(motion),
+            )
+            drawn.append(output.images.cpu())
+            if progress is not None:
+                progress(len(part))
+        return torch.cat(drawn)
+
+    def _labels(self, indices: list[int]) -> Any:
+        import torch
+
+        label = self.settings.class_label
+        if label is None:
+            return None
+        if label == "each":
+            assert self.num_classes is not None
+            return torch.tensor([i % self.num_classes for i in indices])
+        return torch.full((len(indices),), int(label))
+
+
+def sample_run(
+    run: RunFolder,
+    num: int,
+    settings: SampleSettings,
+    motion: Motion,
+    *,
+    out: Path | None = None,
+    overwrite: bool = False,
+    device: str = "auto",
+    progress: Report | None = None,
+) -> Path:
+    """Draw `num` images into a folder: 00000.png ..., and beside it NAME-grid.png and NAME.json (the settings).
+
+    out  the folder, which appears only when all images are there; None = a new name in the run's `images/`
+
+    Returns the folder. Raises ArgumentError for a value out of range or, without `overwrite`, an `out` that exists.
+    """
+    if num < 1:
+        raise ArgumentError(f"--num must be at least 1, not {num}.")
+    folder = _free(run.images / _name(settings, motion)) if out is None else _checked(out, overwrite)
+    sampler = Sampler(run, settings, device)
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shown: list[NDArray[np.uint8]] = []
+    try:
+        aside.mkdir(parents=True)
+        for start in range(0, num, settings.batch_size):
+            indices = range(start, min(num, start + settings.batch_size))
+            pixels = to_uint8(sampler.draw(indices, motion))
+            for i, tile in zip(indices, pixels, strict=True):
+                save_png(grid(tile[None]), aside / f"{i:05d}.png")
+            shown += list(pixels) if start < GRID_IMAGES else []
+            if progress is not None:
+                progress(indices[-1] + 1, num)
+        if folder.exists():
+            shutil.rmtree(folder)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    save_png(grid(np.stack(shown[:GRID_IMAGES]), scale=_scale(shown[0])), folder.with_name(f"{folder.name}-grid.png"))
+    _write_settings(folder.with_name(f"{folder.name}.json"), run, settings, motion, num=num)
+    return folder
+
+
+def rotate_run(
+    run: RunFolder,
+    angles: Sequence[float],
+    num: int,
+    settings: SampleSettings,
+    motion: Motion,
+    *,
+    compare_methods: bool = False,
+    out: Path | None = None,
+    overwrite: bool = False,
+    device: str = "auto",
+    progress: Report | None = None,
+) -> list[Path]:
+    """The same seeds drawn at every angle: a table (one row an image, one column an angle) and an animation of it.
+
+    compare_methods  every image in two rows, turned by "fourier" and by the paper's "spline"
+    out              a PNG; None = a new name in the run's `images/`. The animation is beside it, as .gif and .mp4
+
+    Returns the files written: PNG, GIF, MP4, JSON. Raises ArgumentError.
+    """
+    if num < 1:
+        raise ArgumentError(f"--num must be at least 1, not {num}.")
+    if motion.rotate:
+        raise ArgumentError("The angles of a rotation table are given by --angles alone.")
+    table = _free(run.images / f"{_name(settings, motion)}-rotation.png") if out is None else _checked(out, overwrite)
+    if table.suffix.lower() != ".png":
+        raise ArgumentError(f"The table of angles is a PNG, so --out must end in .png, not {table.name!r}.")
+    sampler = Sampler(run, settings, device)
+    methods = ("fourier", "spline") if compare_methods else (motion.method,)
+    total, columns, done = len(angles) * num * len(methods), [], 0
+
+    def one_batch(size: int) -> None:
+        nonlocal done
+        done += size
+        if progress is not None:
+            progress(done, total)
+
+    for angle in angles:
+        turned = [dataclasses.replace(motion, rotate=angle, method=method) for method in methods]
+        pixels = [to_uint8(sampler.draw(range(num), one, one_batch)) for one in turned]
+        columns.append(np.stack(pixels, axis=1).reshape(-1, *pixels[0].shape[1:]))
+    images = np.stack(columns, axis=1)  # (rows, angles, H, W, C)
+
+    scale, labels = _scale(images[0, 0]), [angle_label(a) for a in angles]
+    names = [f"{settings.seed}:{i}" + (f" {m}" if compare_methods else "") for i in range(num) for m in methods]
+    save_png(strip(images, labels, names if len(names) > 1 else None, scale=scale), table)
+    frames = [grid(images[:, k], scale=scale) for k in range(len(angles))]
+    film = pingpong(frames, hold=2) if len(frames) > 1 else frames
+    save_gif(film, table.with_suffix(".gif"), fps=8)
+    save_mp4(film, table.with_suffix(".mp4"), fps=8)
+    _write_settings(table.with_suffix(".json"), run, settings, motion, num=num, angles=list(angles), methods=list(methods))
+    return [table.with_suffix(suffix) for suffix in (".png", ".gif", ".mp4", ".json")]
+
+
+def collage_folder(
+    source: Path, *, side: int = 20, out: Path | None = None, overwrite: bool = False
+) -> list[Path]:
+    """Many images in square sheets of side x side, as in the paper.
+
+    source  a folder of images, or a run (its newest folder of generated images)
+    out     "x.png" gives x_0.png, x_400.png, ...; None = NAME-collage.png beside the folder
+
+    Returns the files. Raises DataError when there are no images, ArgumentError when a sheet exists already.
+    """
+    if side < 1:
+        raise ArgumentError(f"--side must be at least 1, not {side}.")
+    folder = _image_folder(source)
+    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp") and p.is_file())
+    if not images:
+        raise DataError(f"There are no images in {folder}; give a run with generated images, or a folder of PNG or JPEG files.")
+    out = out or folder.with_name(f"{folder.name}-collage.png")
+    if out.suffix.lower() != ".png":
+        raise ArgumentError(f"A collage is a PNG, so --out must end in .png, not {out.name!r}.")
+    first = out.with_name(f"{out.stem}_0.png")
+    if first.exists() and not overwrite:
+        raise ArgumentError(f"{first} exists; give another --out, or --overwrite.")
+    return collage(images, out, side=side)
+
+
+def _image_folder(source: Path) -> Path:
+    if not source.is_dir():
+        raise DataError(f"There is no folder {source}; give a run or a folder of images.")
+    if not (source / "config.json").is_file():
+        return source
+    images = source / "images"
+    made = [p for p in images.iterdir() if p.is_dir() and not p.name.startswith(".")] if images.is_dir() else []
+    if not made:
+        raise DataError(f"The run {source} has no generated images yet; make some with `aliasfree sample {source}`.")
+    return max(made, key=lambda p: p.stat().st_mtime)
+
+
+def _name(settings: SampleSettings, motion: Motion) -> str:
+    """What tells this set of images from others: "ddpm50-seed0-rot45-spline"."""
+    parts = [f"{settings.scheduler}{settings.steps}", f"seed{settings.seed}"]
+    parts += [] if settings.class_label is None else [f"class-{settings.class_label}"]
+    parts += [f"rot{motion.rotate:g}"] if motion.rotate else []
+    parts += [f"shift{motion.translate[0]:g},{motion.translate[1]:g}"] if any(motion.translate) else []
+    parts += [f"zoom{motion.zoom:g}"] if motion.zoom != 1 else []
+    parts += [motion.method] if motion.method != "fourier" else []
+    parts += [motion.noise] if motion.noise != "independent" else []
+    return "-".join(parts)
+
+
+def _free(path: Path) -> Path:
+    """`path`, or the first of NAME-2, NAME-3, ... that does not exist."""
+    tries, free = 1, path
+    while free.exists():
+        tries += 1
+        free = path.with_name(f"{path.stem}-{tries}{path.suffix}")
+    return free
+
+
+def _checked(out: Path, overwrite: bool) -> Path:
+    if out.exists() and not overwrite:
+        raise ArgumentError(f"{out} exists; give another --out, or --overwrite.")
+    return out
+
+
+def _scale(image: NDArray[np.uint8]) -> int:
+    """Small images are shown larger, about 64 pixels wide."""
+    return max(1, 64 // image.shape[1])
+
+
+def _write_settings(path: Path, run: RunFolder, settings: SampleSettings, motion: Motion, **more: Any) -> None:
+    from aliasfree import __version__
+
+    checkpoint = run.latest_checkpoint()
+    facts = {
+        "run": str(run.path),
+        "checkpoint": checkpoint.name if checkpoint else None,
+        "config": run.settings.config,
+        **dataclasses.asdict(settings),
+        **dataclasses.asdict(motion),
+        **more,
+        "version": __version__,
+    }
+    save_bytes((json.dumps(facts, indent=2) + "\n").encode(), path)

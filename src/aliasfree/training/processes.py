@@ -1,0 +1,52 @@
+"""One process or several: the accelerator, and work that one process does while all learn how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from aliasfree.errors import AliasfreeError, ArgumentError
+from aliasfree.training.settings import RunSettings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+T = TypeVar("T")
+
+
+def make_accelerator(settings: RunSettings) -> Accelerator:
+    """An accelerator on the device asked for; under torchrun it joins the other processes (gloo on CPUs)."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ArgumentError("There is no CUDA device here; leave out --device or give --device cpu.")
+    cpu = settings.device == "cpu" or not torch.cuda.is_available()
+    # accelerate keeps precision and device for the life of the process; two runs in one process may differ in them
+    alone = PartialState._shared_state == {} or PartialState().num_processes == 1
+    AcceleratorState._reset_state(reset_partial_state=alone)
+    return Accelerator(
+        cpu=cpu,
+        mixed_precision=settings.mixed_precision,
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+    )
+
+
+def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
+    """Do `work` on the main process only and give its result to all; its `AliasfreeError` is raised on all."""
+    result: list[object] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            result[0] = work()
+        except AliasfreeError as error:
+            if accelerator.num_processes == 1:
+                raise
+            result[1] = error
+    if accelerator.num_processes > 1:
+        torch.distributed.broadcast_object_list(result, src=0)
+    if isinstance(result[1], BaseException):
+        raise result[1]
+    return result[0]  # type: ignore[return-value]

@@ -1,0 +1,150 @@
+"""What happens before the first step: the network, the checks of the run folder, and its config.json."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from aliasfree.errors import ArgumentError, CheckpointError, RunError
+from aliasfree.training.checkpoint import resume_command
+from aliasfree.training.run_folder import RunFolder
+from aliasfree.training.settings import RunSettings
+
+if TYPE_CHECKING:
+    from aliasfree.data import ImageData
+    from aliasfree.models import AliasFreeUNet2DModel
+
+_LIBRARIES = ("aliasfree", "torch", "diffusers", "accelerate", "numpy", "safetensors")
+_OPTIONS = {"alias_free": "--config", "sample_size": "--image-size", "in_channels": "--channels",
+            "base_channels": "--base-channels", "num_class_embeds": "--class-conditional",
+            "padding_mode": "--padding-mode"}  # fmt: skip
+# settings that may differ on resume without changing what is computed
+_FREE = {"out", "epochs", "steps", "checkpoint_every", "keep_checkpoints", "sample_every", "sample_num", "sample_steps",
+         "save_training_images", "device", "data", "skip_bad", "image_size", "channels"}  # fmt: skip
+
+
+def open_data(settings: RunSettings, progress: Any = None) -> ImageData:
+    """The images the settings name. Raises `DataError` and `ArgumentError` as `aliasfree.data.open_images` does."""
+    from aliasfree.data import open_images
+
+    return open_images(
+        settings.data,
+        image_size=settings.image_size,
+        channels=settings.channels,
+        skip_bad=settings.skip_bad,
+        progress=progress,
+    )
+
+
+def num_classes(settings: RunSettings, data: ImageData) -> int | None:
+    """Classes of a class-conditional run, None of an unconditional one. Raises `ArgumentError` without labels."""
+    if not settings.class_conditional:
+        return None
+    if data.labels is None:
+        raise ArgumentError(f"The data {settings.data!r} have no labels, so leave out --class-conditional.")
+    return len(data.class_names) if data.class_names else int(data.labels.max()) + 1
+
+
+def build_model(settings: RunSettings, data: ImageData) -> AliasFreeUNet2DModel:
+    """The untrained network for the data, the same for the same seed; the global generator is left as it was."""
+    from aliasfree.models import AliasFreeUNet2DModel
+
+    height, width = data.image_size
+    if height % 8 or width % 8:
+        raise ArgumentError(
+            f"The images are {height}x{width} and the network needs sides divisible by 8; give --image-size "
+            f"{max(8, round(max(height, width) / 8) * 8)}."
+        )
+    if len(data) == 0:
+        raise ArgumentError(f"The data {settings.data!r} hold no images; give another source.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return AliasFreeUNet2DModel(
+            alias_free=settings.config,
+            sample_size=height if height == width else (height, width),
+            in_channels=data.channels,
+            out_channels=data.channels,
+            base_channels=settings.base_channels,
+            num_class_embeds=num_classes(settings, data),
+            padding_mode=settings.padding_mode,
+        )
+
+
+def check_folder(folder: RunFolder, resume: bool) -> None:
+    """Refuse a new run in a folder with content, and a resume without a run. Writes nothing; raises `RunError`."""
+    if resume and not folder.exists:
+        raise RunError(f"There is no run in {folder.path} to resume; leave out --resume to start one.")
+    if not resume and folder.exists:
+        raise RunError(
+            f"There is a run in {folder.path} already; go on with it by {resume_command(folder.path)}, or choose "
+            f"another --out."
+        )
+    if not resume and not folder.is_empty:
+        what = "is not empty" if folder.path.is_dir() else "is a file"
+        raise RunError(f"{folder.path} {what}; choose another --out for the new run.")
+
+
+def describe(settings: RunSettings, data: ImageData, model: AliasFreeUNet2DModel, processes: int) -> dict[str, Any]:
+    """The content of config.json."""
+    return {
+        "settings": settings.to_dict(),
+        "model": json.loads(model.to_json_string()),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "data": {
+            "source": data.source,
+            "split": data.split,
+            "fingerprint": data.fingerprint,
+            "images": len(data),
+            "image_size": list(data.image_size),
+            "channels": data.channels,
+            "class_names": list(data.class_names) if data.class_names else None,
+            "skipped": list(data.skipped),
+        },
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "environment": {"processes": processes, "threads": torch.get_num_threads(), "platform": platform.platform()},
+        "resumed": [],
+    }
+
+
+def check_resume(folder: RunFolder, now: dict[str, Any]) -> list[str]:
+    """Compare a run's config.json with what is asked for now; the list says what changed and may change.
+
+    Raises `CheckpointError` when network, schedule or data differ, naming both.
+    """
+    before = folder.config
+    where = f"The run in {folder.path}"
+    for name in sorted(_network(before) | _network(now)):
+        old, new = _network(before).get(name), _network(now).get(name)
+        if old != new:
+            option = _OPTIONS.get(name, name)
+            raise CheckpointError(
+                f"{where} is of another architecture ({option}: {old} there, {new} asked for); leave out {option} to go "
+                f"on with it, or choose another --out."
+            )
+    old_t, new_t = (c["settings"].get("num_train_timesteps") for c in (before, now))
+    if old_t != new_t:
+        raise CheckpointError(
+            f"{where} was begun with --num-train-timesteps {old_t}, not {new_t}; leave it out or choose another --out."
+        )
+    old_data, new_data = before.get("data", {}), now["data"]
+    if old_data.get("fingerprint") != new_data["fingerprint"]:
+        raise CheckpointError(
+            f"{where} was begun on other data ({old_data.get('images')} images of {old_data.get('source')}, now "
+            f"{new_data['images']} images of {new_data['source']}); give the same --data or choose another --out."
+        )
+    changes = []
+    for part in ("settings", "versions", "environment"):
+        for name, new in now[part].items():
+            old = before.get(part, {}).get(name)
+            if old != new and name not in _FREE:
+                changes.append(f"{name} {old} -> {new}")
+    return changes
+
+
+def _network(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config["model"].items() if not name.startswith("_")}
