@@ -31,7 +31,7 @@ def bars(n: int, channels: int = 1, size: int = 8, seed: int = 0) -> tuple[torch
 
 @pytest.fixture(scope="module")
 def trained() -> Classifier:
-    return train_classifier(*bars(400), epochs=6, width=8)
+    return train_classifier(*bars(400), epochs=25, width=8)
 
 
 def test_it_learns_what_a_class_is_and_holds_out(trained) -> None:

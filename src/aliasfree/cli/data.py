@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 app = typer.Typer(help="Look at data sources, and make MNIST-M.", no_args_is_help=True)
 
@@ -61,7 +64,7 @@ def mnist_m(
     typer.echo(f"{made:,} images in {out}; train on them with `aliasfree train --data {out}`")
 
 
-def _classes(labels, names) -> str:  # type: ignore[no-untyped-def]
+def _classes(labels: NDArray[Any] | None, names: tuple[str, ...] | None) -> str:
     if labels is None:
         return "no labels"
     import numpy as np

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from aliasfree.filters import FilterSpec
 
 
 def filters(
@@ -61,7 +64,7 @@ def configs() -> None:
     Console().print(table)
 
 
-def _filter(spec) -> str:  # type: ignore[no-untyped-def]
+def _filter(spec: FilterSpec | None) -> str:
     if spec is None:
         return ""
     if spec.kind == "ideal":

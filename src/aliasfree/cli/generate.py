@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from aliasfree.training import RunFolder
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, as `aliasfree train --out` wrote it.")]
 Steps = Annotated[int, typer.Option(help="Sampling steps, up to 999 for the paper's own chain.")]
@@ -120,7 +123,7 @@ def collage(
     typer.echo("\n".join(str(path) for path in collage_folder(source, side=side, out=out, overwrite=overwrite)))
 
 
-def _run(path: Path):  # type: ignore[no-untyped-def]
+def _run(path: Path) -> RunFolder:
     from aliasfree.training import RunFolder
 
     return RunFolder(path)

@@ -1,1 +1,22 @@
+"""Noise schedule, training objective, motions and sampling."""
 
+from aliasfree.diffusion.loss import training_loss
+from aliasfree.diffusion.pipeline import AliasFreePipeline, AliasFreePipelineOutput, sample_generators
+from aliasfree.diffusion.scheduler import SCHEDULERS, PaperDDPMScheduler, make_scheduler
+from aliasfree.diffusion.transforms import Motion, MotionSchedule, Rotation, Transform, Translation, Zoom
+
+__all__ = [
+    "SCHEDULERS",
+    "AliasFreePipeline",
+    "AliasFreePipelineOutput",
+    "Motion",
+    "MotionSchedule",
+    "PaperDDPMScheduler",
+    "Rotation",
+    "Transform",
+    "Translation",
+    "Zoom",
+    "make_scheduler",
+    "sample_generators",
+    "training_loss",
+]

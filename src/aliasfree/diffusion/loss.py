@@ -1,0 +1,39 @@
+"""The training objective."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["training_loss"]
+
+
+def training_loss(
+    model: Any,
+    images: Tensor,
+    scheduler: Any,
+    generator: torch.Generator,
+    class_labels: Tensor | None = None,
+    class_dropout: float = 0.1,
+) -> Tensor:
+    """Mean squared error of the predicted noise, a scalar (arXiv 2411.09174; Ho et al. 2020, eq. 14).
+
+    images         (N, C, H, W) in [-1, 1]
+    scheduler      gives the noise schedule; timesteps are uniform in 1 .. T-1, as in the paper
+    generator      draws timesteps, noise and dropped labels, on its own device
+    class_labels   (N,) integers 0 .. K-1; a share `class_dropout` becomes K, "no class" (Ho & Salimans 2022)
+    """
+    n, device = len(images), generator.device
+    t = torch.randint(1, len(scheduler), (n,), generator=generator, device=device).to(images.device)
+    noise = torch.randn(images.shape, generator=generator, device=device, dtype=images.dtype).to(images.device)
+    labels = class_labels
+    if labels is not None and class_dropout > 0:
+        drop = torch.rand(n, generator=generator, device=device) < class_dropout
+        null = getattr(model, "module", model).config["num_class_embeds"]
+        labels = torch.where(drop.to(labels.device), null, labels)
+    noisy = scheduler.add_noise(images, noise, t)
+    predicted = model(noisy, t, class_labels=labels).sample if labels is not None else model(noisy, t).sample
+    return F.mse_loss(predicted.float(), noise)
