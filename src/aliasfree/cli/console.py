@@ -11,11 +11,19 @@ Report = Callable[[int, int], None]
 
 @contextmanager
 def progress(what: str, unit: str = "") -> Iterator[Report]:
-    """A bar on stderr with count and time left, there from the first report on; gone when done."""
+    """A bar on stderr with count (or, without a unit, percent) and time left; gone when done."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+    counted = (MofNCompleteColumn(), TextColumn(unit)) if unit else (TaskProgressColumn(),)
+    columns = (TextColumn(what), BarColumn(), *counted, TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None, visible=False)

@@ -43,9 +43,7 @@ def filters(
     table.add_row("DC gain", *(f"{s.dc_gain:.4f}" for s in specs))
     table.add_row("gain at Nyquist", *(f"{s.nyquist_gain:.4f}" for s in specs))
     table.add_row("stopband attenuation", *(f"{-s.stopband_attenuation_db:.1f} dB" for s in specs))
-    table.add_row(
-        "gains of the four phases", *(" / ".join(f"{g:.3f}" for g in s.phase_gains().ravel()) for s in specs)
-    )
+    table.add_row("gains of the four phases", *(" / ".join(f"{g:.3f}" for g in s.phase_gains().ravel()) for s in specs))
     Console().print(table)
     typer.echo(f"\ndrawn in {path}")
 

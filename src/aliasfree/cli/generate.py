@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, as `aliasfree train --out` wrote it.")]
 Steps = Annotated[int, typer.Option(help="Sampling steps, up to 999 for the paper's own chain.")]
 Scheduler = Annotated[str, typer.Option(help="ddpm (ancestral, the paper's), ddim or dpm++.")]
-Method = Annotated[str, typer.Option(help="How images are turned: fourier (noise stays white), spline (the paper's) or bicubic.")]
+Method = Annotated[
+    str, typer.Option(help="How images are turned: fourier (noise stays white), spline (the paper's) or bicubic.")
+]
 Noise = Annotated[str, typer.Option(help="independent (the paper's), or co-moving: noise turns with the image.")]
 Schedule = Annotated[
-    str, typer.Option(metavar="START:END", help="Share of sampling over which the motion is spread; 0:1 is the paper's.")
+    str,
+    typer.Option(metavar="START:END", help="Share of sampling over which the motion is spread; 0:1 is the paper's."),
 ]
 Class = Annotated[str | None, typer.Option("--class", help="A class number, or 'each' for one after the other.")]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is off.")]
@@ -32,7 +35,9 @@ def sample(
     num: Annotated[int, typer.Option(help="How many images.")] = 64,
     steps: Steps = 50,
     scheduler: Scheduler = "ddpm",
-    rotate: Annotated[float, typer.Option(metavar="DEGREES", help="Counter-clockwise, while the image is drawn.")] = 0.0,
+    rotate: Annotated[
+        float, typer.Option(metavar="DEGREES", help="Counter-clockwise, while the image is drawn.")
+    ] = 0.0,
     translate: Annotated[
         tuple[float, float], typer.Option(metavar="DY DX", help="Pixels down and right, while the image is drawn.")
     ] = (0.0, 0.0),
@@ -52,19 +57,17 @@ def sample(
     """Draw images from a trained run: numbered PNGs, a grid and the settings."""
     from aliasfree.cli.console import progress
     from aliasfree.cli.parse import parse_class, parse_window
-    from aliasfree.experiments.generate import Motion, SampleSettings, sample_run
+    from aliasfree.experiments.generate import MotionSettings, SampleSettings, sample_run
 
     window = parse_window(schedule)
     settings = SampleSettings(
         steps=steps, scheduler=scheduler, seed=seed, class_label=parse_class(class_), guidance=guidance,
         batch_size=batch_size, ema=ema,
     )  # fmt: skip
-    motion = Motion(rotate=rotate, translate=translate, zoom=zoom, method=method, noise=noise, schedule=window)
+    motion = MotionSettings(rotate=rotate, translate=translate, zoom=zoom, method=method, noise=noise, schedule=window)
     folder = _run(run)
-    with progress("sampling", "images") as report:
-        made = sample_run(
-            folder, num, settings, motion, out=out, overwrite=overwrite, device=device, progress=report
-        )
+    with progress("sampling") as report:
+        made = sample_run(folder, num, settings, motion, out=out, overwrite=overwrite, device=device, progress=report)
     typer.echo(f"{num} images in {made}, side by side in {made.with_name(made.name + '-grid.png')}")
 
 
@@ -94,16 +97,16 @@ def rotate(
     """Draw the same seeds at many angles: a table (PNG) and an animation (GIF, MP4)."""
     from aliasfree.cli.console import progress
     from aliasfree.cli.parse import parse_angles, parse_class, parse_window
-    from aliasfree.experiments.generate import Motion, SampleSettings, rotate_run
+    from aliasfree.experiments.generate import MotionSettings, SampleSettings, rotate_run
 
     degrees, window = parse_angles(angles), parse_window(schedule)
     settings = SampleSettings(
         steps=steps, scheduler=scheduler, seed=seed, class_label=parse_class(class_), guidance=guidance,
         batch_size=batch_size, ema=ema,
     )  # fmt: skip
-    motion = Motion(method=method, noise=noise, schedule=window)
+    motion = MotionSettings(method=method, noise=noise, schedule=window)
     folder = _run(run)
-    with progress("sampling", "images") as report:
+    with progress("sampling") as report:
         made = rotate_run(
             folder, degrees, num, settings, motion, compare_methods=compare_methods, out=out, overwrite=overwrite,
             device=device, progress=report,
@@ -112,9 +115,13 @@ def rotate(
 
 
 def collage(
-    source: Annotated[Path, typer.Argument(metavar="RUN|FOLDER", help="A run (its newest images), or a folder of images.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|FOLDER", help="A run (its newest images), or a folder of images.")
+    ],
     side: Annotated[int, typer.Option(help="Images along each side of a sheet.")] = 20,
-    out: Annotated[Path | None, typer.Option(help="x.png gives x_0.png, x_400.png, ...  [default: beside the images]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="x.png gives x_0.png, x_400.png, ...  [default: beside the images]")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Lay many images out in large square sheets, as the paper does."""

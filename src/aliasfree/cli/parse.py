@@ -31,19 +31,19 @@ def parse_angles(text: str) -> list[float]:
 
 
 def parse_window(text: str) -> tuple[float, float]:
-    """The share of sampling in which a motion happens, from "0.7:0.95": 0 <= start < end <= 1."""
-    example = "write start:end with 0 <= start < end <= 1, as in --schedule 0.7:0.95"
+    """The share of sampling in which a motion happens, from "0.7:0.95": 0 <= start <= end <= 1."""
+    example = "write start:end with 0 <= start <= end <= 1, as in --schedule 0.7:0.95"
     parts = text.split(":")
     if len(parts) != 2:
         raise ArgumentError(f"--schedule {text!r} is not a window; {example}.")
     start, end = (parse_number(part, "--schedule", example) for part in parts)
-    if not 0 <= start < end <= 1:
+    if not 0 <= start <= end <= 1:
         raise ArgumentError(f"--schedule {text} is out of range; {example}.")
     return start, end
 
 
 def parse_size(text: str) -> int | tuple[int, int] | None:
-    """"32" -> 32, "32x48" -> (32, 48) (height, width), "native" -> None (as the data are)."""
+    """ "32" -> 32, "32x48" -> (32, 48) (height, width), "native" -> None (as the data are)."""
     if text == "native":
         return None
     try:

@@ -16,9 +16,7 @@ def _option(default: str, help_text: str, *names: str, panel: str = LENGTH, meta
 
 
 def train(
-    data: Annotated[
-        str | None, typer.Option(help="digits, mnist, cifar10, mnist-m, hub:NAME, or a path.")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help="digits, mnist, cifar10, mnist-m, hub:NAME, or a path.")] = None,
     config: Annotated[str | None, typer.Option(help="A, B-0 ... D-2N, D-hq; see `aliasfree configs`.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder, for all that is written.")] = None,
     resume: Annotated[
@@ -28,17 +26,11 @@ def train(
         str | None, _option("32", "A side, HEIGHTxWIDTH, or native.", panel=NETWORK, metavar="SIZE")
     ] = None,
     channels: Annotated[int | None, _option("as the data are", "1 grey, 3 colour.", panel=NETWORK)] = None,
-    base_channels: Annotated[
-        int | None, _option("the image size", "Width of the network.", panel=NETWORK)
-    ] = None,
-    padding_mode: Annotated[
-        str | None, _option("zeros", "zeros, circular or reflect.", panel=NETWORK)
-    ] = None,
+    base_channels: Annotated[int | None, _option("the image size", "Width of the network.", panel=NETWORK)] = None,
+    padding_mode: Annotated[str | None, _option("zeros", "zeros, circular or reflect.", panel=NETWORK)] = None,
     class_conditional: Annotated[
         bool | None,
-        _option(
-            "no", "Learn from the labels too.", "--class-conditional/--no-class-conditional", panel=NETWORK
-        ),
+        _option("no", "Learn from the labels too.", "--class-conditional/--no-class-conditional", panel=NETWORK),
     ] = None,
     class_dropout: Annotated[
         float | None, _option("0.1", "Share of labels left out, for guidance.", panel=NETWORK)
@@ -52,23 +44,15 @@ def train(
     grad_clip: Annotated[float | None, _option("1.0", "Largest gradient norm; 0 is off.")] = None,
     ema_decay: Annotated[float | None, _option("0.9999", "Of the averaged weights; 0 is off.")] = None,
     augment: Annotated[str | None, _option("none", "none, flip or rotate.")] = None,
-    mixed_precision: Annotated[
-        str | None, _option("no", "no or bf16.", "--mixed-precision", "--precision")
-    ] = None,
+    mixed_precision: Annotated[str | None, _option("no", "no or bf16.", "--mixed-precision", "--precision")] = None,
     seed: Annotated[int | None, _option("42", "Of weights, order, noise and augmentation.")] = None,
     device: Annotated[str | None, _option("auto", "auto, cpu or cuda.")] = None,
     skip_bad: Annotated[
         bool | None, _option("no", "Leave damaged images out and count them.", "--skip-bad/--no-skip-bad")
     ] = None,
-    checkpoint_every: Annotated[
-        int | None, _option("1000", "Steps between checkpoints.", panel=OUTPUT)
-    ] = None,
-    keep_checkpoints: Annotated[
-        int | None, _option("3", "How many of the newest stay.", panel=OUTPUT)
-    ] = None,
-    sample_every: Annotated[
-        int | None, _option("1000", "Steps between sample grids; 0 is none.", panel=OUTPUT)
-    ] = None,
+    checkpoint_every: Annotated[int | None, _option("1000", "Steps between checkpoints.", panel=OUTPUT)] = None,
+    keep_checkpoints: Annotated[int | None, _option("3", "How many of the newest stay.", panel=OUTPUT)] = None,
+    sample_every: Annotated[int | None, _option("1000", "Steps between sample grids; 0 is none.", panel=OUTPUT)] = None,
     sample_num: Annotated[int | None, _option("16", "Images in a grid.", panel=OUTPUT)] = None,
     sample_steps: Annotated[int | None, _option("50", "Sampling steps of a grid.", panel=OUTPUT)] = None,
     save_training_images: Annotated[

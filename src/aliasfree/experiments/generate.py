@@ -15,24 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aliasfree.errors import ArgumentError, DataError, did_you_mean
-from aliasfree.pictures import angle_label, collage, grid, pingpong, save_bytes, save_gif, save_mp4, save_png, strip, to_uint8
+from aliasfree.pictures import angle_label, collage, grid, pingpong, save_bytes, save_gif, save_mp4, save_png, strip
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from aliasfree.training import RunFolder
 
-__all__ = ["Motion", "SampleSettings", "Sampler", "collage_folder", "rotate_run", "sample_run"]
+__all__ = ["MotionSettings", "SampleSettings", "Sampler", "collage_folder", "rotate_run", "sample_run"]
 
 METHODS = ("fourier", "spline", "bicubic")
 SCHEDULERS = ("ddpm", "ddim", "dpm++")
 GRID_IMAGES = 400
 """A grid shows at most so many images; the PNGs are all there."""
 Report = Callable[[int, int], None]
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Motion:
+class MotionSettings:
     """What happens to the image while it is drawn; the arguments of `AliasFreePipeline` of the same names."""
 
     rotate: float = 0.0  # degrees, counter-clockwise
@@ -57,7 +56,9 @@ class SampleSettings:
 
     def __post_init__(self) -> None:
         if self.scheduler not in SCHEDULERS:
-            raise ArgumentError(f"There is no --scheduler {self.scheduler!r}{did_you_mean(self.scheduler, SCHEDULERS)}.")
+            raise ArgumentError(
+                f"There is no --scheduler {self.scheduler!r}{did_you_mean(self.scheduler, SCHEDULERS)}."
+            )
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise ArgumentError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
@@ -94,32 +95,37 @@ class Sampler:
         if label is None:
             return
         if count is None:
-            raise ArgumentError(f"The run {run} was trained without classes; leave out --class, or train with --class-conditional.")
+            raise ArgumentError(
+                f"The run {run} was trained without classes; leave out --class, or train with --class-conditional."
+            )
         if label != "each" and not (isinstance(label, int) and 0 <= label < count):
             raise ArgumentError(f"--class must be 0 to {count - 1} or 'each', not {label}.")
 
-    def draw(self, indices: Sequence[int], motion: Motion, progress: Callable[[int], None] | None = None) -> Tensor:
-        """Images number `indices` of the seed: (N, C, H, W) float in [-1, 1]; `progress` is told each finished batch's size."""
-        import torch
-
+    def draw(self, indices: Sequence[int], motion: MotionSettings, progress: Report | None = None) -> Pixels:
+        """Images number `indices` of the seed: uint8 (N, H, W, C); `progress` is told (image steps done, in all)."""
         from aliasfree.diffusion import sample_generators
 
-        drawn = []
-        for start in range(0, len(indices), self.settings.batch_size):
-            part = list(indices[start : start + self.settings.batch_size])
+        drawn: list[Pixels] = []
+        steps, size = self.settings.steps, self.settings.batch_size
+        for start in range(0, len(indices), size):
+            part = list(indices[start : start + size])
+
+            def report(step: int, _: int, before: int = start * steps, n: int = len(part)) -> None:
+                if progress is not None:
+                    progress(before + step * n, len(indices) * steps)
+
             output = self.pipeline(
                 batch_size=len(part),
-                num_inference_steps=self.settings.steps,
+                num_inference_steps=steps,
                 class_labels=self._labels(part),
                 guidance_scale=self.settings.guidance,
                 generator=sample_generators(self.settings.seed, part),
-                output_type="pt",
+                progress=report,
                 **dataclasses.asdict(motion),
             )
-            drawn.append(output.images.cpu())
-            if progress is not None:
-                progress(len(part))
-        return torch.cat(drawn)
+            pixels = np.stack([np.asarray(image) for image in output.images])
+            drawn.append(pixels[..., None] if pixels.ndim == 3 else pixels)
+        return np.concatenate(drawn)
 
     def _labels(self, indices: list[int]) -> Any:
         import torch
@@ -137,7 +143,7 @@ def sample_run(
     run: RunFolder,
     num: int,
     settings: SampleSettings,
-    motion: Motion,
+    motion: MotionSettings,
     *,
     out: Path | None = None,
     overwrite: bool = False,
@@ -155,17 +161,21 @@ def sample_run(
     folder = _free(run.images / _name(settings, motion)) if out is None else _checked(out, overwrite)
     sampler = Sampler(run, settings, device)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shown: list[NDArray[np.uint8]] = []
+    shown: list[Pixels] = []
+    steps = settings.steps
     try:
-        aside.mkdir(parents=True)
         for start in range(0, num, settings.batch_size):
             indices = range(start, min(num, start + settings.batch_size))
-            pixels = to_uint8(sampler.draw(indices, motion))
+
+            def report(done: int, _: int, before: int = start * steps) -> None:
+                if progress is not None:
+                    progress(before + done, num * steps)
+
+            pixels = sampler.draw(indices, motion, report)
+            aside.mkdir(parents=True, exist_ok=True)
             for i, tile in zip(indices, pixels, strict=True):
                 save_png(grid(tile[None]), aside / f"{i:05d}.png")
             shown += list(pixels) if start < GRID_IMAGES else []
-            if progress is not None:
-                progress(indices[-1] + 1, num)
         if folder.exists():
             shutil.rmtree(folder)
         aside.rename(folder)
@@ -181,7 +191,7 @@ def rotate_run(
     angles: Sequence[float],
     num: int,
     settings: SampleSettings,
-    motion: Motion,
+    motion: MotionSettings,
     *,
     compare_methods: bool = False,
     out: Path | None = None,
@@ -200,39 +210,38 @@ def rotate_run(
         raise ArgumentError(f"--num must be at least 1, not {num}.")
     if motion.rotate:
         raise ArgumentError("The angles of a rotation table are given by --angles alone.")
-    table = _free(run.images / f"{_name(settings, motion)}-rotation.png") if out is None else _checked(out, overwrite)
-    if table.suffix.lower() != ".png":
-        raise ArgumentError(f"The table of angles is a PNG, so --out must end in .png, not {table.name!r}.")
+    path = _free(run.images / f"{_name(settings, motion)}-rotation.png") if out is None else _checked(out, overwrite)
+    if path.suffix.lower() != ".png":
+        raise ArgumentError(f"The table of angles is a PNG, so --out must end in .png, not {path.name!r}.")
     sampler = Sampler(run, settings, device)
     methods = ("fourier", "spline") if compare_methods else (motion.method,)
-    total, columns, done = len(angles) * num * len(methods), [], 0
+    turned = [dataclasses.replace(motion, rotate=a, method=m) for a in angles for m in methods]
+    drawn = []
+    for k, one in enumerate(turned):
 
-    def one_batch(size: int) -> None:
-        nonlocal done
-        done += size
-        if progress is not None:
-            progress(done, total)
+        def report(done: int, total: int, before: int = k) -> None:
+            if progress is not None:
+                progress(before * total + done, len(turned) * total)
 
-    for angle in angles:
-        turned = [dataclasses.replace(motion, rotate=angle, method=method) for method in methods]
-        pixels = [to_uint8(sampler.draw(range(num), one, one_batch)) for one in turned]
-        columns.append(np.stack(pixels, axis=1).reshape(-1, *pixels[0].shape[1:]))
-    images = np.stack(columns, axis=1)  # (rows, angles, H, W, C)
+        drawn.append(sampler.draw(range(num), one, report))
+    # (angles, methods, num, H, W, C) -> one row an image and method, one column an angle
+    table = np.stack(drawn).reshape(len(angles), len(methods), *drawn[0].shape)
+    images = table.transpose(2, 1, 0, 3, 4, 5).reshape(num * len(methods), len(angles), *drawn[0].shape[1:])
 
     scale, labels = _scale(images[0, 0]), [angle_label(a) for a in angles]
     names = [f"{settings.seed}:{i}" + (f" {m}" if compare_methods else "") for i in range(num) for m in methods]
-    save_png(strip(images, labels, names if len(names) > 1 else None, scale=scale), table)
+    save_png(strip(images, labels, names if len(names) > 1 else None, scale=scale), path)
     frames = [grid(images[:, k], scale=scale) for k in range(len(angles))]
     film = pingpong(frames, hold=2) if len(frames) > 1 else frames
-    save_gif(film, table.with_suffix(".gif"), fps=8)
-    save_mp4(film, table.with_suffix(".mp4"), fps=8)
-    _write_settings(table.with_suffix(".json"), run, settings, motion, num=num, angles=list(angles), methods=list(methods))
-    return [table.with_suffix(suffix) for suffix in (".png", ".gif", ".mp4", ".json")]
+    save_gif(film, path.with_suffix(".gif"), fps=8)
+    save_mp4(film, path.with_suffix(".mp4"), fps=8)
+    _write_settings(
+        path.with_suffix(".json"), run, settings, motion, num=num, angles=list(angles), methods=list(methods)
+    )
+    return [path.with_suffix(suffix) for suffix in (".png", ".gif", ".mp4", ".json")]
 
 
-def collage_folder(
-    source: Path, *, side: int = 20, out: Path | None = None, overwrite: bool = False
-) -> list[Path]:
+def collage_folder(source: Path, *, side: int = 20, out: Path | None = None, overwrite: bool = False) -> list[Path]:
     """Many images in square sheets of side x side, as in the paper.
 
     source  a folder of images, or a run (its newest folder of generated images)
@@ -243,9 +252,13 @@ def collage_folder(
     if side < 1:
         raise ArgumentError(f"--side must be at least 1, not {side}.")
     folder = _image_folder(source)
-    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp") and p.is_file())
+    images = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp") and p.is_file()
+    )
     if not images:
-        raise DataError(f"There are no images in {folder}; give a run with generated images, or a folder of PNG or JPEG files.")
+        raise DataError(
+            f"There are no images in {folder}; give a run with generated images, or a folder of PNG or JPEG files."
+        )
     out = out or folder.with_name(f"{folder.name}-collage.png")
     if out.suffix.lower() != ".png":
         raise ArgumentError(f"A collage is a PNG, so --out must end in .png, not {out.name!r}.")
@@ -267,7 +280,7 @@ def _image_folder(source: Path) -> Path:
     return max(made, key=lambda p: p.stat().st_mtime)
 
 
-def _name(settings: SampleSettings, motion: Motion) -> str:
+def _name(settings: SampleSettings, motion: MotionSettings) -> str:
     """What tells this set of images from others: "ddpm50-seed0-rot45-spline"."""
     parts = [f"{settings.scheduler}{settings.steps}", f"seed{settings.seed}"]
     parts += [] if settings.class_label is None else [f"class-{settings.class_label}"]
@@ -294,12 +307,12 @@ def _checked(out: Path, overwrite: bool) -> Path:
     return out
 
 
-def _scale(image: NDArray[np.uint8]) -> int:
+def _scale(image: Pixels) -> int:
     """Small images are shown larger, about 64 pixels wide."""
     return max(1, 64 // image.shape[1])
 
 
-def _write_settings(path: Path, run: RunFolder, settings: SampleSettings, motion: Motion, **more: Any) -> None:
+def _write_settings(path: Path, run: RunFolder, settings: SampleSettings, motion: MotionSettings, **more: Any) -> None:
     from aliasfree import __version__
 
     checkpoint = run.latest_checkpoint()
