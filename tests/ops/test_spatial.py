@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -305,7 +306,7 @@ def test_equal_steps_share_one_table_and_the_caches_are_bounded() -> None:
     info = next(c.cell_contents.cache_info for c in cache if hasattr(c.cell_contents, "cache_info"))
     shares = np.linspace(0, 1, 51)
     before = info().misses
-    for a, b in zip(shares, shares[1:], strict=False):
+    for a, b in itertools.pairwise(shares):
         rotate2d(x, 77.7 * (b - a))
     assert info().misses - before == 1
     for degrees in range(1, 44):

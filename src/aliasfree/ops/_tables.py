@@ -85,7 +85,7 @@ def _phases(shifts: Floats, n: int) -> NDArray[np.complex128]:
 
 
 def _offsets(n: int) -> Floats:
-    return np.arange(n) - (n - 1) / 2
+    return np.arange(n, dtype=np.float64) - (n - 1) / 2
 
 
 @_kept
@@ -100,7 +100,7 @@ def shears(
 
 
 def shift(n: int, shifts: tuple[float, ...], axis: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Phases of a shift of all lines along axis 2 or 3 by `shifts` pixels, (1 or N, 1, n//2+1, 1) or (.., 1, n//2+1)."""
+    """Phases that move lines along axis 2 or 3 by `shifts`, (1 or N, 1, n//2+1, 1) or (1 or N, 1, 1, n//2+1)."""
     return _shift(n, 1, shifts, axis, dtype, device)
 
 
