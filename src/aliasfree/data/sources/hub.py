@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from aliasfree.data.decode import decode
-from aliasfree.data.source import Bad, Item, Source
+from aliasfree.data.source import Bad, Item, Source, single_split
 from aliasfree.errors import DataError
 
 _LABEL_COLUMNS = ("label", "labels", "target", "y", "fine_label", "class")
@@ -96,9 +96,12 @@ class HubSource(Source):
             if self.path.is_dir():
                 if (self.path / "state.json").exists() or (self.path / "dataset_dict.json").exists():
                     loaded = datasets.load_from_disk(str(self.path))
-                    if isinstance(loaded, datasets.DatasetDict):
-                        return loaded[self.split]
-                    return loaded
+                    if not isinstance(loaded, datasets.DatasetDict):
+                        single_split(self.path, self.split)
+                        return loaded
+                    if self.split not in loaded:
+                        raise DataError(f"{self._title}: there is no such split; it has: {', '.join(loaded)}.")
+                    return loaded[self.split]
                 return datasets.load_dataset(str(self.path), split=self.split)
             name, _, revision = self._name.partition("@")
             name, _, configuration = name.partition(":")
@@ -107,7 +110,9 @@ class HubSource(Source):
             raise DataError(f"The hub has no data set {self._name!r}; check its name, or {_LOCAL}.") from error
         except (ConnectionError, TimeoutError) as error:
             raise DataError(f"The hub cannot be reached for {self._name!r} (no network); {_LOCAL}.") from error
-        except (ValueError, KeyError, OSError) as error:
+        except DataError:
+            raise
+        except (ValueError, KeyError, OSError, RuntimeError, datasets.exceptions.DatasetsError) as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             if _is_network(error):
                 raise DataError(f"The hub cannot be reached for {self._name!r} (no network); {_LOCAL}.") from error
@@ -117,7 +122,7 @@ class HubSource(Source):
 def _is_network(error: BaseException | None) -> bool:
     """Whether a lost connection lies at the bottom; the libraries wrap it in several kinds of error."""
     while error is not None:
-        if isinstance(error, ConnectionError) or "ConnectError" in type(error).__name__:
+        if isinstance(error, ConnectionError) or any(w in type(error).__name__ for w in ("Connect", "Timeout")):
             return True
         error = error.__cause__ or error.__context__
     return False
