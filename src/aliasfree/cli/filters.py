@@ -55,11 +55,20 @@ def configs() -> None:
 
     from aliasfree.config import PAPER_CONFIGS, Config, known_names
 
-    table = Table("config", "what is filtered", "by", "in the paper's table", show_edge=False)
+    letters = Table("letter", "what is filtered", show_edge=False)
+    for name in ("A", "B-hq", "C-hq", "D-hq"):
+        letters.add_row(name[0], Config.parse(name).description)
+    filtered = Table("configs", "by", "in the paper's table", show_edge=False)
+    filtered.add_row("A", "nothing", "yes")
     for name in known_names():
-        config = Config.parse(name)
-        table.add_row(name, config.description, _filter(config.up), "yes" if name in PAPER_CONFIGS else "")
-    Console().print(table)
+        if name.startswith("B-"):
+            family = [name, *(f"{letter}{name[1:]}" for letter in "CD")]
+            paper = "yes" if name in PAPER_CONFIGS else ""
+            filtered.add_row(" ".join(family), _filter(Config.parse(name).up), paper)
+    console = Console()
+    console.print(letters)
+    console.print()
+    console.print(filtered)
 
 
 def _filter(spec: FilterSpec | None) -> str:

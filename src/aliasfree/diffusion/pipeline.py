@@ -130,7 +130,9 @@ class AliasFreePipeline(DiffusionPipeline):
         images = _finish(x, output_type)
         stacked: Any = None
         if return_frames:
-            stacked = torch.stack(frames) if output_type == "pt" else np.stack(frames) if output_type == "np" else frames
+            stacked = (
+                torch.stack(frames) if output_type == "pt" else np.stack(frames) if output_type == "np" else frames
+            )
         self.maybe_free_model_hooks()
         return AliasFreePipelineOutput(images, stacked) if return_dict else (images, stacked)
 
@@ -198,7 +200,9 @@ def _per_sample(generator: Generators, n: int) -> list[torch.Generator]:
     return list(generator)
 
 
-def _draw(generators: list[torch.Generator], shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+def _draw(
+    generators: list[torch.Generator], shape: tuple[int, ...], device: torch.device, dtype: torch.dtype
+) -> Tensor:
     """White noise (N, *shape), drawn per sample so that it does not depend on the batch, moved over in one piece."""
     return torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators]).to(device, dtype)
 

@@ -123,7 +123,9 @@ def make_scheduler(name: str, num_train_timesteps: int = 1000, **options: Any) -
     if name == "ddpm":
         return PaperDDPMScheduler(**schedule, **options)
     if name == "ddim":
-        return DDIMScheduler(**schedule, beta_schedule="linear", clip_sample=False, timestep_spacing="trailing", **options)
+        return DDIMScheduler(
+            **schedule, beta_schedule="linear", clip_sample=False, timestep_spacing="trailing", **options
+        )
     if name == "dpm++":
         return DPMSolverMultistepScheduler(
             **schedule, beta_schedule="linear", algorithm_type="dpmsolver++", timestep_spacing="trailing", **options

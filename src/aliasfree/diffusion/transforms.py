@@ -5,23 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
 from aliasfree.errors import ArgumentError
-from aliasfree.ops import rotate2d, translate2d, zoom2d
+from aliasfree.ops.spatial import Amount, Method, as_amounts, rotate2d, translate2d, zoom2d
 
 __all__ = ["Motion", "MotionSchedule", "Rotation", "Transform", "Translation", "Zoom"]
 
 MAX_DEGREES = 3600.0
 
+Window = tuple[float, float] | Callable[[float], float]
+
 
 class Transform(Protocol):
-    """A motion that can be done in shares."""
+    """A motion that can be done in shares. Amounts are one number for all samples, or one for each."""
+
+    fixes_centre: ClassVar[bool]
+    """Leaves the image centre where it is. All such transforms commute with one another."""
 
     def move(self, x: Tensor, start: float, end: float) -> Tensor:
-        """Carry x (N, C, H, W) from share `start` of the motion to share `end`; 0 .. 1 is the whole."""
+        """Carry x (N, C, H, W) from share `start` of the motion to share `end`; from 0 to 1 is the whole."""
         ...
 
     @property
@@ -30,92 +36,106 @@ class Transform(Protocol):
 
 @dataclass(frozen=True)
 class Rotation:
-    """Counter-clockwise by `degrees` about the image centre; `method` as in `rotate2d`."""
+    """Counter-clockwise by `degrees` (within +-3600) about the image centre; `method` as in `rotate2d`."""
 
-    degrees: float
-    method: str = "fourier"
+    degrees: Amount
+    method: Method = "fourier"
+    fixes_centre: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.degrees) or abs(self.degrees) > MAX_DEGREES:
-            raise ArgumentError(f"rotate is an angle in degrees within +-{MAX_DEGREES:g}, not {self.degrees}")
+        for d in _numbers(self.degrees):
+            if not math.isfinite(d) or abs(d) > MAX_DEGREES:
+                raise ArgumentError(f"rotate is an angle in degrees within +-{MAX_DEGREES:g}, not {d:g}")
 
     def move(self, x: Tensor, start: float, end: float) -> Tensor:
-        return rotate2d(x, self.degrees * (end - start), method=self.method)
+        return rotate2d(x, [d * (end - start) for d in _numbers(self.degrees)], self.method)
 
     @property
     def is_identity(self) -> bool:
-        return self.degrees == 0
+        return not any(_numbers(self.degrees))
 
 
 @dataclass(frozen=True)
 class Translation:
-    """By (dy, dx) pixels, down and right; periodic."""
+    """By (dy, dx) pixels, down and right; periodic for "fourier" and "spline"."""
 
-    dy: float
-    dx: float
-    method: str = "fourier"
+    dy: Amount
+    dx: Amount
+    method: Method = "fourier"
+    fixes_centre: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.dy) and math.isfinite(self.dx)):
-            raise ArgumentError(f"translate needs two finite numbers of pixels, not ({self.dy}, {self.dx})")
+        for d in _numbers(self.dy) + _numbers(self.dx):
+            if not math.isfinite(d):
+                raise ArgumentError(f"translate needs two finite numbers of pixels, down and right, not {d:g}")
 
     def move(self, x: Tensor, start: float, end: float) -> Tensor:
-        return translate2d(x, self.dy * (end - start), self.dx * (end - start), method=self.method)
+        dy, dx = ([d * (end - start) for d in _numbers(amount)] for amount in (self.dy, self.dx))
+        return translate2d(x, dy, dx, self.method)
 
     @property
     def is_identity(self) -> bool:
-        return self.dy == 0 and self.dx == 0
+        return not any(_numbers(self.dy) + _numbers(self.dx))
 
 
 @dataclass(frozen=True)
 class Zoom:
-    """By `factor` about the image centre, above 1 magnifying; each share is a power of it. Not orthogonal."""
+    """By `factor` (0.1 to 10) about the image centre, above 1 magnifying; a share s is factor^s.
 
-    factor: float
-    method: str = "fourier"
+    No zoom is orthogonal: noise loses its whiteness on the way, see `zoom2d`.
+    """
+
+    factor: Amount
+    method: Method = "fourier"
+    fixes_centre: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.factor) and 0.1 <= self.factor <= 10):
-            raise ArgumentError(f"zoom is a factor between 0.1 and 10, not {self.factor}")
+        for f in _numbers(self.factor):
+            if not 0.1 <= f <= 10:
+                raise ArgumentError(f"zoom is a factor between 0.1 and 10 (1 = none), not {f:g}")
 
     def move(self, x: Tensor, start: float, end: float) -> Tensor:
-        return zoom2d(x, self.factor ** (end - start), method=self.method)
+        return zoom2d(x, [f ** (end - start) for f in _numbers(self.factor)], self.method)
 
     @property
     def is_identity(self) -> bool:
-        return self.factor == 1
+        return set(_numbers(self.factor)) == {1.0}
 
 
 @dataclass(frozen=True)
 class MotionSchedule:
-    """When the motion happens: from sampling progress in [0, 1] to the share of the motion done.
+    """When the motion happens: from sampling progress in [0, 1] to the share of the motion done by then.
 
-    window   (a, b) with 0 <= a <= b <= 1, linear inside (a = b: all at once), or a function with f(0) = 0. (0, 1) is
-             the paper's; later windows keep more of what the sample shows
+    window   (a, b) with 0 <= a <= b <= 1, linear inside (a = b: all at once), or a function of progress. (0, 1) is
+             the paper's; later windows keep more of what the sample shows upright
     """
 
-    window: tuple[float, float] | Callable[[float], float] = (0.0, 1.0)
+    window: Window = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         if callable(self.window):
             return
-        a, b = self.window
-        if not 0 <= a <= b <= 1:
-            raise ArgumentError(f"the motion's window is a pair 0 <= start <= end <= 1 of sampling progress, not {self.window}")
+        if len(self.window) != 2 or not 0 <= self.window[0] <= self.window[1] <= 1:
+            raise ArgumentError(f"the motion's window is a pair 0 <= start <= end <= 1 of progress, not {self.window}")
 
     def share(self, progress: float) -> float:
-        """Share of the motion that is done at `progress`."""
-        if callable(self.window):
-            return float(self.window(progress))
-        a, b = self.window
-        if a == b:
-            return float(progress >= a)
-        return min(1.0, max(0.0, (progress - a) / (b - a)))
+        """Share of the motion that is done at `progress`. Raises ArgumentError when a callable gives no number."""
+        if not callable(self.window):
+            a, b = self.window
+            return float(progress >= a) if a == b else min(1.0, max(0.0, (progress - a) / (b - a)))
+        share = float(self.window(progress))
+        if not math.isfinite(share):
+            raise ArgumentError(f"the motion's schedule must give a finite share, not {share} at progress {progress:g}")
+        return share
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Several transforms and their common schedule; applied in order at every step."""
+    """Several transforms and their common schedule.
+
+    The frame at share s is what the transforms that fix the centre make of it, then shifted: a translation counts in
+    pixels of the final image. A step from one share to the next undoes the shift before and redoes it after.
+    """
 
     transforms: tuple[Transform, ...]
     schedule: MotionSchedule
@@ -123,15 +143,29 @@ class Motion:
     @classmethod
     def of(
         cls,
-        rotate: float,
-        translate: tuple[float, float],
-        zoom: float,
-        method: str,
-        schedule: tuple[float, float] | Callable[[float], float],
+        rotate: Amount,
+        translate: tuple[Amount, Amount],
+        zoom: Amount,
+        method: Method,
+        schedule: Window,
+        batch_size: int = 1,
     ) -> Motion:
-        """Those of the three transforms that move anything."""
-        every = (Rotation(rotate, method), Translation(*translate, method), Zoom(zoom, method))
-        return cls(tuple(t for t in every if not t.is_identity), MotionSchedule(schedule))
+        """Those of the three transforms that move anything. Amounts: one for all, or one for each of `batch_size`."""
+        if len(translate) != 2:
+            raise ArgumentError(f"translate needs two numbers of pixels, down and right, not {len(translate)}")
+        degrees, dy, dx, factor = (
+            as_amounts(value, batch_size, name)
+            for name, value in (
+                ("rotate", rotate),
+                ("translate", translate[0]),
+                ("translate", translate[1]),
+                ("zoom", zoom),
+            )
+        )
+        every: tuple[Transform, ...] = (Rotation(degrees, method), Zoom(factor, method), Translation(dy, dx, method))
+        motion = cls(tuple(t for t in every if not t.is_identity), MotionSchedule(schedule))
+        rotate2d(torch.zeros(1, 1, 1, 1), 0, method)  # an unknown method is refused before the first step
+        return motion
 
     def __bool__(self) -> bool:
         return bool(self.transforms)
@@ -140,6 +174,22 @@ class Motion:
         """Carry x from share `start` to share `end`."""
         if start == end:
             return x
-        for transform in self.transforms:
-            x = transform.move(x, start, end)
+        shifting = [t for t in self.transforms if not t.fixes_centre]
+        if len(shifting) == len(self.transforms):
+            for t in shifting:
+                x = t.move(x, start, end)
+            return x
+        if start:
+            for t in reversed(shifting):
+                x = t.move(x, start, 0.0)
+        for t in self.transforms:
+            x = t.move(x, start, end) if t.fixes_centre else x
+        for t in shifting:
+            x = t.move(x, 0.0, end)
         return x
+
+
+def _numbers(amount: Amount) -> list[float]:
+    if isinstance(amount, Tensor):
+        return [float(a) for a in amount.reshape(-1).tolist()]
+    return [float(a) for a in amount] if not isinstance(amount, int | float) else [float(amount)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from aliasfree.errors import ArgumentError, DataError, did_you_mean
 from aliasfree.pictures import angle_label, collage, grid, pingpong, save_bytes, save_gif, save_mp4, save_png, strip
 
 if TYPE_CHECKING:
-    from aliasfree.training import RunFolder
+    from aliasfree.training.run_folder import RunFolder
 
 __all__ = ["MotionSettings", "SampleSettings", "Sampler", "collage_folder", "rotate_run", "sample_run"]
 
@@ -88,7 +89,8 @@ class Sampler:
         self._check_class(run.path)
         scheduler = make_scheduler(settings.scheduler, num_train_timesteps)
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        self.pipeline: Any = AliasFreePipeline(unet, scheduler).to(chosen)
+        pipeline: Any = AliasFreePipeline(unet, scheduler)
+        self.pipeline = pipeline.to(chosen)
 
     def _check_class(self, run: Path) -> None:
         label, count = self.settings.class_label, self.num_classes
@@ -159,6 +161,10 @@ def sample_run(
     if num < 1:
         raise ArgumentError(f"--num must be at least 1, not {num}.")
     folder = _free(run.images / _name(settings, motion)) if out is None else _checked(out, overwrite)
+    if folder.exists() and (
+        not folder.is_dir() or any(not re.fullmatch(r"\d+\.png", p.name) for p in folder.iterdir())
+    ):
+        raise ArgumentError(f"{folder} holds more than numbered images, so it is not replaced; give another --out.")
     sampler = Sampler(run, settings, device)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shown: list[Pixels] = []

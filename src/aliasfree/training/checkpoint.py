@@ -129,17 +129,17 @@ def verify_checkpoint(path: Path) -> dict[str, bytes]:
     return files
 
 
-def load_latest(folder: Path) -> tuple[Checkpoint | None, list[CheckpointError]]:
-    """The newest checkpoint that is whole, and an error for each newer one that was skipped as damaged.
+def load_latest(folder: Path) -> tuple[Checkpoint | None, list[tuple[Path, CheckpointError]]]:
+    """The newest checkpoint that is whole, and path and error of each newer one that was skipped as damaged.
 
     (None, []) when there is no checkpoint at all. Raises `CheckpointError` when there are some and none is whole.
     """
-    damaged: list[CheckpointError] = []
+    damaged: list[tuple[Path, CheckpointError]] = []
     for path in reversed(list_checkpoints(folder)):
         try:
             return load_checkpoint(path), damaged
         except CheckpointError as error:
-            damaged.append(error)
+            damaged.append((path, error))
     if damaged:
         names = ", ".join(path.name for path in list_checkpoints(folder))
         raise CheckpointError(
@@ -190,7 +190,7 @@ def is_cannot_write(error: OSError) -> bool:
     return error.errno in _CANNOT_WRITE
 
 
-def cannot_write(target: Path, error: OSError, checkpoints: Path) -> RunError:
+def cannot_write(target: Path | str, error: OSError, checkpoints: Path) -> RunError:
     """The sentence for a disk that takes no more, naming the checkpoint that is left."""
     left = list_checkpoints(checkpoints)
     kept = f"the checkpoint {left[-1]} is intact" if left else "there was no checkpoint before it"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from aliasfree.training.checkpoint import write_atomically
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from aliasfree.training.run_folder import RunFolder
 
 COLUMNS = ("step", "loss", "lr", "images_per_second")
 _SECONDS_BETWEEN_LINES = 30.0
@@ -58,8 +62,6 @@ class LossLog:
 
     def sync(self) -> None:
         """Bring the rows to the disk, so that they are there when a checkpoint of the same step is."""
-        import os
-
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -96,6 +98,39 @@ class TensorBoardLog:
     def close(self) -> None:
         """Flush and close."""
         self._writer.close()
+
+
+class Journal:
+    """All of the above and below for one run folder, from a step on."""
+
+    def __init__(self, folder: RunFolder, start: int, total: int, console: Console) -> None:
+        self._losses = LossLog(folder.losses_file, start)
+        self._board = TensorBoardLog(folder.tensorboard, start)
+        self._bar = ProgressBar(console, total, start)
+
+    def write(self, records: Sequence[StepRecord]) -> None:
+        """Log steps and show the last of them."""
+        if not records:
+            return
+        self._losses.write(records)
+        for record in records:
+            self._board.write(record)
+        self._bar.update(records[-1])
+
+    def picture(self, name: str, image: Any, step: int) -> None:
+        """A picture for TensorBoard."""
+        self._board.picture(name, image, step)
+
+    def sync(self) -> None:
+        """Bring everything to the disk."""
+        self._losses.sync()
+        self._board.flush()
+
+    def close(self) -> None:
+        """Close all, whatever one of them says."""
+        with contextlib.ExitStack() as stack:
+            for part in (self._losses, self._board, self._bar):
+                stack.callback(part.close)
 
 
 class ProgressBar:

@@ -1,0 +1,373 @@
+"""The training loop: the paper's objective on accelerate, resumable bit for bit."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from aliasfree.data import unit_range
+from aliasfree.diffusion import make_scheduler, training_loss
+from aliasfree.errors import RunError
+from aliasfree.pictures import save_png
+from aliasfree.training import checkpoint as checkpoints
+from aliasfree.training import setup
+from aliasfree.training.checkpoint import Checkpoint, resume_command
+from aliasfree.training.ema import WeightAverage
+from aliasfree.training.logs import Journal, StepRecord
+from aliasfree.training.processes import make_accelerator, on_main
+from aliasfree.training.run_folder import RunFolder
+from aliasfree.training.samples import sample_grid, save_training_images
+from aliasfree.training.settings import RunSettings
+from aliasfree.training.stopping import RunStopped, StopRequest, signal_name
+from aliasfree.training.stream import Batch, ImageStream, augment, step_generator
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from aliasfree.data import ImageData
+
+_STEPS_BETWEEN_READS = 10  # on a GPU, where reading a loss waits for the device; 1 on a CPU
+
+
+def train(
+    settings: RunSettings,
+    data: ImageData | None = None,
+    *,
+    resume: bool = False,
+    on_step: Callable[[int, float], None] | None = None,
+    console: Console | None = None,
+) -> RunFolder:
+    """Train a network by the paper's objective and leave everything in the run folder `settings.out`.
+
+    data      the images; None = open `settings.data`
+    resume    go on with the run in that folder from its newest whole checkpoint; with the same machine, libraries and
+              number of processes and threads, its losses and weights are then bit for bit those of a run never stopped
+    on_step   called on the main process with (step, loss), step from 1
+    console   where progress and notes go; None = standard error, `Console(quiet=True)` = nowhere
+
+    Several processes: start the same call under `torchrun`; `settings.batch_size` is per process.
+
+    Raises `RunError` (folder in use or not empty, disk full, loss not finite), `CheckpointError` (no whole checkpoint,
+    other architecture or data), `RunStopped` after SIGTERM or Ctrl-C (a checkpoint has been saved), and what
+    `open_images` raises.
+    """
+    accelerator = make_accelerator(settings)
+    if console is None:
+        from rich.console import Console
+
+        console = Console(stderr=True)
+    folder = RunFolder(settings.out)
+    on_main(accelerator, lambda: setup.check_folder(folder, resume))
+    if data is None:
+        with accelerator.main_process_first():
+            data = setup.open_data(settings)
+    model = setup.build_model(settings, data)
+    with contextlib.ExitStack() as stack:
+        on_main(accelerator, lambda: stack.enter_context(folder.lock()))
+        on_main(accelerator, lambda: setup.check_folder(folder, resume))
+        run = _Run(settings, data, model, accelerator, folder, on_step, console)
+        stack.callback(run.stream.close)
+        begin = run.resume if resume else run.start
+        if begin():
+            stop = stack.enter_context(StopRequest(alone=accelerator.num_processes == 1))
+            run.loop(stop)
+        accelerator.wait_for_everyone()
+    if accelerator.num_processes > 1:
+        accelerator.end_training()
+    return folder
+
+
+class _Run:
+    """The state of a run between steps, and what is done with it."""
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        data: ImageData,
+        model: Any,
+        accelerator: Any,
+        folder: RunFolder,
+        on_step: Callable[[int, float], None] | None,
+        console: Console,
+    ) -> None:
+        self.settings, self.data, self.accelerator, self.folder = settings, data, accelerator, folder
+        self.on_step, self.console = on_step, console
+        self.is_main = accelerator.is_main_process
+        self.device = accelerator.device
+        self.bare = model.to(self.device).train()
+        self.parameters = list(model.parameters())
+        self.names = [name for name, _ in model.named_parameters()]
+        self.average = WeightAverage(model, settings.ema_decay)
+        self.adamw = torch.optim.AdamW(
+            self.parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+        )
+        self.model, self.optimizer = accelerator.prepare(model, self.adamw)
+        self.scheduler = make_scheduler("ddpm", num_train_timesteps=settings.num_train_timesteps)
+        self.stream = ImageStream(
+            data,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+        )
+        self.step = 0
+        self.images_seen = 0
+        self.total = settings.total_steps(len(data), accelerator.num_processes)
+        self.saved_step = -1
+        self.journal: Journal | None = None  # of the main process, within the loop
+        self.unread: list[Tensor] = []  # per step since the last reading: (loss, gradient norm), on the device
+        self.read_every = 1 if self.device.type == "cpu" else _STEPS_BETWEEN_READS
+        self.clock = time.perf_counter()
+        self.failure: RunError | None = None
+
+    def say(self, text: str) -> None:
+        """A note to the user, once."""
+        if self.is_main:
+            self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    # before the loop
+
+    def start(self) -> bool:
+        """Begin a new run in the empty folder."""
+
+        def write() -> None:
+            with self.disk():
+                self.folder.write_config(self.describe())
+                self.folder.samples.mkdir(exist_ok=True)
+                if self.settings.save_training_images:
+                    save_training_images(self.data, self.settings.save_training_images, self.folder.training_images)
+
+        on_main(self.accelerator, write)
+        return True
+
+    def resume(self) -> bool:
+        """Take up the run of the folder; False when it has reached its last step already."""
+        checkpoint = on_main(self.accelerator, self.find_checkpoint)
+        if checkpoint is not None:
+            self.restore(checkpoint)
+        finished = self.step >= self.total
+        if finished:
+            self.say(
+                f"The run {self.folder.path} is finished at step {self.step}; give a larger --steps or --epochs to train on."
+            )
+        else:
+            done = f"from step {self.step}" if checkpoint else "from the beginning, as it had no checkpoint yet"
+            self.say(f"Going on with {self.folder.path} {done}, to step {self.total}.")
+        return not finished
+
+    def find_checkpoint(self) -> Checkpoint | None:
+        """The newest whole checkpoint of this run, after all checks; runs on the main process."""
+        changes = setup.check_resume(self.folder, self.describe())
+        with self.disk():
+            checkpoints.clear_unfinished(self.folder.checkpoints)
+            checkpoint, damaged = checkpoints.load_latest(self.folder.checkpoints)
+            for path, error in damaged:
+                self.say(f"{error} It is skipped for the one before and kept as {checkpoints.set_aside(path).name}.")
+            if changes:
+                self.say(f"Not the same as when the run began: {', '.join(changes)}.")
+            config = self.folder.config
+            resumed = {"step": checkpoint.step if checkpoint else 0, "changes": changes}
+            history = [*config.get("resumed", []), resumed]
+            self.folder.write_config({**config, "settings": self.settings.to_dict(), "resumed": history})
+            self.folder.samples.mkdir(exist_ok=True)
+        return checkpoint
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Put a checkpoint's numbers in place."""
+        self.bare.load_state_dict(checkpoint.tensors["model"])
+        self.average.model.load_state_dict(checkpoint.tensors["ema"])
+        checkpoints.unpack_optimizer(self.adamw, checkpoint.tensors["optimizer"], self.names)
+        self.step = self.saved_step = checkpoint.step
+        self.images_seen = int(checkpoint.state["images_seen"])
+        self.total = self.settings.total_steps(
+            len(self.data), self.accelerator.num_processes, step=self.step, images_seen=self.images_seen
+        )
+        on_main(self.accelerator, self.write_model)
+
+    def describe(self) -> dict[str, Any]:
+        """The content of config.json."""
+        return setup.describe(self.settings, self.data, self.bare, self.accelerator.num_processes)
+
+    # the loop
+
+    def loop(self, stop: StopRequest) -> None:
+        """Train to the last step, or to the one in which a stop is asked for."""
+        s = self.settings
+        alone = self.accelerator.num_processes == 1
+        if not alone:
+            self.settle_buckets()
+        if self.is_main:
+            with self.disk():
+                self.journal = Journal(self.folder, self.step, self.total, self.console)
+        try:
+            self.clock = time.perf_counter()
+            while self.step < self.total:
+                self.train_step()
+                last = self.step == self.total
+                save = last or self.step % s.checkpoint_every == 0
+                sample = s.sample_every is not None and (last or self.step % s.sample_every == 0)
+                signal_number = 0
+                if save or sample or len(self.unread) >= self.read_every or (alone and stop.signal_number):
+                    signal_number = self.read_losses(stop)
+                if save or signal_number:
+                    self.save()
+                if sample:
+                    on_main(self.accelerator, self.sample)
+                if signal_number and not last:
+                    raise self.stopped(signal_number)
+                if save or sample:
+                    self.clock = time.perf_counter()
+        finally:
+            if self.journal is not None:
+                self.journal.close()
+
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        """The loss of a batch, every random draw being that of (seed, rank, step)."""
+        s = self.settings
+        x0 = unit_range(batch.images.to(self.device, non_blocking=True))
+        x0 = augment(x0, s.augment, s.seed, batch.epochs, batch.indices)
+        labels = batch.labels.to(self.device) if s.class_conditional and batch.labels is not None else None
+        generator = step_generator(s.seed, self.accelerator.process_index, step, self.device)
+        return training_loss(
+            self.model, x0, self.scheduler, generator, class_labels=labels, class_dropout=s.class_dropout
+        )
+
+    def train_step(self) -> None:
+        """One optimizer step. Nothing here waits for the device."""
+        loss = self.loss(self.stream.next(self.images_seen), self.step + 1)
+        self.accelerator.backward(loss)
+        norm = loss.new_zeros(())
+        if self.settings.grad_clip is not None:
+            norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.images_seen += self.stream.global_batch
+        self.average.update(self.bare, self.step)
+        self.unread.append(torch.stack([loss.detach().float(), norm.detach().float()]))
+
+    def settle_buckets(self) -> None:
+        """A backward pass whose gradients are dropped: DistributedDataParallel orders its buckets anew after the first.
+
+        With more than two processes the order of summation depends on it, and so would a resumed run.
+        """
+        self.accelerator.backward(self.loss(self.stream.read(0), 0))
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def read_losses(self, stop: StopRequest) -> int:
+        """Read, check and log the losses since the last time; the signal to stop for that any process got, or 0.
+
+        Raises `RunError` naming the first step whose loss or gradient is not finite, on all processes.
+        """
+        count = len(self.unread)
+        flags = torch.tensor([[float(stop.signal_number), float(self.failure is not None)]], device=self.device)
+        own = torch.cat([torch.stack(self.unread), flags])  # (count + 1, 2)
+        self.unread.clear()
+        every = self.accelerator.gather(own[None]).double().cpu()  # (processes, count + 1, 2)
+        self.raise_failure(every[:, -1, 1].max() > 0)
+        now = time.perf_counter()
+        speed = count * self.stream.global_batch / max(now - self.clock, 1e-9)
+        self.clock = now
+        records = []
+        for i, (loss, norm) in enumerate(every[:, :-1].mean(0).tolist(), self.step - count + 1):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                self.write_records(records)
+                what = f"The loss is {loss}" if not math.isfinite(loss) else f"The norm of the gradient is {norm}"
+                raise self.diverged(f"{what} at step {i}")
+            records.append(StepRecord(i, loss, self.settings.lr, norm or None, speed))
+        self.write_records(records)
+        return int(every[:, -1, 0].max())
+
+    def write_records(self, records: list[StepRecord]) -> None:
+        """Log on the main process; when the disk refuses, all are told at the next reading."""
+        if self.journal is None:
+            return
+        try:
+            with self.disk():
+                self.journal.write(records)
+        except RunError as error:
+            if self.accelerator.num_processes == 1:
+                raise
+            self.failure = error
+        if self.on_step is not None:
+            for record in records:
+                self.on_step(record.step, record.loss)
+
+    def raise_failure(self, failed: Any) -> None:
+        """Stop all processes when the main one could not write."""
+        if failed:
+            raise self.failure or RunError("The main process could not write its logs; see its message.")
+
+    def diverged(self, what: str) -> RunError:
+        """The sentence for a run that has left the finite numbers."""
+        left = self.folder.latest_checkpoint()
+        advice = "a smaller --lr or --grad-clip 1"
+        if left is None:
+            return RunError(f"{what}, and no checkpoint was written before; start a new run with {advice}.")
+        return RunError(f"{what}; the checkpoint {left} is from before, so go on from it with --resume and {advice}.")
+
+    def stopped(self, signal_number: int) -> RunStopped:
+        """The sentence for a run that was asked to stop."""
+        return RunStopped(
+            f"Stopped by {signal_name(signal_number)} after step {self.step} of {self.total}, and saved; go on with "
+            f"{resume_command(self.folder.path)}.",
+            signal_number,
+        )
+
+    # what is written
+
+    def save(self) -> None:
+        """Write a checkpoint of this step, unless its weights are not finite, and then `model/`."""
+        if self.saved_step == self.step:
+            return
+        norms = torch.stack(torch._foreach_norm([p.detach() for p in self.parameters]))
+        if not torch.isfinite(norms).all():
+            raise self.diverged(f"The weights are not finite after step {self.step}")
+        on_main(self.accelerator, self.write_checkpoint)
+        self.saved_step = self.step
+
+    def write_checkpoint(self) -> None:
+        """Logs first, so that they reach as far as the checkpoint does; then the checkpoint; then `model/`."""
+        assert self.journal is not None
+        with self.disk():
+            self.journal.sync()
+        tensors = {
+            "model": self.bare.state_dict(),
+            "ema": self.average.model.state_dict(),
+            "optimizer": checkpoints.pack_optimizer(self.adamw, self.names),
+        }
+        state = {"images_seen": self.images_seen, "processes": self.accelerator.num_processes}
+        checkpoints.save_checkpoint(
+            self.folder.checkpoints, self.step, tensors, state, keep=self.settings.keep_checkpoints
+        )
+        self.write_model()
+
+    def write_model(self) -> None:
+        """The averaged weights into `model/`."""
+        with self.disk():
+            self.folder.write_model(self.average.model)
+
+    def sample(self) -> None:
+        """A grid of samples of the averaged weights into `samples/` and TensorBoard."""
+        assert self.journal is not None
+        with self.disk(), self.accelerator.autocast():
+            image = sample_grid(self.average.model, self.settings)
+            save_png(image, self.folder.samples / f"step-{self.step:08d}.png")
+            self.journal.picture("samples", image, self.step)
+
+    @contextlib.contextmanager
+    def disk(self) -> Iterator[None]:
+        """Turn a disk that takes no more into the sentence about it."""
+        try:
+            yield
+        except OSError as error:
+            if not checkpoints.is_cannot_write(error):
+                raise
+            where = error.filename or self.folder.path
+            raise checkpoints.cannot_write(where, error, self.folder.checkpoints) from error
