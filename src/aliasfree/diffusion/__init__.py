@@ -1,7 +1,8 @@
 """Noise schedule, training objective, motions and sampling."""
 
 from aliasfree.diffusion.loss import training_loss
-from aliasfree.diffusion.pipeline import AliasFreePipeline, AliasFreePipelineOutput, sample_generators
+from aliasfree.diffusion.noise import sample_generators
+from aliasfree.diffusion.pipeline import AliasFreePipeline, AliasFreePipelineOutput
 from aliasfree.diffusion.scheduler import SCHEDULERS, PaperDDPMScheduler, make_scheduler
 from aliasfree.diffusion.transforms import Motion, MotionSchedule, Rotation, Transform, Translation, Zoom
 

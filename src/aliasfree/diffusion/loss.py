@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aliasfree.errors import ArgumentError, ShapeError
+
 __all__ = ["training_loss"]
 
 
@@ -25,15 +27,25 @@ def training_loss(
     scheduler      gives the noise schedule; timesteps are uniform in 1 .. T-1, as in the paper
     generator      draws timesteps, noise and dropped labels, on its own device
     class_labels   (N,) integers 0 .. K-1; a share `class_dropout` becomes K, "no class" (Ho & Salimans 2022)
+
+    Nothing here waits for the device. Raises ShapeError, ArgumentError.
     """
+    if images.ndim != 4:
+        raise ShapeError(f"expected images of shape (N, C, H, W), got {tuple(images.shape)}")
     n, device = len(images), generator.device
-    t = torch.randint(1, len(scheduler), (n,), generator=generator, device=device).to(images.device)
+    steps = int(scheduler.config["num_train_timesteps"])
+    t = torch.randint(1, steps, (n,), generator=generator, device=device).to(images.device)
     noise = torch.randn(images.shape, generator=generator, device=device, dtype=images.dtype).to(images.device)
     labels = class_labels
-    if labels is not None and class_dropout > 0:
-        drop = torch.rand(n, generator=generator, device=device) < class_dropout
+    if labels is not None:
         null = getattr(model, "module", model).config["num_class_embeds"]
-        labels = torch.where(drop.to(labels.device), null, labels)
+        if null is None:
+            raise ArgumentError("this model has no classes: leave out class_labels, or build it with num_class_embeds")
+        if labels.shape != (n,):
+            raise ShapeError(f"expected {n} class labels, one an image, got shape {tuple(labels.shape)}")
+        if class_dropout > 0:
+            drop = torch.rand(n, generator=generator, device=device) < class_dropout
+            labels = torch.where(drop.to(labels.device), null, labels)
     noisy = scheduler.add_noise(images, noise, t)
     predicted = model(noisy, t, class_labels=labels).sample if labels is not None else model(noisy, t).sample
-    return F.mse_loss(predicted.float(), noise)
+    return F.mse_loss(predicted.float(), noise.float())

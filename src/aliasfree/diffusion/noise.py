@@ -43,6 +43,6 @@ def per_sample_generators(generator: Generators, n: int) -> list[torch.Generator
 def draw(
     generators: Sequence[torch.Generator], shape: Sequence[int], device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """Standard normal (len(generators), *shape), drawn in float32 sample by sample, moved to the device in one piece."""
+    """Standard normal (len(generators), *shape), in float32, sample by sample; moved to the device in one piece."""
     samples = [torch.randn(*shape, generator=g, device=g.device, dtype=torch.float32) for g in generators]
     return torch.stack(samples).to(device, dtype)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,34 +15,30 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
-from aliasfree.diffusion.transforms import Motion
-from aliasfree.errors import ArgumentError, did_you_mean
+from aliasfree.diffusion.history import move_history
+from aliasfree.diffusion.noise import Generators, draw, per_sample_generators
+from aliasfree.diffusion.transforms import Motion, Window
+from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
+from aliasfree.ops.spatial import Amount, Method
 from aliasfree.pictures import to_uint8
 
-__all__ = ["AliasFreePipeline", "AliasFreePipelineOutput", "sample_generators"]
-
-Generators = torch.Generator | Sequence[torch.Generator] | None
+__all__ = ["AliasFreePipeline", "AliasFreePipelineOutput"]
 
 
 @dataclass
 class AliasFreePipelineOutput(BaseOutput):
-    """images in the asked form; frames (F, ...) likewise, one entry a kept step, or None."""
+    """images in the asked form; frames likewise with one entry a kept step in front, or None."""
 
     images: Any
     frames: Any = None
 
 
-def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
-    """One CPU generator per sample, a function of (seed, index) alone: same seed, same images, whatever the batch."""
-    seeds = [int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> 1) for i in indices]
-    return [torch.Generator().manual_seed(s) for s in seeds]
-
-
 class AliasFreePipeline(DiffusionPipeline):
     """Samples from a noise-predicting UNet with any scheduler, moving the frame while it samples.
 
-    unet        forward(sample, t[, class_labels]).sample predicts the noise
-    scheduler   `PaperDDPMScheduler`, or any of diffusers'
+    unet        forward(sample, t[, class_labels]).sample predicts the noise: `AliasFreeUNet2DModel`, diffusers'
+                `UNet2DModel`, or what looks like them (`config`, `dtype`)
+    scheduler   `PaperDDPMScheduler`, or any of diffusers' that predicts noise
     """
 
     model_cpu_offload_seq = "unet"
@@ -54,12 +52,12 @@ class AliasFreePipeline(DiffusionPipeline):
         self,
         batch_size: int = 1,
         num_inference_steps: int | None = None,
-        rotate: float = 0.0,
-        translate: tuple[float, float] = (0.0, 0.0),
-        zoom: float = 1.0,
-        method: str = "fourier",
+        rotate: Amount = 0.0,
+        translate: tuple[Amount, Amount] = (0.0, 0.0),
+        zoom: Amount = 1.0,
+        method: Method = "fourier",
         noise: str = "independent",
-        schedule: tuple[float, float] | Callable[[float], float] = (0.0, 1.0),
+        schedule: Window = (0.0, 1.0),
         class_labels: int | Sequence[int] | Tensor | None = None,
         guidance_scale: float = 1.0,
         generator: Generators = None,
@@ -68,121 +66,165 @@ class AliasFreePipeline(DiffusionPipeline):
         frame_every: int = 1,
         return_dict: bool = True,
         progress: Callable[[int, int], None] | None = None,
+        eta: float = 0.0,
+        latents: Tensor | None = None,
+        step_noise: Sequence[Tensor] | Tensor | None = None,
     ) -> AliasFreePipelineOutput | tuple[Any, Any]:
         """Draw `batch_size` images.
 
-        num_inference_steps   None = T-1, the paper's full length
-        rotate                degrees, counter-clockwise positive; translate (dy, dx) pixels; zoom factor: the whole motion
+        num_inference_steps   1 .. T-1; None = T-1, the paper's full length
+        rotate                degrees within +-3600, counter-clockwise positive
+        translate             pixels down, pixels right
+        zoom                  factor, 0.1 .. 10. All three are the whole motion, for all samples or one for each: a list
+                              of angles with equal generators draws one image at many angles in one batch
         method                "fourier" (keeps white noise white), "spline" (the paper's) or "bicubic"
-        noise                 "independent" (the paper's), or "co-moving": injected noise turns with the frame, so that an
-                              equivariant network gives exactly the moved image
-        schedule              window (start, end) of the sampling progress over which the motion is spread, or a callable
-                              from progress to share; (0, 1) is the paper's
-        class_labels          one class for all, or one per image; None = unconditional
+        noise                 "independent" (the paper's), or "co-moving": injected noise turns with the frame, so that
+                              an equivariant network gives the moved image
+        schedule              window (start, end) of sampling progress over which the motion is spread, or a callable
+                              from progress to share; (0, 1) is the paper's. After step i of N the progress is i/N, but
+                              i/T for `PaperDDPMScheduler` at full length N = T-1: the paper's chain of T-1 steps of
+                              rotate/T, which ends 1/T short
+        class_labels          one class for all, or one per image; None = no class
         guidance_scale        classifier-free guidance s: eps_null + s (eps_class - eps_null); 1 = off
-        generator             one generator (a seed per sample is drawn from it) or one per sample; None = torch's global
-        output_type           "pil", "np" (N, H, W, C) in [0, 1], or "pt" (N, C, H, W) in [0, 1]
-        return_frames         also every `frame_every`-th state, in the same form (memory: one batch a frame)
+        generator             one per sample (`sample_generators`), or one, which gives each sample a seed; None =
+                              torch's global one. An image depends on its own generator only, not on batch or device
+        output_type           "pil" (uint8, fraction cut off as in the paper), "np" float (N, H, W, C) in [0, 1], or
+                              "pt" float (N, C, H, W) in [0, 1]
+        return_frames         also the states after every `frame_every`-th step and the last, in the same form, kept in
+                              main memory: float32 each, 4 N C H W bytes a frame (a quarter of that for "pil")
         progress              called with (steps done, steps); None = a progress bar on the terminal
+        eta                   of DDIM: 0 deterministic, 1 ancestral
+        latents               starting noise (N, C, H, W) instead of drawn one
+        step_noise            noise to inject, (steps, N, C, H, W), instead of drawn; turned too when co-moving
 
+        The state is kept in float32 (float64 for a float64 UNet) whatever the UNet's dtype.
         Returns AliasFreePipelineOutput(images, frames) or the pair. Raises ArgumentError, ShapeError.
         """
         _check_choice("noise", noise, ("independent", "co-moving"))
         _check_choice("output_type", output_type, ("pil", "np", "pt"))
         if batch_size < 1 or frame_every < 1:
             raise ArgumentError("batch_size and frame_every must be at least 1")
-        motion = Motion.of(rotate, tuple(translate), zoom, method, schedule)
-        device, dtype = self._execution_device, self.unet.dtype
-        generators = _per_sample(generator, batch_size)
-        labels = self._labels(class_labels, batch_size, device)
-        self._set_timesteps(num_inference_steps, device)
-        steps = len(self.scheduler.timesteps)
-        shares = getattr(self.scheduler, "motion_steps", steps)
+        motion = Motion.of(rotate, translate, zoom, method, schedule, batch_size)
+        co_moving = bool(motion) and noise == "co-moving"
+        device = self._execution_device
+        dtype = torch.float64 if self.unet.dtype == torch.float64 else torch.float32
+        generators = per_sample_generators(generator, batch_size)
+        labels = self._labels(class_labels, batch_size, guidance_scale, device)
+        steps, shares = self._set_timesteps(num_inference_steps)
+        times = self.scheduler.timesteps.to(device)  # the network's; the scheduler's stay where reading them is free
+        parameters = inspect.signature(self.scheduler.step).parameters
+        noise_name = self._noise_name(parameters, eta, co_moving)
+        options: dict[str, Any] = {"eta": eta} if eta else {}
+        if noise_name is None and "generator" in parameters:
+            options["generator"] = generators
 
-        height, width = _pair(self.unet.config["sample_size"])
-        shape = (self.unet.config["in_channels"], height, width)
-        x = _draw(generators, shape, device, dtype) * self.scheduler.init_noise_sigma
-        noise_argument = self._noise_argument(needed=bool(motion) and noise == "co-moving")
-        frames, done = [], motion.schedule.share(0.0)
-        bar = None if progress else self.progress_bar(total=steps)
-        for i, t in enumerate(self.scheduler.timesteps):
-            eps = self._predict(x, t, labels, guidance_scale)
-            extra: dict[str, Any] = {}
-            if noise_argument:
-                drawn = _draw(generators, shape, device, dtype)
-                extra[noise_argument] = motion.move(drawn, 0.0, done) if noise == "co-moving" else drawn
-            elif "generator" in inspect.signature(self.scheduler.step).parameters:
-                extra["generator"] = generators
-            x = self.scheduler.step(eps, t, x, **extra).prev_sample.to(dtype)
-            share = motion.schedule.share((i + 1) / shares)
-            if motion and share != done:
-                x = motion.move(x, done, share)
-                _move_history(self.scheduler, x.shape, lambda h, a=done, b=share: motion.move(h, a, b))
-            done = share
-            if return_frames and (i % frame_every == frame_every - 1 or i == steps - 1):
-                frames.append(_finish(x, output_type))
-            if progress:
-                progress(i + 1, steps)
-            elif bar is not None:
-                bar.update()
-        if bar is not None:
-            bar.close()
+        shape = (batch_size, int(self.unet.config["in_channels"]), *_pair(self.unet.config["sample_size"]))
+        for given, expected in ((latents, shape), (step_noise, (steps, *shape))):
+            if given is not None and np.shape(given)[: len(expected)] != expected:
+                raise ShapeError(f"expected given noise of shape {expected}, got {tuple(np.shape(given))}")
+        x = draw(generators, shape[1:], device, dtype) if latents is None else latents.to(device, dtype)
+        x = x * self.scheduler.init_noise_sigma
+        frames: list[Any] = []
+        done = 0.0
+        with contextlib.nullcontext() if progress else self.progress_bar(total=steps) as bar:
+            for i, t in enumerate(self.scheduler.timesteps):
+                eps = self._predict(x, t, times[i], labels, guidance_scale)
+                if noise_name:
+                    injected = draw(generators, shape[1:], device, dtype) if step_noise is None else step_noise[i].to(x)
+                    # the frame has turned by `done` so far
+                    options[noise_name] = motion.move(injected, 0.0, done) if co_moving else injected
+                before = [g.get_state() for g in generators] if co_moving and not noise_name else []
+                x = self.scheduler.step(eps, t, x, **options).prev_sample.to(dtype)
+                if any(not torch.equal(a, g.get_state()) for a, g in zip(before, generators, strict=False)):
+                    raise self._draws_itself()
+                share = motion.schedule.share((i + 1) / shares)
+                if motion and share != done:
+                    x = motion.move(x, done, share)
+                    move_history(self.scheduler, x.shape, partial(motion.move, start=done, end=share))
+                    done = share
+                if return_frames and ((i + 1) % frame_every == 0 or i == steps - 1):
+                    frames.append(_finish(x.cpu(), output_type))
+                if progress:
+                    progress(i + 1, steps)
+                elif bar is not None:
+                    bar.update()
         images = _finish(x, output_type)
-        stacked: Any = None
-        if return_frames:
-            stacked = (
-                torch.stack(frames) if output_type == "pt" else np.stack(frames) if output_type == "np" else frames
-            )
+        kept: Any = frames if return_frames else None
+        if frames and output_type != "pil":
+            kept = torch.stack(frames) if output_type == "pt" else np.stack(frames)
         self.maybe_free_model_hooks()
-        return AliasFreePipelineOutput(images, stacked) if return_dict else (images, stacked)
+        return AliasFreePipelineOutput(images, kept) if return_dict else (images, kept)
 
-    def _set_timesteps(self, steps: int | None, device: torch.device) -> None:
+    def _set_timesteps(self, steps: int | None) -> tuple[int, int]:
+        """Prepare the scheduler; the number of its steps, and of the shares a whole motion is cut into."""
         total = int(self.scheduler.config["num_train_timesteps"])
         count = total - 1 if steps is None else steps
         if not 1 <= count <= total - 1:
             raise ArgumentError(f"num_inference_steps must be in 1..{total - 1}, not {count}")
-        self.scheduler.set_timesteps(count, device=device)
+        self.scheduler.set_timesteps(count)
+        actual = len(self.scheduler.timesteps)  # second-order schedulers call the network twice a step
+        return actual, getattr(self.scheduler, "motion_steps", actual)
 
-    def _labels(self, labels: Any, n: int, device: torch.device) -> Tensor | None:
+    def _labels(self, labels: Any, n: int, scale: float, device: torch.device) -> Tensor | None:
         classes = self.unet.config.get("num_class_embeds")
+        # our networks have a row more, for "no class"; UNet2DModel has not
+        has_null = classes is None or getattr(self.unet.class_embedding, "num_embeddings", 0) > classes
+        if not np.isfinite(scale):
+            raise ArgumentError(f"guidance_scale must be finite, not {scale}")
         if labels is None:
+            if scale != 1:
+                raise ArgumentError("guidance_scale strengthens a class: give class_labels, or leave it at 1")
+            if not has_null:
+                raise ArgumentError(f"this network needs class_labels in 0..{classes - 1}")
             return None
         if classes is None:
-            raise ArgumentError("this model has no classes; leave out class_labels or train it class-conditional")
-        given = torch.as_tensor(labels, device=device).reshape(-1)
+            raise ArgumentError("this model has no classes: leave out class_labels, or train it class-conditional")
+        if scale != 1 and not has_null:
+            raise ArgumentError("this network was not trained without a class: leave guidance_scale at 1")
+        given = torch.as_tensor(labels).reshape(-1)
+        if given.is_floating_point() or given.dtype == torch.bool:
+            raise ArgumentError(f"class labels are integers in 0..{classes - 1}, not {given.dtype}")
         if given.numel() not in (1, n):
             raise ArgumentError(f"expected one class label or {n}, got {given.numel()}")
         if int(given.min()) < 0 or int(given.max()) >= classes:
-            raise ArgumentError(f"class labels must be in 0..{classes - 1}")
-        return given.expand(n)
+            raise ArgumentError(f"class labels must be in 0..{classes - 1}, not {sorted(set(given.tolist()))}")
+        return given.long().expand(n).to(device)
 
-    def _predict(self, x: Tensor, t: Tensor, labels: Tensor | None, scale: float) -> Tensor:
-        model_input = self.scheduler.scale_model_input(x, t)
+    def _predict(self, x: Tensor, t: Tensor, t_device: Tensor, labels: Tensor | None, scale: float) -> Tensor:
+        """The predicted noise, in the state's dtype; with guidance both predictions in one batch."""
+        sample = self.scheduler.scale_model_input(x, t).to(self.unet.dtype)
         if labels is None:
-            return self.unet(model_input, t).sample
-        if scale == 1:
-            return self.unet(model_input, t, class_labels=labels).sample
-        null = torch.full_like(labels, self.unet.config["num_class_embeds"])
-        both = self.unet(torch.cat([model_input] * 2), t, class_labels=torch.cat([null, labels])).sample
-        eps_null, eps_class = both.chunk(2)
-        return eps_null + scale * (eps_class - eps_null)
+            eps = self.unet(sample, t_device).sample
+        elif scale == 1:
+            eps = self.unet(sample, t_device, class_labels=labels).sample
+        else:
+            null = torch.full_like(labels, self.unet.config["num_class_embeds"])
+            both = self.unet(torch.cat([sample] * 2), t_device, class_labels=torch.cat([null, labels])).sample
+            eps_null, eps_class = both.to(x.dtype).chunk(2)
+            eps = eps_null + scale * (eps_class - eps_null)
+        if eps.shape != x.shape:
+            raise ShapeError(f"the network turned {tuple(x.shape)} into {tuple(eps.shape)}; it must predict noise only")
+        return eps.to(x.dtype)
 
-    def _noise_argument(self, needed: bool) -> str | None:
-        """The name under which the scheduler takes its noise from outside, if it is to inject any."""
-        parameters = inspect.signature(self.scheduler.step).parameters
+    def _noise_name(self, parameters: Any, eta: float, co_moving: bool) -> str | None:
+        """The name under which the scheduler takes its noise from outside, if it is going to inject any."""
+        if not 0 <= eta <= 1:
+            raise ArgumentError(f"eta must be in 0..1, not {eta}")
+        if eta and "eta" not in parameters:
+            raise ArgumentError(f"{type(self.scheduler).__name__} has no eta: leave it at 0, or use the scheduler ddim")
         if "noise" in parameters:
             return "noise"
+        if co_moving and hasattr(self.scheduler, "noise_sampler"):
+            raise self._draws_itself()
         algorithm = str(self.scheduler.config.get("algorithm_type", ""))
-        if "variance_noise" in parameters and algorithm.startswith("sde-"):
-            return "variance_noise"
-        # diffusers' other deterministic samplers draw nothing
-        draws = "Ancestral" in type(self.scheduler).__name__ or "SDE" in type(self.scheduler).__name__
-        if needed and (draws or type(self.scheduler).__name__ in ("DDPMScheduler", "LCMScheduler", "TCDScheduler")):
-            raise ArgumentError(
-                f"{type(self.scheduler).__name__} draws its own noise, which cannot move along; use noise='independent' or "
-                "PaperDDPMScheduler"
-            )
-        return None
+        stochastic = eta > 0 if "eta" in parameters else algorithm.startswith("sde")
+        return "variance_noise" if "variance_noise" in parameters and stochastic else None
+
+    def _draws_itself(self) -> ArgumentError:
+        return ArgumentError(
+            f"{type(self.scheduler).__name__} draws its noise itself, so it cannot move along: "
+            "use noise='independent', or the scheduler ddpm, ddim or dpm++"
+        )
 
 
 def _check_choice(name: str, value: str, valid: tuple[str, ...]) -> None:
@@ -190,40 +232,8 @@ def _check_choice(name: str, value: str, valid: tuple[str, ...]) -> None:
         raise ArgumentError(f"unknown {name} {value!r}{did_you_mean(str(value), valid)}")
 
 
-def _per_sample(generator: Generators, n: int) -> list[torch.Generator]:
-    if generator is None or isinstance(generator, torch.Generator):
-        device = "cpu" if generator is None else generator.device
-        seeds = torch.randint(0, 2**62, (n,), generator=generator, device=device).tolist()
-        return [torch.Generator().manual_seed(s) for s in seeds]
-    if len(generator) != n:
-        raise ArgumentError(f"expected one generator or {n} (one per sample), got {len(generator)}")
-    return list(generator)
-
-
-def _draw(
-    generators: list[torch.Generator], shape: tuple[int, ...], device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """White noise (N, *shape), drawn per sample so that it does not depend on the batch, moved over in one piece."""
-    return torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators]).to(device, dtype)
-
-
 def _pair(size: Any) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-
-
-def _move_history(scheduler: Any, shape: torch.Size, move: Callable[[Tensor], Tensor]) -> None:
-    """Move every image-shaped tensor that a multistep scheduler keeps: it lives in the frame before the motion."""
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return move(value) if value.shape == shape else value
-        if isinstance(value, list | tuple):
-            return type(value)(moved(v) for v in value)
-        return value
-
-    for name, value in vars(scheduler).items():
-        if not name.startswith("_internal"):
-            setattr(scheduler, name, moved(value)) if isinstance(value, Tensor | list | tuple) else None
 
 
 def _finish(x: Tensor, output_type: str) -> Any:

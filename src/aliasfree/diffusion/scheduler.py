@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.schedulers import KarrasDiffusionSchedulers
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
+from aliasfree.diffusion.noise import Generators, draw, per_sample_generators
 from aliasfree.errors import ArgumentError, did_you_mean
 
 __all__ = ["SCHEDULERS", "PaperDDPMScheduler", "PaperDDPMSchedulerOutput", "make_scheduler"]
@@ -38,6 +40,8 @@ class PaperDDPMScheduler(SchedulerMixin, ConfigMixin):
 
     order = 1
     init_noise_sigma = 1.0
+    # `OtherScheduler.from_config(this.config)` takes the noise schedule over
+    _compatibles = [e.name for e in KarrasDiffusionSchedulers]  # noqa: RUF012
 
     @register_to_config
     def __init__(self, num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> None:
@@ -46,6 +50,8 @@ class PaperDDPMScheduler(SchedulerMixin, ConfigMixin):
         self.betas = torch.linspace(beta_start, beta_end, num_train_timesteps)
         self.alphas = 1.0 - self.betas
         self.alphas_cumprod = torch.cumprod(self.alphas, dim=0)
+        # as plain numbers, so that a step never waits for the device
+        self._alpha, self._ahat = self.alphas.tolist(), self.alphas_cumprod.tolist()
         self.set_timesteps(num_train_timesteps - 1)
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
@@ -84,28 +90,28 @@ class PaperDDPMScheduler(SchedulerMixin, ConfigMixin):
         timestep: int | Tensor,
         sample: Tensor,
         noise: Tensor | None = None,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        generator: Generators = None,
         return_dict: bool = True,
     ) -> PaperDDPMSchedulerOutput | tuple[Tensor]:
         """One ancestral step from `timestep` to the next time visited.
 
         model_output, sample   predicted noise and state (N, C, H, W)
-        noise                  standard normal (N, C, H, W); None = drawn from `generator` (one, or one per sample)
+        noise                  standard normal (N, C, H, W); None = drawn from `generator`: one per sample, or a single
+                               one, or None = torch's own, which give each sample a seed
         Raises ArgumentError for a time that `set_timesteps` does not visit.
         """
         t = int(timestep)
         if t not in self._next:
             raise ArgumentError(f"timestep {t} is not visited with {self.num_inference_steps} steps; see `timesteps`")
         before = self._next[t]
-        ahat, ahat_before = float(self.alphas_cumprod[t]), float(self.alphas_cumprod[before])
+        ahat = self._ahat[t]
         # consecutive times use the tabulated alpha, as the paper does
-        alpha = float(self.alphas[t]) if before == t - 1 else ahat / ahat_before
+        alpha = self._alpha[t] if before == t - 1 else ahat / self._ahat[before]
         mean = (sample - (1 - alpha) / (1 - ahat) ** 0.5 * model_output) / alpha**0.5
         if before > 0:
             if noise is None:
-                from diffusers.utils.torch_utils import randn_tensor
-
-                noise = randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=sample.dtype)
+                generators = per_sample_generators(generator, len(sample))
+                noise = draw(generators, sample.shape[1:], sample.device, sample.dtype)
             mean = mean + (1 - alpha) ** 0.5 * noise
         return PaperDDPMSchedulerOutput(prev_sample=mean) if return_dict else (mean,)
 

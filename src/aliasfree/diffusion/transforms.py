@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-import torch
 from torch import Tensor
 
 from aliasfree.errors import ArgumentError
-from aliasfree.ops.spatial import Amount, Method, as_amounts, rotate2d, translate2d, zoom2d
+from aliasfree.ops.spatial import Amount, Method, as_amounts, check_method, rotate2d, translate2d, zoom2d
 
 __all__ = ["Motion", "MotionSchedule", "Rotation", "Transform", "Translation", "Zoom"]
 
@@ -151,6 +150,7 @@ class Motion:
         batch_size: int = 1,
     ) -> Motion:
         """Those of the three transforms that move anything. Amounts: one for all, or one for each of `batch_size`."""
+        check_method(method)
         if len(translate) != 2:
             raise ArgumentError(f"translate needs two numbers of pixels, down and right, not {len(translate)}")
         degrees, dy, dx, factor = (
@@ -163,9 +163,7 @@ class Motion:
             )
         )
         every: tuple[Transform, ...] = (Rotation(degrees, method), Zoom(factor, method), Translation(dy, dx, method))
-        motion = cls(tuple(t for t in every if not t.is_identity), MotionSchedule(schedule))
-        rotate2d(torch.zeros(1, 1, 1, 1), 0, method)  # an unknown method is refused before the first step
-        return motion
+        return cls(tuple(t for t in every if not t.is_identity), MotionSchedule(schedule))
 
     def __bool__(self) -> bool:
         return bool(self.transforms)

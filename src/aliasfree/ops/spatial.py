@@ -154,10 +154,15 @@ def _prepare(x: Tensor, method: str, **amounts: Amount) -> tuple[Tensor, list[tu
         raise ShapeError(f"expected images of shape (N, C, H, W), got {tuple(x.shape)}")
     if not x.is_floating_point():
         raise ArgumentError(f"expected a float image, got {x.dtype}: convert it with x.float()")
-    if method not in get_args(Method):
-        raise ArgumentError(f"unknown method {method!r}{did_you_mean(str(method), get_args(Method))}")
+    check_method(method)
     work = x if x.dtype in (torch.float32, torch.float64) else x.float()
     return work, [as_amounts(value, x.shape[0], name) for name, value in amounts.items()]
+
+
+def check_method(method: str) -> None:
+    """Raises ArgumentError, listing the methods, for another."""
+    if method not in get_args(Method):
+        raise ArgumentError(f"unknown method {method!r}{did_you_mean(str(method), get_args(Method))}")
 
 
 def as_amounts(value: Amount, n: int, name: str) -> tuple[float, ...]:
