@@ -297,3 +297,20 @@ def test_a_bug_keeps_its_traceback_and_a_users_mistake_has_one_only_on_request(t
     assert plain.stderr.count("\n") == 1
     assert "Traceback" in debug.stderr
     assert debug.returncode != 0
+
+
+# examples
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def test_the_examples_run_one_after_the_other(tmp_path):
+    out = tmp_path / "run"
+    for steps in (1, 2):  # the second time it goes on
+        _example("train_digits.py", out, "--steps", steps, "--config", "A")
+    _example("sample_rotated.py", out, tmp_path / "rotated.png", "--num", 1, "--steps", 2)
+    assert pixels(tmp_path / "rotated.png").size > 0
+
+
+def _example(name: str, *arguments: object) -> None:
+    subprocess.run([sys.executable, EXAMPLES / name, *map(str, arguments)], check=True, capture_output=True)

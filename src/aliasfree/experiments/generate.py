@@ -103,14 +103,27 @@ class Sampler:
         if label != "each" and not (isinstance(label, int) and 0 <= label < count):
             raise ArgumentError(f"--class must be 0 to {count - 1} or 'each', not {label}.")
 
-    def draw(self, indices: Sequence[int], motion: MotionSettings, progress: Report | None = None) -> Pixels:
-        """Images number `indices` of the seed: uint8 (N, H, W, C); `progress` is told (image steps done, in all)."""
+    def draw(
+        self,
+        indices: Sequence[int],
+        motion: MotionSettings,
+        angles: Sequence[float] | None = None,
+        progress: Report | None = None,
+    ) -> Pixels:
+        """Images number `indices` of the seed, an index as often as you like: uint8 (N, H, W, C).
+
+        angles    degrees for each image; None = `motion.rotate` for all
+        progress  told (image steps done, in all)
+        """
         from aliasfree.diffusion import sample_generators
 
         drawn: list[Pixels] = []
         steps, size = self.settings.steps, self.settings.batch_size
         for start in range(0, len(indices), size):
             part = list(indices[start : start + size])
+            moving = dataclasses.asdict(motion)
+            if angles is not None:
+                moving["rotate"] = list(angles[start : start + size])
 
             def report(step: int, _: int, before: int = start * steps, n: int = len(part)) -> None:
                 if progress is not None:
@@ -123,7 +136,7 @@ class Sampler:
                 guidance_scale=self.settings.guidance,
                 generator=sample_generators(self.settings.seed, part),
                 progress=report,
-                **dataclasses.asdict(motion),
+                **moving,
             )
             pixels = np.stack([np.asarray(image) for image in output.images])
             drawn.append(pixels[..., None] if pixels.ndim == 3 else pixels)
@@ -177,7 +190,7 @@ def sample_run(
                 if progress is not None:
                     progress(before + done, num * steps)
 
-            pixels = sampler.draw(indices, motion, report)
+            pixels = sampler.draw(indices, motion, progress=report)
             aside.mkdir(parents=True, exist_ok=True)
             for i, tile in zip(indices, pixels, strict=True):
                 save_png(grid(tile[None]), aside / f"{i:05d}.png")
@@ -221,18 +234,20 @@ def rotate_run(
         raise ArgumentError(f"The table of angles is a PNG, so --out must end in .png, not {path.name!r}.")
     sampler = Sampler(run, settings, device)
     methods = ("fourier", "spline") if compare_methods else (motion.method,)
-    turned = [dataclasses.replace(motion, rotate=a, method=m) for a in angles for m in methods]
+    rows = [i for i in range(num) for _ in angles]
     drawn = []
-    for k, one in enumerate(turned):
+    for k, one in enumerate(methods):
 
         def report(done: int, total: int, before: int = k) -> None:
             if progress is not None:
-                progress(before * total + done, len(turned) * total)
+                progress(before * total + done, len(methods) * total)
 
-        drawn.append(sampler.draw(range(num), one, report))
-    # (angles, methods, num, H, W, C) -> one row an image and method, one column an angle
-    table = np.stack(drawn).reshape(len(angles), len(methods), *drawn[0].shape)
-    images = table.transpose(2, 1, 0, 3, 4, 5).reshape(num * len(methods), len(angles), *drawn[0].shape[1:])
+        turning = dataclasses.replace(motion, method=one)
+        drawn.append(sampler.draw(rows, turning, list(angles) * num, report))
+    # (methods, num * angles, H, W, C) -> one row an image and method, one column an angle
+    size = drawn[0].shape[1:]
+    table = np.stack(drawn).reshape(len(methods), num, len(angles), *size)
+    images = table.swapaxes(0, 1).reshape(num * len(methods), len(angles), *size)
 
     scale, labels = _scale(images[0, 0]), [angle_label(a) for a in angles]
     names = [f"{settings.seed}:{i}" + (f" {m}" if compare_methods else "") for i in range(num) for m in methods]
