@@ -4,6 +4,7 @@ import gzip
 
 import numpy as np
 import pytest
+
 from aliasfree.data import open_images
 from aliasfree.errors import DataError
 
@@ -14,11 +15,10 @@ def _rows(count: int = 5, side: int = 4) -> tuple[np.ndarray, list[str]]:
     return images, lines
 
 
-@pytest.mark.parametrize("header", [[], ["label," + ",".join(f"pixel{i}" for i in range(16))], ["6,1x1,1x2" + ",a" * 14]])
+@pytest.mark.parametrize("header", [[], ["label," + ",".join(f"pixel{i}" for i in range(16))]])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_label_first_rows_are_read_with_and_without_header(tmp_path, header, end):
     images, lines = _rows()
-    header = [h if h.startswith("label") else "label" + h[1:] for h in header]
     (tmp_path / "a.csv").write_bytes((end.join(header + lines) + end).encode())
     data = open_images(tmp_path / "a.csv")
     assert np.array_equal(data.images[:, 0], images)

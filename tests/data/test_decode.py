@@ -4,9 +4,10 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from aliasfree.data.decode import decode, fit
 from aliasfree.errors import DataError
-from PIL import Image
 
 
 def _saved(image: Image.Image, kind: str, **options) -> io.BytesIO:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from aliasfree.data import open_images
 from aliasfree.errors import DataError
-from PIL import Image
 
 
 @pytest.mark.parametrize("dot", ["-", "."])

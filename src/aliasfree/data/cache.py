@@ -75,7 +75,7 @@ def ensure(
     Raises:
         DataError: what the source raises; bad files without `skip_bad`; the cache folder cannot be written.
     """
-    settings = {"format": _FORMAT, "kind": type(source).__name__, "size": image_size, "channels": channels}
+    settings = [_FORMAT, type(source).__name__, source.split, image_size, channels]
     key = hashlib.sha256(json.dumps([settings, source.stamp()]).encode()).hexdigest()[:32]
     folder = root / "images" / key
     meta = _existing(folder)

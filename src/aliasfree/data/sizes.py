@@ -15,7 +15,7 @@ def height_width(size: Size) -> tuple[int, int]:
     Raises:
         ArgumentError: not one or two positive whole numbers.
     """
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in pair):
         raise ArgumentError(f"Image size {size!r} is not one or two positive whole numbers; write 32 or (32, 48).")
     return pair
