@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -143,6 +144,19 @@ def test_of_processes_that_open_at_once_one_decodes_and_all_get_the_whole_set(so
     assert len({fingerprint for _, fingerprint, _ in got}) == 1
 
 
+def test_memory_stays_bounded_while_decoding(tmp_path):
+    images = np.zeros((6000, 64, 64, 3), np.uint8)
+    np.savez_compressed(tmp_path / "large.npz", images=images)
+    tracemalloc.start()
+    try:
+        data = open_images(tmp_path / "large.npz")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert data.images.shape == (6000, 3, 64, 64)
+    assert peak < 0.6 * images.nbytes  # a few chunks, however many images there are
+
+
 def test_unwritable_cache_folder_is_one_sentence_with_the_cure(source, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match=r"cannot be written .*ALIASFREE_CACHE"):
@@ -186,8 +200,8 @@ def test_pickle_carries_no_pixels_and_opens_the_map_again(source):
     assert np.array_equal(again.labels, data.labels)
 
 
-def test_loader_with_a_spawned_worker_delivers_every_image_once(source):
-    loader = torch.utils.data.DataLoader(open_images(source), 128, num_workers=1, multiprocessing_context="spawn")
+def test_loader_with_workers_delivers_every_image_once(source):
+    loader = torch.utils.data.DataLoader(open_images(source), 128, num_workers=2, multiprocessing_context="fork")
     batches = list(loader)
     assert torch.cat([b["index"] for b in batches]).tolist() == list(range(700))
     assert batches[0]["image"].dtype == torch.uint8

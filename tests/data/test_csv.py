@@ -15,7 +15,9 @@ def _rows(count: int = 5, side: int = 4) -> tuple[np.ndarray, list[str]]:
     return images, lines
 
 
-@pytest.mark.parametrize("header", [[], ["label," + ",".join(f"pixel{i}" for i in range(16))]])
+@pytest.mark.parametrize(
+    "header", [[], ["label," + ",".join(f"pixel{i}" for i in range(16))], ["label," + ",".join(map(str, range(16)))]]
+)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_label_first_rows_are_read_with_and_without_header(tmp_path, header, end):
     images, lines = _rows()

@@ -93,6 +93,11 @@ def test_missing_labels_or_split_in_a_folder_is_an_error(tmp_path, pixels, write
         open_images(tmp_path)
 
 
+def test_idx_under_another_name_is_recognised_by_its_content(tmp_path, pixels, write_idx):
+    file = write_idx(tmp_path, pixels, [0] * 7, zipped=True).rename(tmp_path / "digits.bin")
+    assert np.array_equal(open_images(file).images[:, 0], pixels)
+
+
 def test_gzip_content_decides_not_the_name(tmp_path, pixels, write_idx):
     file = write_idx(tmp_path, pixels, [0] * 7)
     file.write_bytes(gzip.compress(file.read_bytes()))

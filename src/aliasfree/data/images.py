@@ -69,7 +69,7 @@ class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Many samples in one reading; what a DataLoader asks for."""
         chosen = np.asarray(indices, np.int64)
-        images = torch.from_numpy(np.array(self.images[chosen]))
+        images = torch.from_numpy(np.asarray(self.images[chosen]))  # choosing copies
         labels = [-1] * len(chosen) if self.labels is None else self.labels[chosen].tolist()
         rows = zip(images, labels, chosen.tolist(), strict=True)
         return [{"image": image, "label": label, "index": i} for image, label, i in rows]

@@ -117,7 +117,7 @@ def _layout(first: str, path: Path) -> _Layout:
     columns = len(fields)
     if fields == [""]:
         raise DataError(f"{path} begins with an empty line; expected a header or a label and pixel values.")
-    header = not any(_is_number(f) for f in fields)
+    header = not any(_is_number(f) for f in fields) or any(f in _LABEL_NAMES for f in fields)
     named = next((i for i, f in enumerate(fields) if f in _LABEL_NAMES), None) if header else None
     for label, pixels in ((0 if named is None else named, columns - 1), (None, columns)):
         side = math.isqrt(pixels)

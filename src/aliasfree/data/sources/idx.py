@@ -18,7 +18,7 @@ from aliasfree.errors import DataError
 _IMAGES_MAGIC, _LABELS_MAGIC = 2051, 2049  # uint8 with 3 dimensions, uint8 with 1
 _CHUNK_IMAGES = 1024
 _IMAGES_NAME = re.compile(r"^(train|t10k|test)-images[-.]idx3-ubyte(\.gz)?$")
-_IDX_NAME = re.compile(r"idx\d|ubyte", re.IGNORECASE)
+_IDX_NAME = re.compile(r"(idx\d|ubyte)[^.]*(\.gz)?$", re.IGNORECASE)
 
 
 class IdxSource(Source):
@@ -38,7 +38,7 @@ class IdxSource(Source):
     def recognises(cls, path: Path) -> bool:
         if path.is_dir():
             return any(_IMAGES_NAME.match(p.name) for p in path.iterdir())
-        return bool(_IDX_NAME.search(path.name))
+        return bool(_IDX_NAME.search(path.name)) or _begins_like_images(path)
 
     def stamp(self) -> list[str]:
         return [stamp_file(p) for p in (self._images, self._labels) if p is not None]
@@ -82,6 +82,14 @@ class IdxSource(Source):
             return found[0], labels
         single_split(self.path, self.split)
         return self.path, _labels_beside(self.path)
+
+
+def _begins_like_images(path: Path) -> bool:
+    try:
+        with _open(path) as file:
+            return file.read(4) == _IMAGES_MAGIC.to_bytes(4, "big")
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def _labels_beside(images: Path) -> Path | None:

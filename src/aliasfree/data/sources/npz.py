@@ -16,7 +16,7 @@ from aliasfree.errors import DataError
 
 _IMAGE_KEYS = ("images", "image", "x", "data", "arr_0")
 _LABEL_KEYS = ("labels", "label", "y", "targets", "target", "arr_1")
-_CHUNK_BYTES = 16 * 2**20
+_CHUNK_BYTES = 4 * 2**20
 
 
 class NpzSource(Source):
