@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def ema_decay_at(step: int, decay: float) -> float:
@@ -16,19 +19,19 @@ def ema_decay_at(step: int, decay: float) -> float:
     return min(decay, (1.0 + step) / (10.0 + step))
 
 
-class WeightAverage:
+class WeightAverage(Generic[Model]):
     """theta_ema <- d theta_ema + (1 - d) theta after each step, with d from `ema_decay_at`."""
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: Model, decay: float) -> None:
         self.decay = decay
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self._averaged = list(self.model.parameters())
+        self.model: Model = copy.deepcopy(model).eval().requires_grad_(False)
+        self._averaged: list[Tensor] = list(self.model.parameters())
         self._copied = [name for name in model.state_dict() if name not in dict(model.named_parameters())]
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the weights of `model` (not wrapped) after `step`; buffers of its state are copied."""
         weight = 1.0 - ema_decay_at(step, self.decay)
-        torch._foreach_lerp_(self._averaged, list(model.parameters()), weight)
+        torch._foreach_lerp_(self._averaged, [*model.parameters()], weight)
         for name in self._copied:
             self.model.get_buffer(name).copy_(model.get_buffer(name))

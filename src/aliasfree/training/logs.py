@@ -163,9 +163,7 @@ class ProgressBar:
     def update(self, record: StepRecord) -> None:
         """Show a step."""
         if self._bar is not None:
-            self._bar.update(
-                self._task, completed=record.step, loss=record.loss, speed=record.images_per_second
-            )
+            self._bar.update(self._task, completed=record.step, loss=record.loss, speed=record.images_per_second)
             return
         now = time.monotonic()
         if now >= self._next_line or record.step == self._total:

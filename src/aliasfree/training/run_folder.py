@@ -58,11 +58,13 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What `config.json` holds: "settings", "model", "data", "versions", "resumed". Raises `RunError` without one."""
+        """What `config.json` holds: "settings", "model", "data", "versions", "resumed". Raises `RunError`."""
         try:
             config = json.loads(self.config_file.read_text())
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise RunError(f"There is no run in {self.path} (no config.json); start one with `aliasfree train`.") from error
+            raise RunError(
+                f"There is no run in {self.path} (no config.json); start one with `aliasfree train`."
+            ) from error
         except ValueError as error:
             raise RunError(f"{self.config_file} is not valid JSON ({error}); restore it from a copy.") from error
         if not isinstance(config, dict) or not {"settings", "model"} <= config.keys():
@@ -104,7 +106,7 @@ class RunFolder:
             return model.eval()
         if not (self.model / WEIGHTS).is_file():
             raise CheckpointError(
-                f"The run {self.path} has no weights in model/ yet, which come with its first checkpoint; let it train on "
+                f"The run {self.path} has no weights in model/ yet, which come with its first checkpoint; train on "
                 f"with `aliasfree train --resume --out {self.path}`."
             )
         try:
@@ -147,7 +149,9 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise RunError(f"Cannot create the run folder {self.path} ({error.strerror}); choose another --out.") from error
+            raise RunError(
+                f"Cannot create the run folder {self.path} ({error.strerror}); choose another --out."
+            ) from error
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,9 +16,6 @@ PRECISIONS = ("no", "bf16")
 PADDING_MODES = ("zeros", "circular", "reflect")
 DEVICES = ("auto", "cpu", "cuda")
 
-# What makes a checkpoint fit a network; `--resume` refuses a change of any of these.
-ARCHITECTURE = ("config", "image_size", "channels", "base_channels", "padding_mode", "num_train_timesteps")
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
@@ -44,9 +41,8 @@ class RunSettings:
     batch_size: int = 16  # images per process and step
     lr: float = 3e-4  # constant, as in the paper
     weight_decay: float = 0.01  # AdamW's own default, which the paper keeps
-    grad_clip: float | None = 1.0  # largest gradient norm; None = off, the paper's. AdamW does not see the scale of
-    # the gradient, and its norm is below 1 after the first hundred steps, so that 1.0 only tames rare spikes
-    ema_decay: float = 0.9999  # of the averaged weights, reached by the warm-up (1 + step) / (10 + step); 0 = no average
+    grad_clip: float | None = 1.0  # largest gradient norm, which tames rare spikes; None = off, as in the paper
+    ema_decay: float = 0.9999  # of the weights; reached by the warm-up (1 + step) / (10 + step); 0 = no average
     augment: str = "none"  # "flip": left-right, half of the time; "rotate": by an angle uniform in [0, 360)
     mixed_precision: str = "no"  # "bf16": matrix products and convolutions in bfloat16, weights stay float32
     seed: int = 42
@@ -86,7 +82,7 @@ class RunSettings:
                 )
         _at_least("--base-channels", self.base_channels, 4, none="the image size")
         if self.base_channels is not None and self.base_channels % 4:
-            raise ArgumentError(f"--base-channels must be a multiple of 4, the attention heads, not {self.base_channels}.")
+            raise ArgumentError(f"--base-channels must be a multiple of 4 (attention heads), not {self.base_channels}.")
         _at_least("--steps", self.steps, 1, none="counting by --epochs")
         for name in ("batch_size", "checkpoint_every", "keep_checkpoints", "sample_num", "sample_steps"):
             _at_least(_option(name), getattr(self, name), 1)

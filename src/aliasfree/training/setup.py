@@ -44,21 +44,17 @@ def num_classes(settings: RunSettings, data: ImageData) -> int | None:
     """Classes of a class-conditional run, None of an unconditional one. Raises `ArgumentError` without labels."""
     if not settings.class_conditional:
         return None
-    if data.labels is None:
+    if data.num_classes is None:
         raise ArgumentError(f"The data {settings.data!r} have no labels, so leave out --class-conditional.")
-    return len(data.class_names) if data.class_names else int(data.labels.max()) + 1
+    return data.num_classes
 
 
 def build_model(settings: RunSettings, data: ImageData) -> AliasFreeUNet2DModel:
     """The untrained network for the data, the same for the same seed; the global generator is left as it was."""
+    from aliasfree.data import check_image_size
     from aliasfree.models import AliasFreeUNet2DModel
 
-    height, width = data.image_size
-    if height % 8 or width % 8:
-        raise ArgumentError(
-            f"The images are {height}x{width} and the network needs sides divisible by 8; give --image-size "
-            f"{max(8, round(max(height, width) / 8) * 8)}."
-        )
+    height, width = check_image_size(data.image_size)
     if len(data) == 0:
         raise ArgumentError(f"The data {settings.data!r} hold no images; give another source.")
     with torch.random.fork_rng(devices=[]):
@@ -123,8 +119,8 @@ def check_resume(folder: RunFolder, now: dict[str, Any]) -> list[str]:
         if old != new:
             option = _OPTIONS.get(name, name)
             raise CheckpointError(
-                f"{where} is of another architecture ({option}: {old} there, {new} asked for); leave out {option} to go "
-                f"on with it, or choose another --out."
+                f"{where} is of another architecture ({option}: {old} there, {new} asked for); leave out {option} to "
+                f"go on with it, or choose another --out."
             )
     old_t, new_t = (c["settings"].get("num_train_timesteps") for c in (before, now))
     if old_t != new_t:

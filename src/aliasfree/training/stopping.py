@@ -12,7 +12,7 @@ from aliasfree.errors import RunError
 _NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 
-class RunStopped(RunError):
+class RunStopped(RunError):  # noqa: N818  # stopping on request is no error
     """A run was asked to stop, saved a checkpoint and did; `exit_code` is 128 plus the signal's number."""
 
     def __init__(self, message: str, signal_number: int) -> None:

@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from aliasfree.data import unit_range
-from aliasfree.diffusion import make_scheduler, training_loss
+from aliasfree.data import export_images
 from aliasfree.errors import RunError
 from aliasfree.pictures import save_png
 from aliasfree.training import checkpoint as checkpoints
 from aliasfree.training import setup
 from aliasfree.training.checkpoint import Checkpoint, resume_command
-from aliasfree.training.ema import WeightAverage
 from aliasfree.training.logs import Journal, StepRecord
 from aliasfree.training.processes import make_accelerator, on_main
 from aliasfree.training.run_folder import RunFolder
-from aliasfree.training.samples import sample_grid, save_training_images
+from aliasfree.training.samples import sample_grid
 from aliasfree.training.settings import RunSettings
+from aliasfree.training.state import TrainingState
 from aliasfree.training.stopping import RunStopped, StopRequest, signal_name
-from aliasfree.training.stream import Batch, ImageStream, augment, step_generator
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +70,7 @@ def train(
         on_main(accelerator, lambda: stack.enter_context(folder.lock()))
         on_main(accelerator, lambda: setup.check_folder(folder, resume))
         run = _Run(settings, data, model, accelerator, folder, on_step, console)
-        stack.callback(run.stream.close)
+        stack.callback(run.state.stream.close)
         begin = run.resume if resume else run.start
         if begin():
             stop = stack.enter_context(StopRequest(alone=accelerator.num_processes == 1))
@@ -99,32 +97,20 @@ class _Run:
         self.settings, self.data, self.accelerator, self.folder = settings, data, accelerator, folder
         self.on_step, self.console = on_step, console
         self.is_main = accelerator.is_main_process
-        self.device = accelerator.device
-        self.bare = model.to(self.device).train()
-        self.parameters = list(model.parameters())
-        self.names = [name for name, _ in model.named_parameters()]
-        self.average = WeightAverage(model, settings.ema_decay)
-        self.adamw = torch.optim.AdamW(
-            self.parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True
-        )
-        self.model, self.optimizer = accelerator.prepare(model, self.adamw)
-        self.scheduler = make_scheduler("ddpm", num_train_timesteps=settings.num_train_timesteps)
-        self.stream = ImageStream(
-            data,
-            seed=settings.seed,
-            batch_size=settings.batch_size,
-            rank=accelerator.process_index,
-            world_size=accelerator.num_processes,
-        )
-        self.step = 0
-        self.images_seen = 0
+        self.alone = accelerator.num_processes == 1
+        self.state = TrainingState(settings, data, model, accelerator)
         self.total = settings.total_steps(len(data), accelerator.num_processes)
         self.saved_step = -1
         self.journal: Journal | None = None  # of the main process, within the loop
         self.unread: list[Tensor] = []  # per step since the last reading: (loss, gradient norm), on the device
-        self.read_every = 1 if self.device.type == "cpu" else _STEPS_BETWEEN_READS
+        self.read_every = 1 if self.state.device.type == "cpu" else _STEPS_BETWEEN_READS
         self.clock = time.perf_counter()
         self.failure: RunError | None = None
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self.state.step
 
     def say(self, text: str) -> None:
         """A note to the user, once."""
@@ -140,8 +126,9 @@ class _Run:
             with self.disk():
                 self.folder.write_config(self.describe())
                 self.folder.samples.mkdir(exist_ok=True)
-                if self.settings.save_training_images:
-                    save_training_images(self.data, self.settings.save_training_images, self.folder.training_images)
+                wanted = self.settings.save_training_images
+                if wanted:
+                    export_images(self.data, self.folder.training_images, None if wanted < 0 else wanted)
 
         on_main(self.accelerator, write)
         return True
@@ -153,9 +140,8 @@ class _Run:
             self.restore(checkpoint)
         finished = self.step >= self.total
         if finished:
-            self.say(
-                f"The run {self.folder.path} is finished at step {self.step}; give a larger --steps or --epochs to train on."
-            )
+            more = "give a larger --steps or --epochs to train on"
+            self.say(f"The run {self.folder.path} is finished at step {self.step}; {more}.")
         else:
             done = f"from step {self.step}" if checkpoint else "from the beginning, as it had no checkpoint yet"
             self.say(f"Going on with {self.folder.path} {done}, to step {self.total}.")
@@ -180,40 +166,36 @@ class _Run:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Put a checkpoint's numbers in place."""
-        self.bare.load_state_dict(checkpoint.tensors["model"])
-        self.average.model.load_state_dict(checkpoint.tensors["ema"])
-        checkpoints.unpack_optimizer(self.adamw, checkpoint.tensors["optimizer"], self.names)
-        self.step = self.saved_step = checkpoint.step
-        self.images_seen = int(checkpoint.state["images_seen"])
+        self.state.restore(checkpoint)
+        self.saved_step = checkpoint.step
         self.total = self.settings.total_steps(
-            len(self.data), self.accelerator.num_processes, step=self.step, images_seen=self.images_seen
+            len(self.data), self.accelerator.num_processes, step=self.step, images_seen=self.state.images_seen
         )
         on_main(self.accelerator, self.write_model)
 
     def describe(self) -> dict[str, Any]:
         """The content of config.json."""
-        return setup.describe(self.settings, self.data, self.bare, self.accelerator.num_processes)
+        return setup.describe(self.settings, self.data, self.state.model, self.accelerator.num_processes)
 
     # the loop
 
     def loop(self, stop: StopRequest) -> None:
         """Train to the last step, or to the one in which a stop is asked for."""
         s = self.settings
-        alone = self.accelerator.num_processes == 1
-        if not alone:
-            self.settle_buckets()
+        if not self.alone:
+            self.state.settle_buckets()
         if self.is_main:
             with self.disk():
                 self.journal = Journal(self.folder, self.step, self.total, self.console)
         try:
             self.clock = time.perf_counter()
             while self.step < self.total:
-                self.train_step()
+                self.unread.append(self.state.advance())
                 last = self.step == self.total
                 save = last or self.step % s.checkpoint_every == 0
                 sample = s.sample_every is not None and (last or self.step % s.sample_every == 0)
                 signal_number = 0
-                if save or sample or len(self.unread) >= self.read_every or (alone and stop.signal_number):
+                if save or sample or len(self.unread) >= self.read_every or (self.alone and stop.signal_number):
                     signal_number = self.read_losses(stop)
                 if save or signal_number:
                     self.save()
@@ -227,54 +209,21 @@ class _Run:
             if self.journal is not None:
                 self.journal.close()
 
-    def loss(self, batch: Batch, step: int) -> Tensor:
-        """The loss of a batch, every random draw being that of (seed, rank, step)."""
-        s = self.settings
-        x0 = unit_range(batch.images.to(self.device, non_blocking=True))
-        x0 = augment(x0, s.augment, s.seed, batch.epochs, batch.indices)
-        labels = batch.labels.to(self.device) if s.class_conditional and batch.labels is not None else None
-        generator = step_generator(s.seed, self.accelerator.process_index, step, self.device)
-        return training_loss(
-            self.model, x0, self.scheduler, generator, class_labels=labels, class_dropout=s.class_dropout
-        )
-
-    def train_step(self) -> None:
-        """One optimizer step. Nothing here waits for the device."""
-        loss = self.loss(self.stream.next(self.images_seen), self.step + 1)
-        self.accelerator.backward(loss)
-        norm = loss.new_zeros(())
-        if self.settings.grad_clip is not None:
-            norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.grad_clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        self.images_seen += self.stream.global_batch
-        self.average.update(self.bare, self.step)
-        self.unread.append(torch.stack([loss.detach().float(), norm.detach().float()]))
-
-    def settle_buckets(self) -> None:
-        """A backward pass whose gradients are dropped: DistributedDataParallel orders its buckets anew after the first.
-
-        With more than two processes the order of summation depends on it, and so would a resumed run.
-        """
-        self.accelerator.backward(self.loss(self.stream.read(0), 0))
-        self.optimizer.zero_grad(set_to_none=True)
-
     def read_losses(self, stop: StopRequest) -> int:
         """Read, check and log the losses since the last time; the signal to stop for that any process got, or 0.
 
         Raises `RunError` naming the first step whose loss or gradient is not finite, on all processes.
         """
         count = len(self.unread)
-        flags = torch.tensor([[float(stop.signal_number), float(self.failure is not None)]], device=self.device)
+        flags = torch.tensor([[float(stop.signal_number), float(self.failure is not None)]], device=self.state.device)
         own = torch.cat([torch.stack(self.unread), flags])  # (count + 1, 2)
         self.unread.clear()
         every = self.accelerator.gather(own[None]).double().cpu()  # (processes, count + 1, 2)
         self.raise_failure(every[:, -1, 1].max() > 0)
         now = time.perf_counter()
-        speed = count * self.stream.global_batch / max(now - self.clock, 1e-9)
+        speed = count * self.state.stream.global_batch / max(now - self.clock, 1e-9)
         self.clock = now
-        records = []
+        records: list[StepRecord] = []
         for i, (loss, norm) in enumerate(every[:, :-1].mean(0).tolist(), self.step - count + 1):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 self.write_records(records)
@@ -292,7 +241,7 @@ class _Run:
             with self.disk():
                 self.journal.write(records)
         except RunError as error:
-            if self.accelerator.num_processes == 1:
+            if self.alone:
                 raise
             self.failure = error
         if self.on_step is not None:
@@ -326,8 +275,7 @@ class _Run:
         """Write a checkpoint of this step, unless its weights are not finite, and then `model/`."""
         if self.saved_step == self.step:
             return
-        norms = torch.stack(torch._foreach_norm([p.detach() for p in self.parameters]))
-        if not torch.isfinite(norms).all():
+        if not self.state.is_finite():
             raise self.diverged(f"The weights are not finite after step {self.step}")
         on_main(self.accelerator, self.write_checkpoint)
         self.saved_step = self.step
@@ -337,27 +285,25 @@ class _Run:
         assert self.journal is not None
         with self.disk():
             self.journal.sync()
-        tensors = {
-            "model": self.bare.state_dict(),
-            "ema": self.average.model.state_dict(),
-            "optimizer": checkpoints.pack_optimizer(self.adamw, self.names),
-        }
-        state = {"images_seen": self.images_seen, "processes": self.accelerator.num_processes}
         checkpoints.save_checkpoint(
-            self.folder.checkpoints, self.step, tensors, state, keep=self.settings.keep_checkpoints
+            self.folder.checkpoints,
+            self.step,
+            self.state.tensors(),
+            self.state.counters(),
+            keep=self.settings.keep_checkpoints,
         )
         self.write_model()
 
     def write_model(self) -> None:
         """The averaged weights into `model/`."""
         with self.disk():
-            self.folder.write_model(self.average.model)
+            self.folder.write_model(self.state.average.model)
 
     def sample(self) -> None:
         """A grid of samples of the averaged weights into `samples/` and TensorBoard."""
         assert self.journal is not None
         with self.disk(), self.accelerator.autocast():
-            image = sample_grid(self.average.model, self.settings)
+            image = sample_grid(self.state.average.model, self.settings)
             save_png(image, self.folder.samples / f"step-{self.step:08d}.png")
             self.journal.picture("samples", image, self.step)
 

@@ -1,0 +1,37 @@
+"""Pictures a run makes while it trains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from aliasfree.diffusion import AliasFreePipeline, make_scheduler, sample_generators
+from aliasfree.pictures import grid, to_uint8
+from aliasfree.training.settings import RunSettings
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from aliasfree.models import AliasFreeUNet2DModel
+
+
+@torch.no_grad()
+def sample_grid(model: AliasFreeUNet2DModel, settings: RunSettings) -> Image.Image:
+    """A grid of `sample_num` ancestral samples; the same starting noise each time, so that grids can be compared.
+
+    A class-conditional network draws its classes in turn.
+    """
+    classes = model.config["num_class_embeds"]
+    labels = None if classes is None else [i % classes for i in range(settings.sample_num)]
+    pipeline = AliasFreePipeline(model, make_scheduler("ddpm", num_train_timesteps=settings.num_train_timesteps))
+    images, _ = pipeline(
+        settings.sample_num,
+        num_inference_steps=settings.sample_steps,
+        class_labels=labels,
+        generator=sample_generators(settings.seed, range(settings.sample_num)),
+        output_type="pt",
+        progress=lambda *_: None,
+        return_dict=False,
+    )
+    return grid(to_uint8(images * 2 - 1))

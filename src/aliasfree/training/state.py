@@ -1,0 +1,104 @@
+"""The numbers of a run: network, average, optimizer and counters; what a step does to them, and their tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from aliasfree.data import unit_range
+from aliasfree.diffusion import make_scheduler, training_loss
+from aliasfree.training.checkpoint import Checkpoint, pack_optimizer, unpack_optimizer
+from aliasfree.training.ema import WeightAverage
+from aliasfree.training.settings import RunSettings
+from aliasfree.training.stream import Batch, ImageStream, augment, step_generator
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from aliasfree.data import ImageData
+    from aliasfree.models import AliasFreeUNet2DModel
+
+
+class TrainingState:
+    """Everything a step reads and changes. `step` counts optimizer steps, `images_seen` images over all processes."""
+
+    def __init__(
+        self, settings: RunSettings, data: ImageData, model: AliasFreeUNet2DModel, accelerator: Accelerator
+    ) -> None:
+        self.settings, self.accelerator, self.device = settings, accelerator, accelerator.device
+        self.model = model.to(self.device).train()
+        self.names = [name for name, _ in model.named_parameters()]
+        self.parameters = list(model.parameters())
+        self.average = WeightAverage(self.model, settings.ema_decay)
+        self.adamw = torch.optim.AdamW(self.parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+        self.wrapped, self.optimizer = accelerator.prepare(self.model, self.adamw)
+        self.scheduler = make_scheduler("ddpm", num_train_timesteps=settings.num_train_timesteps)
+        self.stream = ImageStream(
+            data,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+        )
+        self.step = 0
+        self.images_seen = 0
+
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        """The loss of a batch, every random draw being that of (seed, rank, step)."""
+        s = self.settings
+        x0 = unit_range(batch.images.to(self.device, non_blocking=True))
+        x0 = augment(x0, s.augment, s.seed, batch.epochs, batch.indices)
+        labels = batch.labels.to(self.device) if s.class_conditional and batch.labels is not None else None
+        generator = step_generator(s.seed, self.accelerator.process_index, step, self.device)
+        return training_loss(
+            self.wrapped, x0, self.scheduler, generator, class_labels=labels, class_dropout=s.class_dropout
+        )
+
+    def advance(self) -> Tensor:
+        """One optimizer step; (loss, gradient norm) of it on the device. Nothing here waits for the device."""
+        loss = self.loss(self.stream.next(self.images_seen), self.step + 1)
+        self.accelerator.backward(loss)
+        norm = loss.new_zeros(())
+        if self.settings.grad_clip is not None:
+            norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.images_seen += self.stream.global_batch
+        self.average.update(self.model, self.step)
+        return torch.stack([loss.detach().float(), norm.detach().float()])
+
+    def settle_buckets(self) -> None:
+        """A backward pass whose gradients are dropped: DistributedDataParallel orders its buckets anew after the first.
+
+        With more than two processes the order of summation depends on it, and so would a resumed run.
+        """
+        self.accelerator.backward(self.loss(self.stream.read(0), 0))
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def is_finite(self) -> bool:
+        """Whether every weight is a number."""
+        norms = torch.stack(torch._foreach_norm([p.detach() for p in self.parameters]))
+        return bool(torch.isfinite(norms).all())
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint keeps."""
+        return {
+            "model": self.model.state_dict(),
+            "ema": self.average.model.state_dict(),
+            "optimizer": pack_optimizer(self.adamw, self.names),
+        }
+
+    def counters(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside tensors."""
+        return {"images_seen": self.images_seen, "processes": self.accelerator.num_processes}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Put a checkpoint's numbers in place."""
+        self.model.load_state_dict(checkpoint.tensors["model"])
+        self.average.model.load_state_dict(checkpoint.tensors["ema"])
+        unpack_optimizer(self.adamw, checkpoint.tensors["optimizer"], self.names)
+        self.step = checkpoint.step
+        self.images_seen = int(checkpoint.state["images_seen"])
