@@ -42,7 +42,8 @@ METHODS = {
     "PaperDDPMScheduler.add_noise": "(self, original_samples, noise, timesteps)",
     "AliasFreePipeline.__call__": (
         "(self, batch_size, num_inference_steps, rotate, translate, zoom, method, noise, schedule, class_labels, "
-        "guidance_scale, generator, output_type, return_frames, frame_every, return_dict, progress)"
+        "guidance_scale, generator, output_type, return_frames, frame_every, return_dict, progress, eta, "
+        "latents, step_noise)"
     ),
 }
 

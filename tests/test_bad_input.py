@@ -134,7 +134,8 @@ def test_a_corrupt_or_truncated_image_is_named_and_skip_bad_goes_on(damage):
 
 
 @pytest.mark.parametrize(
-    ("row", "word"), [("1," + ",".join(["0"] * 255), "255"), ("1," + ",".join(["256"] + ["0"] * 255), "256")]
+    ("row", "word"),
+    [("1," + ",".join(["0"] * 255), "257 are expected"), ("1," + ",".join(["256"] + ["0"] * 255), "256")],
 )
 def test_a_bad_csv_row_is_named_by_its_line(row, word):
     good = "3," + ",".join(["7"] * 256)
@@ -184,7 +185,8 @@ def test_pickled_code_in_python_batches_is_refused_and_not_run(here):
     folder = here / "cifar-10-batches-py"
     folder.mkdir()
     ran = here / "ran"
-    (folder / "data_batch_1").write_bytes(b"cposix\nsystem\n(S'touch " + str(ran).encode() + b"'\ntR.")
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        (folder / name).write_bytes(b"cposix\nsystem\n(S'touch " + str(ran).encode() + b"'\ntR.")
     assert "data_batch_1" in refused_training(folder)
     assert not ran.exists()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from aliasfree.training.run_folder import RunFolder
+    from aliasfree.training import RunFolder
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, as `aliasfree train --out` wrote it.")]
 Steps = Annotated[int, typer.Option(help="Sampling steps, up to 999 for the paper's own chain.")]
@@ -131,6 +131,6 @@ def collage(
 
 
 def _run(path: Path) -> RunFolder:
-    from aliasfree.training.run_folder import RunFolder
+    from aliasfree.training import RunFolder
 
     return RunFolder(path)

@@ -19,7 +19,7 @@ from aliasfree.errors import ArgumentError, DataError, did_you_mean
 from aliasfree.pictures import angle_label, collage, grid, pingpong, save_bytes, save_gif, save_mp4, save_png, strip
 
 if TYPE_CHECKING:
-    from aliasfree.training.run_folder import RunFolder
+    from aliasfree.training import RunFolder
 
 __all__ = ["MotionSettings", "SampleSettings", "Sampler", "collage_folder", "rotate_run", "sample_run"]
 
