@@ -162,7 +162,10 @@ class AliasFreePipeline(DiffusionPipeline):
         if not 1 <= count <= total - 1:
             raise ArgumentError(f"num_inference_steps must be in 1..{total - 1}, not {count}")
         self.scheduler.set_timesteps(count)
-        actual = len(self.scheduler.timesteps)  # second-order schedulers call the network twice a step
+        times = self.scheduler.timesteps
+        if not times.is_floating_point() and int(times.min()) < 0:
+            raise ArgumentError(f"{type(self.scheduler).__name__} cannot do {count} steps: take another number")
+        actual = len(times)  # second-order schedulers call the network twice a step
         return actual, getattr(self.scheduler, "motion_steps", actual)
 
     def _labels(self, labels: Any, n: int, scale: float, device: torch.device) -> Tensor | None:
@@ -213,7 +216,7 @@ class AliasFreePipeline(DiffusionPipeline):
         if eta and "eta" not in parameters:
             raise ArgumentError(f"{type(self.scheduler).__name__} has no eta: leave it at 0, or use the scheduler ddim")
         if "noise" in parameters:
-            return "noise"
+            return "noise" if eta > 0 or "eta" not in parameters else None
         if co_moving and hasattr(self.scheduler, "noise_sampler"):
             raise self._draws_itself()
         algorithm = str(self.scheduler.config.get("algorithm_type", ""))

@@ -1,12 +1,13 @@
-"""The paper's noise schedule and ancestral sampler, and the other samplers by name."""
+"""The paper's noise schedule and its ancestral sampler, and DDIM and DPM-Solver++ on it with any number of steps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
+from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers import KarrasDiffusionSchedulers
 from diffusers.utils import BaseOutput
@@ -15,28 +16,43 @@ from torch import Tensor
 from aliasfree.diffusion.noise import Generators, draw, per_sample_generators
 from aliasfree.errors import ArgumentError, did_you_mean
 
-__all__ = ["SCHEDULERS", "PaperDDPMScheduler", "PaperDDPMSchedulerOutput", "make_scheduler"]
+__all__ = [
+    "SCHEDULERS",
+    "AnyStepDDIMScheduler",
+    "AnyStepDPMSolverScheduler",
+    "PaperDDPMScheduler",
+    "PaperSchedulerOutput",
+    "make_scheduler",
+]
 
 SCHEDULERS = ("ddpm", "ddim", "dpm++")
 
 
 @dataclass
-class PaperDDPMSchedulerOutput(BaseOutput):
+class PaperSchedulerOutput(BaseOutput):
     """prev_sample (N, C, H, W): the state at the next, less noisy timestep."""
 
     prev_sample: Tensor
 
 
-class PaperDDPMScheduler(SchedulerMixin, ConfigMixin):
-    """The paper's diffusion (arXiv 2411.09174; Ho et al. 2020, algorithm 2): beta linear, T timesteps 0 .. T-1.
+def _times(total: int, steps: int, last: float) -> list[int]:
+    """`steps` distinct times from total-1 down to `last`, evenly spaced; one step visits total-1 alone."""
+    if not 1 <= steps <= total - 1:
+        raise ArgumentError(f"the number of sampling steps must be in 1..{total - 1}, not {steps}")
+    return [int(t) for t in np.floor(np.linspace(total - 1, last, steps) + 0.5)]
 
-    At full length the sampler visits t = T-1 .. 1 (t = 0 never) and the last step adds no noise:
-    x <- (x - (1 - alpha_t) / sqrt(1 - ahat_t) eps) / sqrt(alpha_t) + sqrt(beta_t) noise. With fewer steps the visited
-    times are evenly spaced over T-1 .. 1 and alpha_t becomes ahat_t / ahat_next.
 
-    motion_steps   over how many shares a motion is spread: T at full length, so that the T-1 steps make (T-1)/T of it
-                   (the paper's chain), else the number of steps
+def _trailing_times(total: int, steps: int) -> list[int]:
+    """Even steps whose last one, to the clean image, is as long as the others; t = 0 is not visited, nor trained on.
+
+    "Trailing" of Lin et al. 2024 (arXiv 2305.08891, table 2), but for all steps in 1 .. total-1: diffusers' own gives
+    t = 0 from 2/3 total on, and for some numbers t = -1.
     """
+    return _times(total, steps, max(1.0, total / max(steps, 1) - 1))
+
+
+class _LinearSchedule(SchedulerMixin, ConfigMixin):
+    """T timesteps 0 .. T-1, beta linear; what `PaperDDPMScheduler` and `AnyStepDDIMScheduler` have in common."""
 
     order = 1
     init_noise_sigma = 1.0
@@ -47,31 +63,31 @@ class PaperDDPMScheduler(SchedulerMixin, ConfigMixin):
     def __init__(self, num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> None:
         if num_train_timesteps < 2:
             raise ArgumentError(f"num_train_timesteps must be at least 2, not {num_train_timesteps}")
-        self.betas = torch.linspace(beta_start, beta_end, num_train_timesteps)
+        if not 0 < beta_start <= beta_end < 1:
+            raise ArgumentError(f"beta must rise within 0..1, not from {beta_start} to {beta_end}")
+        self.betas = torch.linspace(beta_start, beta_end, num_train_timesteps, dtype=torch.float32)
         self.alphas = 1.0 - self.betas
         self.alphas_cumprod = torch.cumprod(self.alphas, dim=0)
         # as plain numbers, so that a step never waits for the device
         self._alpha, self._ahat = self.alphas.tolist(), self.alphas_cumprod.tolist()
         self.set_timesteps(num_train_timesteps - 1)
 
-    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
-        """Visit `num_inference_steps` (1 .. T-1) times, `timesteps` from T-1 down to 1."""
-        total = self.config["num_train_timesteps"]
-        if not 1 <= num_inference_steps <= total - 1:
-            raise ArgumentError(f"the number of sampling steps must be in 1..{total - 1}, not {num_inference_steps}")
-        self.num_inference_steps = num_inference_steps
-        if num_inference_steps == 1:
-            times = torch.tensor([total - 1])
-        else:
-            times = torch.linspace(total - 1, 1, num_inference_steps, dtype=torch.float64).round().long()
-        self.timesteps = times.to(device)
-        # time -> the next one visited; the last step ends at 0
-        self._next = dict(zip(times.tolist(), [*times.tolist()[1:], 0], strict=True))
+    def _visited(self, total: int, steps: int) -> list[int]:
+        raise NotImplementedError
 
-    @property
-    def motion_steps(self) -> int:
-        total = int(self.config["num_train_timesteps"])
-        return total if self.num_inference_steps == total - 1 else int(self.num_inference_steps)
+    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
+        """Visit `num_inference_steps` (1 .. T-1) `timesteps`, falling. Raises ArgumentError for another number."""
+        times = self._visited(len(self), num_inference_steps)
+        self.num_inference_steps = num_inference_steps
+        self.timesteps = torch.tensor(times, device=device)
+        self._next: dict[int, int | None] = dict(zip(times, [*times[1:], None], strict=True))
+
+    def _next_time(self, timestep: int | Tensor) -> tuple[int, int | None]:
+        """The time itself and the one visited next, None after the last."""
+        t = int(timestep)
+        if t not in self._next:
+            raise ArgumentError(f"timestep {t} is not visited with {self.num_inference_steps} steps; see `timesteps`")
+        return t, self._next[t]
 
     def scale_model_input(self, sample: Tensor, timestep: int | Tensor | None = None) -> Tensor:  # noqa: ARG002
         """The sample itself; there for interchangeability with other schedulers."""
@@ -84,6 +100,27 @@ class PaperDDPMScheduler(SchedulerMixin, ConfigMixin):
         ahat = self.alphas_cumprod[timesteps].to(original_samples.dtype).reshape(-1, 1, 1, 1)
         return ahat.sqrt() * original_samples + (1 - ahat).sqrt() * noise
 
+    def __len__(self) -> int:
+        return int(self.config["num_train_timesteps"])
+
+
+class PaperDDPMScheduler(_LinearSchedule):
+    """The paper's diffusion (arXiv 2411.09174; Ho et al. 2020, algorithm 2): beta linear, T timesteps 0 .. T-1.
+
+    At full length the sampler visits t = T-1 .. 1 (t = 0 never) and the last step adds no noise:
+    x <- (x - (1 - alpha_t) / sqrt(1 - ahat_t) eps) / sqrt(alpha_t) + sqrt(beta_t) noise. With fewer steps the visited
+    times are evenly spaced over T-1 .. 1, alpha_t becomes ahat_t / ahat_next and beta_t = 1 - alpha_t.
+    """
+
+    def _visited(self, total: int, steps: int) -> list[int]:
+        return _times(total, steps, 1.0)
+
+    @property
+    def motion_steps(self) -> int:
+        """Over how many shares a motion is spread: T at full length, so that the T-1 steps make (T-1)/T of it (the
+        paper's chain), else the number of steps."""
+        return len(self) if self.num_inference_steps == len(self) - 1 else int(self.num_inference_steps)
+
     def step(
         self,
         model_output: Tensor,
@@ -92,48 +129,82 @@ class PaperDDPMScheduler(SchedulerMixin, ConfigMixin):
         noise: Tensor | None = None,
         generator: Generators = None,
         return_dict: bool = True,
-    ) -> PaperDDPMSchedulerOutput | tuple[Tensor]:
-        """One ancestral step from `timestep` to the next time visited.
+    ) -> PaperSchedulerOutput | tuple[Tensor]:
+        """One ancestral step from `timestep` to the next time visited, from the last one to t = 0.
 
         model_output, sample   predicted noise and state (N, C, H, W)
         noise                  standard normal (N, C, H, W); None = drawn from `generator`: one per sample, or a single
                                one, or None = torch's own, which give each sample a seed
         Raises ArgumentError for a time that `set_timesteps` does not visit.
         """
-        t = int(timestep)
-        if t not in self._next:
-            raise ArgumentError(f"timestep {t} is not visited with {self.num_inference_steps} steps; see `timesteps`")
-        before = self._next[t]
-        ahat = self._ahat[t]
+        t, after = self._next_time(timestep)
         # consecutive times use the tabulated alpha, as the paper does
-        alpha = self._alpha[t] if before == t - 1 else ahat / self._ahat[before]
-        mean = (sample - (1 - alpha) / (1 - ahat) ** 0.5 * model_output) / alpha**0.5
-        if before > 0:
-            if noise is None:
-                generators = per_sample_generators(generator, len(sample))
-                noise = draw(generators, sample.shape[1:], sample.device, sample.dtype)
-            mean = mean + (1 - alpha) ** 0.5 * noise
-        return PaperDDPMSchedulerOutput(prev_sample=mean) if return_dict else (mean,)
-
-    def __len__(self) -> int:
-        return int(self.config["num_train_timesteps"])
+        alpha = self._alpha[t] if (after or 0) == t - 1 else self._ahat[t] / self._ahat[after or 0]
+        x = (sample - (1 - alpha) / (1 - self._ahat[t]) ** 0.5 * model_output) / alpha**0.5
+        if after is not None:
+            x = x + (1 - alpha) ** 0.5 * (_standard_normal(sample, generator) if noise is None else noise)
+        return PaperSchedulerOutput(prev_sample=x) if return_dict else (x,)
 
 
-def make_scheduler(name: str, num_train_timesteps: int = 1000, **options: Any) -> SchedulerMixin:
+class AnyStepDDIMScheduler(_LinearSchedule):
+    """DDIM (Song et al. 2021, eq. 12) on the paper's noise schedule, exact for any number of steps.
+
+    Where the number of steps divides T it equals diffusers' `DDIMScheduler` with timestep_spacing="trailing", which
+    for other numbers steps to T // steps before the current time instead of to the time it visits next.
+    """
+
+    def _visited(self, total: int, steps: int) -> list[int]:
+        return _trailing_times(total, steps)
+
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: int | Tensor,
+        sample: Tensor,
+        eta: float = 0.0,
+        noise: Tensor | None = None,
+        generator: Generators = None,
+        return_dict: bool = True,
+    ) -> PaperSchedulerOutput | tuple[Tensor]:
+        """One step from `timestep` to the next time visited, from the last one to the clean image.
+
+        eta   0 = deterministic .. 1 = ancestral; the rest as in `PaperDDPMScheduler.step`
+        """
+        t, after = self._next_time(timestep)
+        ahat, ahat_after = self._ahat[t], 1.0 if after is None else self._ahat[after]
+        clean = (sample - (1 - ahat) ** 0.5 * model_output) / ahat**0.5
+        variance = eta**2 * (1 - ahat_after) / (1 - ahat) * (1 - ahat / ahat_after)
+        x = ahat_after**0.5 * clean + max(0.0, 1 - ahat_after - variance) ** 0.5 * model_output
+        if variance > 0:
+            x = x + variance**0.5 * (_standard_normal(sample, generator) if noise is None else noise)
+        return PaperSchedulerOutput(prev_sample=x) if return_dict else (x,)
+
+
+class AnyStepDPMSolverScheduler(DPMSolverMultistepScheduler):
+    """diffusers' DPM-Solver++ at times that are trained on, for any number of steps 1 .. T-1."""
+
+    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
+        """Visit `num_inference_steps` (1 .. T-1) times. Raises ArgumentError for another number."""
+        times = _trailing_times(int(self.config["num_train_timesteps"]), num_inference_steps)
+        super().set_timesteps(timesteps=times, device=device)
+
+
+def _standard_normal(like: Tensor, generator: Generators) -> Tensor:
+    return draw(per_sample_generators(generator, len(like)), like.shape[1:], like.device, like.dtype)
+
+
+def make_scheduler(name: str, num_train_timesteps: int = 1000) -> Any:
     """A scheduler for networks trained with the paper's noise schedule.
 
-    name   "ddpm" (the paper's ancestral sampler), "ddim" (deterministic) or "dpm++" (DPM-Solver++ 2M)
+    name   "ddpm" (the paper's ancestral sampler), "ddim" or "dpm++" (DPM-Solver++ 2M, deterministic)
     Raises ArgumentError for another name.
     """
-    schedule = {"num_train_timesteps": num_train_timesteps, "beta_start": 1e-4, "beta_end": 0.02}
     if name == "ddpm":
-        return PaperDDPMScheduler(**schedule, **options)
+        return PaperDDPMScheduler(num_train_timesteps=num_train_timesteps)
     if name == "ddim":
-        return DDIMScheduler(
-            **schedule, beta_schedule="linear", clip_sample=False, timestep_spacing="trailing", **options
-        )
+        return AnyStepDDIMScheduler(num_train_timesteps=num_train_timesteps)
     if name == "dpm++":
-        return DPMSolverMultistepScheduler(
-            **schedule, beta_schedule="linear", algorithm_type="dpmsolver++", timestep_spacing="trailing", **options
+        return AnyStepDPMSolverScheduler(
+            num_train_timesteps=num_train_timesteps, beta_start=1e-4, beta_end=0.02, beta_schedule="linear"
         )
     raise ArgumentError(f"unknown scheduler {name!r}{did_you_mean(name, SCHEDULERS)}")
