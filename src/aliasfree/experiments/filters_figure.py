@@ -156,7 +156,7 @@ def _draw_response(axes: Axes, spec: FilterSpec, top: float) -> None:
     axes.annotate(
         f"Nyquist {spec.nyquist_gain:.3f}",
         (1, spec.nyquist_gain),
-        (-6, -15 if spec.nyquist_gain > 0.15 * top else 8),
+        (-6, -15 if spec.nyquist_gain > 0.15 * top else 14),
         textcoords="offset points",
         fontsize=9,
         ha="right",

@@ -1,0 +1,360 @@
+"""`aliasfree demo`: Config A and Config D trained on bundled digits, sampled, turned, judged, and reported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aliasfree.errors import ArgumentError, RunError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from torch import Tensor
+
+    from aliasfree.evaluation import Classifier
+    from aliasfree.experiments.stages import Stages
+    from aliasfree.training import RunFolder, RunSettings
+
+__all__ = ["ConfigResult", "DemoResult", "DemoSettings", "run_demo"]
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """All that decides the demo's pictures and numbers. The steps are a fixed number, so that they can be had again."""
+
+    configs: tuple[str, ...] = ("A", "D-hq")
+    seed: int = 42
+
+    # training
+    image_size: int = 16  # pixels, a multiple of 8
+    base_channels: int = 16  # width of the networks
+    steps: int = 1200  # of each config
+    batch_size: int = 32
+    lr: float = 2e-3  # the narrow network takes more than the paper's 3e-4
+    ema_decay: float = 0.999
+
+    # sampling
+    scheduler: str = "ddpm"
+    sampling_steps: int = 50
+    samples: int = 256  # upright images of each config
+    confidence: float = 0.9  # at which the classifier accepts
+    held_out: float = 0.2  # share of the digits the classifier is tested on
+
+    # turning
+    strip_angles: int = 9  # columns of a strip, from -90 to 90 degrees
+    strip_seeds: int = 4  # rows of a strip: the first seeds, not chosen
+    film_angles: int = 25  # of the animation; strip_angles - 1 must divide film_angles - 1
+    film_seeds: int = 6
+    turned: int = 64  # images turned by 90 degrees to see whether they stay what they were
+    window: tuple[float, float] = (0.7, 0.95)  # of sampling, in which our way turns
+
+    def __post_init__(self) -> None:
+        if not self.configs:
+            raise ArgumentError("The demo needs at least one config, such as A.")
+        if (self.film_angles - 1) % (self.strip_angles - 1) or self.film_seeds < self.strip_seeds:
+            raise ArgumentError("The angles and seeds of the strip must be among those of the film.")
+
+
+@dataclass(frozen=True)
+class ConfigResult:
+    """What one config gave. Images are uint8, (..., H, W, C); the first axis is the seed, the second the angle."""
+
+    name: str
+    parameters: int
+    steps: NDArray[np.int64]
+    losses: NDArray[np.float64]
+    training_seconds: float
+    sampling_seconds: float  # of the upright samples
+    reused: bool  # trained by an earlier call
+    samples: Pixels
+    accepted: float  # share of the samples
+    classes: tuple[int, ...]  # accepted samples of each class
+    film: Pixels  # our way
+    paper_strip: Pixels  # the paper's way
+    kept: (
+        float | None
+    )  # share of accepted upright images that stay the same digit at 90 degrees, our way; None = no image
+    paper_kept: float | None
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """All that the report tells."""
+
+    settings: DemoSettings
+    configs: tuple[ConfigResult, ...]
+    images: int  # in the data
+    accuracy: float  # of the classifier, on the held-out digits
+    tested_on: int
+    real_accepted: float  # share of the held-out digits it accepts
+    noise_accepted: float  # share of white noise
+    seconds: float  # of this call
+    versions: dict[str, str]
+    threads: int
+
+    @property
+    def angles(self) -> list[float]:
+        """Degrees of the strips' columns."""
+        return np.linspace(-90, 90, self.settings.strip_angles).tolist()
+
+
+def run_demo(
+    out: str | Path = "runs/demo",
+    *,
+    settings: DemoSettings | None = None,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> Path:
+    """Run the demo and give the path of its report.html, which is written last.
+
+    out        a folder for the runs A/ and D-hq/, the classifier, GIFs, demo.json and report.html. Runs that are
+               there already with the same settings are used again, unfinished ones are trained on
+    settings   None = `DemoSettings()`
+    overwrite  runs with other settings are deleted instead of refused
+    console    where progress goes; None = standard error
+
+    Raises RunError for runs with other settings without `overwrite` and RunStopped on Ctrl-C during training.
+    """
+    from rich.console import Console
+
+    from aliasfree.experiments.demo_report import write_report
+    from aliasfree.experiments.stages import Stages
+
+    began = time.monotonic()
+    out, settings = Path(out), settings or DemoSettings()
+    console = console or Console(stderr=True)
+    runs = [_run_settings(settings, name, out) for name in settings.configs]
+    states = [_state(run, overwrite) for run in runs]
+    for run, state in zip(runs, states, strict=True):
+        if state == "finished":
+            console.print(f"{run.out} is trained already with these settings and is used again.", markup=False)
+    costs = {"learning to read digits": 10.0}
+    for run, state in zip(runs, states, strict=True):
+        costs |= {} if state == "finished" else {_training(run.config): _COST_PER_STEP[run.config[0]] * settings.steps}
+    for name in settings.configs:
+        draws = settings.samples + settings.film_angles * settings.film_seeds + settings.turned
+        draws += settings.strip_angles * settings.strip_seeds + settings.turned
+        costs[_drawing(name)] = _COST_PER_DRAW_STEP[name[0]] * draws * settings.sampling_steps
+    costs["writing the report"] = 2.0
+
+    with Stages(costs, console) as stages:
+        with stages.stage("learning to read digits") as report:
+            judge = _Judge(settings, out, report)
+        folders = [_train(run, state, stages) for run, state in zip(runs, states, strict=True)]
+        results = []
+        for folder, state in zip(folders, states, strict=True):
+            with stages.stage(_drawing(folder.settings.config)) as report:
+                results.append(_draw(folder, settings, judge, report, reused=state == "finished"))
+        with stages.stage("writing the report"):
+            result = DemoResult(
+                settings,
+                tuple(results),
+                *(judge.images, judge.accuracy, judge.tested_on, judge.real_accepted, judge.noise_accepted),
+                time.monotonic() - began,
+                *_machine(folders[0]),
+            )
+            return write_report(result, out)
+
+
+# expected seconds on two cores; only their ratios matter, for the time left
+_COST_PER_STEP = {"A": 0.09, "B": 0.11, "C": 0.12, "D": 0.13}
+_COST_PER_DRAW_STEP = {"A": 0.0012, "B": 0.0014, "C": 0.0016, "D": 0.0018}
+
+
+def _training(name: str) -> str:
+    return f"training {name}"
+
+
+def _drawing(name: str) -> str:
+    return f"drawing with {name}"
+
+
+def _run_settings(settings: DemoSettings, name: str, out: Path) -> RunSettings:
+    from aliasfree.training import RunSettings
+
+    return RunSettings(
+        data="digits",
+        config=name,
+        out=out / name,
+        image_size=settings.image_size,
+        base_channels=settings.base_channels,
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        lr=settings.lr,
+        ema_decay=settings.ema_decay,
+        seed=settings.seed,
+        device="cpu",  # the same pictures with a GPU and without
+        checkpoint_every=400,
+        keep_checkpoints=2,
+        sample_every=None,
+    )
+
+
+def _state(wanted: RunSettings, overwrite: bool) -> str:
+    """ "new", "begun" or "finished"; raises RunError for a run with other settings, or deletes it."""
+    from aliasfree.training import RunFolder
+
+    folder = RunFolder(wanted.out)
+    if not folder.exists:
+        if folder.is_empty:
+            return "new"
+        raise RunError(f"{folder.path} is not empty and holds no run; remove it or choose another --out.")
+    there, here = (run.replace(out=wanted.out).to_dict() for run in (folder.settings, wanted))
+    other = [f"{key} {there[key]}, not {here[key]}" for key in here if there[key] != here[key]]
+    if other and not overwrite:
+        raise RunError(
+            f"{folder.path} holds a run with other settings ({'; '.join(other)}); give --overwrite to delete it, or "
+            "another --out."
+        )
+    if other:
+        with folder.lock():
+            shutil.rmtree(folder.path)
+        return "new"
+    steps, _ = folder.losses()
+    return "finished" if len(steps) >= (wanted.steps or 0) and folder.model.is_dir() else "begun"
+
+
+def _train(settings: RunSettings, state: str, stages: Stages) -> RunFolder:
+    from rich.console import Console
+
+    from aliasfree.training import RunFolder, RunStopped, train
+
+    if state == "finished":
+        return RunFolder(settings.out)
+    total = settings.steps or 0
+    with stages.stage(_training(settings.config)) as report:
+
+        def on_step(step: int, loss: float) -> None:
+            report(step, total, f"step {step}/{total}, loss {loss:.3f}")
+
+        try:
+            return train(settings, resume=state == "begun", on_step=on_step, console=Console(quiet=True))
+        except RunStopped as error:
+            signal_number = error.exit_code - 128
+            raise RunStopped("Stopped and saved; the same `aliasfree demo` again goes on.", signal_number) from error
+
+
+class _Judge:
+    """A classifier of the real digits, and what it says about images."""
+
+    def __init__(self, settings: DemoSettings, out: Path, progress: Callable[[int, int], None]) -> None:
+        import torch
+
+        from aliasfree.data import open_images, unit_range
+        from aliasfree.evaluation import accepted_share, cached_classifier
+
+        data = open_images("digits", image_size=settings.image_size)
+        images, labels = unit_range(torch.from_numpy(np.array(data.images))), torch.from_numpy(data.labels)
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(settings.seed))
+        test, train = order.tensor_split([round(settings.held_out * len(order))])
+        self.confidence = settings.confidence
+        self.classifier: Classifier
+        self.classifier, self.accuracy = cached_classifier(
+            out / "classifier.safetensors", images[train], labels[train], images[test], labels[test], progress=progress
+        )
+        self.images, self.tested_on = len(images), len(test)
+        self.real_accepted = accepted_share(self.classifier, images[test], self.confidence)
+        noise = torch.randn((1000, *images.shape[1:]), generator=torch.Generator().manual_seed(settings.seed))
+        self.noise_accepted = accepted_share(self.classifier, noise.clamp(-1, 1), self.confidence)
+
+    def classes(self, pixels: Pixels) -> NDArray[np.int64]:
+        """The class of each image (N, H, W, C), -1 = not accepted."""
+        confidence, label = self._probabilities(pixels).max(1)
+        return label.masked_fill(confidence < self.confidence, -1).numpy()
+
+    def _probabilities(self, pixels: Pixels) -> Tensor:
+        import torch
+
+        from aliasfree.data import unit_range
+
+        return self.classifier.probabilities(unit_range(torch.from_numpy(np.moveaxis(pixels, -1, 1).copy())))
+
+
+def _draw(
+    folder: RunFolder, settings: DemoSettings, judge: _Judge, report: Callable[..., None], *, reused: bool
+) -> ConfigResult:
+    from aliasfree.experiments.generate import MotionSettings, Sampler, SampleSettings
+    from aliasfree.training.logs import read_losses
+
+    s = settings
+    sampler = Sampler(
+        folder,
+        SampleSettings(steps=s.sampling_steps, scheduler=s.scheduler, seed=s.seed, batch_size=64),
+        device="cpu",
+    )
+    ours = MotionSettings(method="fourier", noise="co-moving", schedule=s.window)
+    papers = MotionSettings(method="spline")
+    film_angles = np.linspace(-90, 90, s.film_angles).tolist()
+    strip_angles = np.linspace(-90, 90, s.strip_angles).tolist()
+    film_rows = [i for i in range(s.film_seeds) for _ in film_angles]
+    strip_rows = [i for i in range(s.strip_seeds) for _ in strip_angles]
+    everything = s.samples + len(film_rows) + len(strip_rows) + 2 * s.turned
+    before = 0
+
+    def draw(what: str, rows: list[int], motion: MotionSettings, angles: list[float] | None = None) -> Pixels:
+        nonlocal before
+
+        def progress(done: int, total: int) -> None:
+            report(before + len(rows) * done / total, everything, what)
+
+        images = sampler.draw(rows, motion, angles, progress)
+        before += len(rows)
+        return images
+
+    began = time.monotonic()
+    samples = draw(f"{s.samples} upright images", list(range(s.samples)), replace(ours, rotate=0.0))
+    sampling_seconds = time.monotonic() - began
+    film = draw("the animation", film_rows, ours, film_angles * s.film_seeds)
+    paper_strip = draw("the paper's strip", strip_rows, papers, strip_angles * s.strip_seeds)
+    upright = judge.classes(samples)
+    kept: list[float | None] = []
+    for motion in (ours, papers):
+        turned = draw("images turned by 90°", list(range(s.turned)), replace(motion, rotate=90.0))
+        back = judge.classes(np.rot90(turned, -1, axes=(1, 2)))
+        sure = upright[: s.turned] >= 0
+        kept.append(float((back == upright[: s.turned])[sure].mean()) if sure.any() else None)
+    steps, losses = folder.losses()
+    speed = [float(line["images_per_second"]) for line in read_losses(folder.losses_file)]
+    return ConfigResult(
+        name=folder.settings.config,
+        parameters=sampler.pipeline.unet.num_parameters(),
+        steps=steps,
+        losses=losses,
+        training_seconds=sum(s.batch_size / v for v in speed),
+        sampling_seconds=sampling_seconds,
+        reused=reused,
+        samples=samples,
+        accepted=float((upright >= 0).mean()),
+        classes=tuple(int((upright == k).sum()) for k in range(10)),
+        film=film.reshape(s.film_seeds, s.film_angles, *film.shape[1:]),
+        paper_strip=paper_strip.reshape(s.strip_seeds, s.strip_angles, *paper_strip.shape[1:]),
+        kept=kept[0],
+        paper_kept=kept[1],
+    )
+
+
+def _machine(folder: RunFolder) -> tuple[dict[str, str], int]:
+    import torch
+
+    return {k: str(v) for k, v in folder.config.get("versions", {}).items()}, torch.get_num_threads()
+
+
+def facts(result: DemoResult) -> dict[str, Any]:
+    """The numbers of the report as plain values, for demo.json."""
+    configs = {}
+    for c in result.configs:
+        named = ("parameters", "training_seconds", "sampling_seconds", "accepted", "classes", "kept", "paper_kept")
+        configs[c.name] = {name: getattr(c, name) for name in named} | {"last_loss": float(c.losses[-100:].mean())}
+    rest = ("images", "accuracy", "tested_on", "real_accepted", "noise_accepted", "seconds", "versions", "threads")
+    values = {"settings": asdict(result.settings), "configs": configs, **{name: getattr(result, name) for name in rest}}
+    return dict(json.loads(json.dumps(values)))

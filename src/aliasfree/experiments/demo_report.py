@@ -1,0 +1,262 @@
+"""The demo's report.html: what was seen, in pictures, numbers and words."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from aliasfree import pictures
+from aliasfree.experiments import report
+from aliasfree.experiments.demo import ConfigResult, DemoResult, Pixels, facts
+from aliasfree.experiments.report import Html
+
+__all__ = ["write_report"]
+
+TARGET = 0.6
+"""Share of accepted samples from which the headline says that a network draws digits."""
+
+
+def write_report(result: DemoResult, out: Path) -> Path:
+    """Write rotation-NAME.gif and .png for each config, demo.json, and last report.html; gives its path."""
+    films = {c.name: _film(c.film) for c in result.configs}
+    for config in result.configs:
+        pictures.save_bytes(films[config.name], out / f"rotation-{config.name}.gif")
+        labels = [pictures.angle_label(a) for a in result.angles]
+        pictures.save_png(pictures.strip(_strip(config, result), labels), out / f"rotation-{config.name}.png")
+    pictures.save_bytes((json.dumps(facts(result), indent=2) + "\n").encode(), out / "demo.json")
+    path = out / "report.html"
+    pictures.save_bytes(compose(result, films).encode(), path)
+    return path
+
+
+def compose(result: DemoResult, films: dict[str, bytes]) -> str:
+    """The page as text; `films` holds a GIF for each config."""
+    return report.page(
+        "aliasfree demo",
+        _headline(result),
+        _lead(result),
+        _samples(result),
+        _strips(result),
+        _films(result, films),
+        _about(result),
+        _training(result),
+        _numbers(result),
+        footer="Written by aliasfree " + result.versions.get("aliasfree", "") + "; nothing on this page is loaded "
+        "from elsewhere. Rotation-controlled sampling and Configs A to D: arXiv 2411.09174.",
+    )
+
+
+def percent(share: float | None) -> str:
+    """ "71 %", with a space that does not break; "none" when there was nothing to take a share of."""
+    return "none" if share is None else f"{100 * share:.0f}\u00a0%"
+
+
+def uncertainty(share: float, n: int) -> int:
+    """Two standard errors of a share of n, in points; of a share of 0 or 1 as if one more had gone the other way."""
+    inside = min(max(share, 1 / (n + 2)), 1 - 1 / (n + 2))
+    return round(200 * math.sqrt(inside * (1 - inside) / n))
+
+
+def duration(seconds: float) -> str:
+    """ "42 s", "3 min 05 s" """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _each(result: DemoResult, shares: Sequence[float | None]) -> str:
+    return " and ".join(f"{percent(s)} of {_name(c)}'s" for s, c in zip(shares, result.configs, strict=True))
+
+
+def _name(config: ConfigResult) -> str:
+    return "Config\u00a0" + config.name.replace("-", "\u2011")  # no line breaks within
+
+
+def _headline(result: DemoResult) -> str:
+    accepted = _each(result, [c.accepted for c in result.configs])
+    worst, best = min(c.accepted for c in result.configs), max(c.accepted for c in result.configs)
+    many = {1: "The network draws", 2: "Both networks draw"}.get(len(result.configs), "All networks draw")
+    if worst >= TARGET:
+        return f"{many} digits: a classifier accepts {accepted} samples"
+    if best >= TARGET:
+        return f"Not every network draws digits yet: a classifier accepts {accepted} samples"
+    return f"These are hardly digits yet: a classifier accepts only {accepted} samples"
+
+
+def _lead(result: DemoResult) -> str:
+    s = result.settings
+    trained = " and ".join(duration(c.training_seconds) for c in result.configs)
+    return (
+        f"Trained for {trained} on {result.images:,} scanned digits of {s.image_size}x{s.image_size} pixels, with "
+        f"{result.threads} threads. The classifier accepts a sample when it gives one digit at least {s.confidence:g}; "
+        f"it gets {100 * result.accuracy:.1f} % of {result.tested_on} digits right that it has not seen."
+    )
+
+
+def _samples(result: DemoResult) -> Html:
+    shown = 64
+    blocks = [
+        report.figure(
+            report.picture(_enlarged(c.samples[:shown], 8), f"{shown} samples of {_name(c)}", width=480),
+            f"{_name(c)}: the first {shown} of {len(c.samples)} samples, not chosen. Accepted: {percent(c.accepted)}.",
+        )
+        for c in result.configs
+    ]
+    s = result.settings
+    return report.section(
+        "Upright samples",
+        report.text(
+            f"The same seeds in both networks, so each place in one grid began from the same noise as the same place "
+            f"in the other. Drawn in {s.sampling_steps} steps ({s.scheduler})."
+        ),
+        report.row(*blocks),
+    )
+
+
+def _strips(result: DemoResult) -> Html:
+    labels = [pictures.angle_label(a).replace("-", "−") for a in result.angles]
+    low, high = (percent(share) for share in result.settings.window)
+
+    def strips(ours: bool) -> Html:
+        groups = []
+        for seed in range(result.settings.strip_seeds):
+            group = []
+            for c in result.configs:
+                images = _strip(c, result)[seed] if ours else c.paper_strip[seed]
+                image = pictures.grid(images, columns=len(images), pad=4, scale=6)
+                group.append((c.name, image, f"{_name(c)}, seed {seed}, at {len(images)} angles"))
+            groups.append(group)
+        return report.angle_table(labels, groups)
+
+    return report.section(
+        "Turned while they are drawn",
+        report.text(
+            "Every column asks for another angle: the image is turned a little after each sampling step, so the "
+            "network has to finish a drawing that is turning under its hands. Follow a row from left to right. At best "
+            "the same digit turns with the angle; a network that is tied to the pixel grid redraws it, often as "
+            "another digit that is upright."
+        ),
+        report.text(
+            f"Of the upright samples the classifier accepts, {_each(result, [c.kept for c in result.configs])} are the "
+            f"same digit to it when turned by 90° while drawn and then turned back; by the paper's way of turning, "
+            f"{_each(result, [c.paper_kept for c in result.configs])}."
+        ),
+        report.figure(
+            strips(ours=True),
+            f"Our way: turned by Fourier shears, which keep white noise white, with noise that turns along, between "
+            f"{low} and {high} of the sampling steps. Rows come in pairs, one seed a pair.",
+        ),
+        report.figure(
+            strips(ours=False),
+            "The paper's way, the same seeds: turned by periodic cubic splines over all sampling steps, with "
+            "independent noise.",
+        ),
+    )
+
+
+def _films(result: DemoResult, films: dict[str, bytes]) -> Html:
+    blocks = [
+        report.figure(
+            report.picture(films[c.name], f"{_name(c)} turning from -90 to 90 degrees", mime="image/gif", width=480),
+            f"{_name(c)}: {result.settings.film_seeds} seeds from −90° to 90° and back. Stays the same digit at 90°: "
+            f"{percent(c.kept)}.",
+        )
+        for c in result.configs
+    ]
+    return report.section("In motion", report.row(*blocks))
+
+
+def _about(result: DemoResult) -> Html:
+    s, first = result.settings, result.configs[0]
+    upright = uncertainty(first.accepted, s.samples)
+    turned = uncertainty(first.kept if first.kept is not None else 0.5, max(1, round(first.accepted * s.turned)))
+    return report.section(
+        "What alias-free means, and what to look at",
+        report.text(
+            "A grid of pixels can only carry frequencies up to half its sampling rate. Whenever a network halves its "
+            "resolution or bends a signal with a nonlinearity, higher ones arise; unless they are filtered out, they "
+            "fold back as false low ones. That is aliasing. It ties details to the pixel grid, so they stick, flicker "
+            "or change when the picture moves."
+        ),
+        report.text(
+            "Config A is an ordinary UNet: max pooling, bilinear upsampling, plain activations. Config D low-pass "
+            "filters before every change of resolution and around every activation of its convolutions, with no more "
+            "weights to learn."
+        ),
+        report.text(
+            f"Read small differences with care. With {s.samples} samples the share accepted is known to about "
+            f"±{upright} points, with {s.turned} turned images the share that stays the same to about ±{turned}. Minutes "
+            "of training do not rank architectures, and filters alone do not make a network indifferent to "
+            "rotation: its 3x3 convolutions and its upright training images remain."
+        ),
+    )
+
+
+def _training(result: DemoResult) -> Html:
+    lines = [report.Line(_name(c), c.steps, c.losses, k) for k, c in enumerate(result.configs)]
+    window = max(1, result.settings.steps // 30) | 1
+    return report.section(
+        "Training",
+        report.figure(
+            report.line_chart(lines, "training step", "loss: squared error of the noise", smooth=window),
+            f"The loss of every step, pale, and its mean over {window} steps. A loss of 1 is that of a network that "
+            "predicts no noise at all. The axis is logarithmic.",
+        ),
+    )
+
+
+def _numbers(result: DemoResult) -> Html:
+    s, configs = result.settings, result.configs
+    measured = [
+        ("weights", [f"{c.parameters:,}" for c in configs]),
+        ("training", [duration(c.training_seconds) + (" (earlier)" if c.reused else "") for c in configs]),
+        ("images per second", [f"{s.batch_size * len(c.steps) / c.training_seconds:,.0f}" for c in configs]),
+        ("loss, last 100 steps", [f"{c.losses[-100:].mean():.4f}" for c in configs]),
+        (f"{s.samples} samples", [duration(c.sampling_seconds) for c in configs]),
+        (f"accepted at ≥ {s.confidence:g}", [percent(c.accepted) for c in configs]),
+        ("same digit at 90°, our way", [percent(c.kept) for c in configs]),
+        ("same digit at 90°, the paper's way", [percent(c.paper_kept) for c in configs]),
+    ]
+    judge = [
+        ("right on held-out digits", f"{100 * result.accuracy:.1f} % of {result.tested_on}"),
+        ("accepts of those digits", percent(result.real_accepted)),
+        ("accepts of white noise", percent(result.noise_accepted)),
+    ]
+    values = [
+        ("data", f"scikit-learn digits, {result.images:,} images at {s.image_size}x{s.image_size}"),
+        ("network", f"width {s.base_channels}, seed {s.seed}"),
+        ("training", f"{s.steps:,} steps of {s.batch_size} images, AdamW {s.lr:g}, averaged weights {s.ema_decay:g}"),
+        ("sampling", f"{s.scheduler}, {s.sampling_steps} steps"),
+        ("processor", f"{result.threads} threads"),
+        ("this call", duration(result.seconds)),
+        *((name, version) for name, version in result.versions.items()),
+    ]
+    digits = [(c.name, *map(str, c.classes)) for c in configs]
+    return report.section(
+        "Settings, timings and measurements",
+        report.table(["", *map(_name, configs)], [(name, *cells) for name, cells in measured]),
+        report.table(["accepted as", *map(str, range(10))], digits, "Accepted samples of each digit"),
+        report.row(
+            report.table(["the classifier", ""], judge),
+            report.table(["setting", ""], values),
+        ),
+    )
+
+
+def _strip(config: ConfigResult, result: DemoResult) -> Pixels:
+    """The strip's angles and seeds out of the film: (seeds, angles, H, W, C)."""
+    every = (result.settings.film_angles - 1) // (result.settings.strip_angles - 1)
+    return config.film[: result.settings.strip_seeds, ::every]
+
+
+def _enlarged(images: Pixels, columns: int) -> Image.Image:
+    return pictures.grid(images, columns=columns, pad=3, scale=4)
+
+
+def _film(film: Pixels) -> bytes:
+    """Seeds (S, F, H, W, C) side by side, there and back."""
+    frames = [pictures.grid(film[:, k], columns=min(3, len(film)), pad=3, scale=8) for k in range(film.shape[1])]
+    return pictures.gif_bytes(pictures.pingpong(frames, hold=5), fps=10)

@@ -1,0 +1,115 @@
+"""One progress bar over several stages of different cost, with the time left for all of them together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from aliasfree.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Stages"]
+
+Report = Callable[..., None]
+"""report(done, total, note=""): how much of the stage is done."""
+
+SECONDS_BETWEEN_LINES = 20.0
+
+
+class Stages:
+    """Progress through named stages, to be used in a `with`: a bar on a terminal, a line now and then elsewhere.
+
+    costs    expected seconds of each stage, > 0, in the order in which they come; only their ratios matter, since
+             the time left follows the speed at which stages are really passed
+    console  where to show it; a quiet console shows nothing
+    clock    seconds, for tests
+    """
+
+    def __init__(
+        self, costs: Mapping[str, float], console: Console, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        if not costs or min(costs.values()) <= 0:
+            raise ArgumentError("stages need an expected cost above 0 each")
+        self._costs, self._console, self._clock = dict(costs), console, clock
+        self._done: dict[str, float] = {}  # seconds that finished stages took
+        self._now: tuple[str, float, float] | None = None  # stage, when it began, share done
+        self._next_line = 0.0
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and not self._console.quiet:
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[left]}", markup=False),
+                TextColumn("{task.fields[note]}", style="dim", markup=False),
+            )
+            self._bar = Progress(*columns, console=self._console, refresh_per_second=4)
+            self._task = self._bar.add_task("", total=1.0, left="", note="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Report]:
+        """A stage, by its name in `costs`; gives report(done, total, note="")."""
+        self._now = (name, self._clock(), 0.0)
+        self._show("", line=True)
+
+        def report(done: float, total: float, note: str = "") -> None:
+            assert self._now is not None
+            self._now = (*self._now[:2], min(1.0, done / total) if total else 0.0)
+            self._show(note)
+
+        yield report
+        self._done[name] = self._clock() - self._now[1]
+        self._now = None
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each finished stage took."""
+        return dict(self._done)
+
+    def progress(self) -> tuple[float, float | None]:
+        """(share of all that is done, seconds left; None = not known yet)."""
+        total = sum(self._costs.values())
+        passed = sum(self._costs[name] for name in self._done)
+        spent = sum(self._done.values())
+        here, share = 0.0, 0.0
+        if self._now is not None:
+            name, began, share = self._now
+            here, spent = self._costs[name], spent + self._clock() - began
+        worked = passed + here * share
+        if worked <= 0.01 * total:
+            return worked / total, None
+        # the rest of this stage at its own pace once that is known, all later ones at the pace so far
+        pace = spent / worked
+        rest = here * (1 - share) * pace
+        if self._now is not None and share > 0.1:
+            rest = (self._clock() - self._now[1]) * (1 - share) / share
+        return worked / total, rest + (total - passed - here) * pace
+
+    def _show(self, note: str, line: bool = False) -> None:
+        assert self._now is not None
+        share, left = self.progress()
+        words = "" if left is None else f"{timedelta(seconds=round(left))} left"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=share, description=self._now[0], left=words, note=note)
+            return
+        if not line and self._clock() < self._next_line:
+            return
+        self._next_line = self._clock() + SECONDS_BETWEEN_LINES
+        parts = [part for part in (self._now[0], note, words) if part]
+        self._console.print(f"[{share:4.0%}] {', '.join(parts)}", markup=False, highlight=False, soft_wrap=True)
