@@ -9,10 +9,13 @@ import typer
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="The folder for the two runs and report.html.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(help="The folder for the runs and report.html.")] = Path("runs/demo"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace runs that were trained with other settings.")
+    ] = False,
 ) -> None:
     """Train Config A and Config D on bundled digits, sample, rotate, judge, and write a report."""
     from aliasfree.experiments.demo import run_demo
 
-    report = run_demo(out)
+    report = run_demo(out, overwrite=overwrite)
     typer.echo(f"The report is in {report}; open it in a browser.")

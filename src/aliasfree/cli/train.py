@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,4 +89,6 @@ def run(given: dict[str, Any], resume: bool) -> None:
         settings = RunFolder(given["out"]).settings.replace(**given)
     else:
         settings = RunSettings(**given)
-    train(settings, resume=resume)
+    folder = train(settings, resume=resume)
+    if int(os.environ.get("RANK", "0")) == 0:  # under torchrun, one process speaks for all
+        typer.echo(f"The run is in {folder.path}; draw from it with `aliasfree sample {folder.path}`.")

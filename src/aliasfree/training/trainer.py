@@ -71,6 +71,8 @@ def train(
         on_main(accelerator, lambda: setup.check_folder(folder, resume))
         run = _Run(settings, data, model, accelerator, folder, on_step, console)
         stack.callback(run.state.stream.close)
+        if data.skipped:
+            run.say(f"Left out {len(data.skipped)} damaged images (listed in config.json); the first: {data.skipped[0]}")
         begin = run.resume if resume else run.start
         if begin():
             stop = stack.enter_context(StopRequest(alone=accelerator.num_processes == 1))
@@ -207,7 +209,8 @@ class _Run:
                     self.clock = time.perf_counter()
         finally:
             if self.journal is not None:
-                self.journal.close()
+                with self.disk():
+                    self.journal.close()
 
     def read_losses(self, stop: StopRequest) -> int:
         """Read, check and log the losses since the last time; the signal to stop for that any process got, or 0.
