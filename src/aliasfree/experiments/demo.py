@@ -49,6 +49,7 @@ class DemoSettings:
     samples: int = 256  # upright images of each config
     confidence: float = 0.9  # at which the classifier accepts
     held_out: float = 0.2  # share of the digits the classifier is tested on
+    classifier_epochs: int | None = None  # None = as many as `train_classifier` holds right
 
     # turning
     strip_angles: int = 9  # columns of a strip, from -90 to 90 degrees
@@ -260,7 +261,10 @@ class _Judge:
         self.confidence = settings.confidence
         self.classifier: Classifier
         self.classifier, self.accuracy = cached_classifier(
-            out / "classifier.safetensors", images[train], labels[train], images[test], labels[test], progress=progress
+            out / "classifier.safetensors",
+            *(images[train], labels[train], images[test], labels[test]),
+            epochs=settings.classifier_epochs,
+            progress=progress,
         )
         self.images, self.tested_on = len(images), len(test)
         self.real_accepted = accepted_share(self.classifier, images[test], self.confidence)

@@ -188,8 +188,8 @@ def _about(result: DemoResult) -> Html:
         ),
         report.text(
             f"Read small differences with care. With {s.samples} samples the share accepted is known to about "
-            f"±{upright} points, with {s.turned} turned images the share that stays the same to about ±{turned}. Minutes "
-            "of training do not rank architectures, and filters alone do not make a network indifferent to "
+            f"±{upright} points, with {s.turned} turned images the share that stays the same to about ±{turned}. "
+            "Minutes of training do not rank architectures, and filters alone do not make a network indifferent to "
             "rotation: its 3x3 convolutions and its upright training images remain."
         ),
     )

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from aliasfree.errors import ArgumentError, RunError
+from aliasfree.experiments.demo import ConfigResult, DemoResult, DemoSettings, _run_settings, run_demo
+from aliasfree.experiments.demo_report import compose, duration, uncertainty
+from aliasfree.training import RunFolder, RunStopped, train
+
+TINY = DemoSettings(
+    base_channels=4,
+    steps=6,
+    batch_size=4,
+    sampling_steps=3,
+    samples=5,
+    turned=2,
+    strip_angles=3,
+    strip_seeds=1,
+    film_angles=5,
+    film_seeds=2,
+    classifier_epochs=1,
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALIASFREE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def run(out: Path, settings: DemoSettings = TINY, **options: object) -> tuple[Path, str]:
+    said = io.StringIO()
+    return run_demo(out, settings=settings, console=Console(file=said, width=200), **options), said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def done(cache, tmp_path_factory) -> tuple[Path, str]:
+    """The folder of a whole demo, small enough for a test, and what it said."""
+    out = tmp_path_factory.mktemp("runs") / "demo"
+    path, said = run(out)
+    assert path == out / "report.html"
+    return out, said
+
+
+def test_the_report_holds_all_its_pictures_and_needs_nothing_else(done) -> None:
+    html = (done[0] / "report.html").read_text("utf-8")
+    assert not re.search(r"<script|https?://|@import|url\(", html)
+    assert all(address.startswith("data:") for address in re.findall(r'(?:src|href)="([^"]*)"', html))
+    assert html.count("data:image/gif;base64,") == 2
+    assert html.count("data:image/png;base64,") == 2 + 2 * 2  # grids; strips of both configs, both ways
+    assert html.count("<svg ") == 1
+    assert "accepts" in html
+    assert "arXiv 2411.09174" in html
+
+
+def test_the_folder_holds_the_runs_the_animations_and_the_numbers(done) -> None:
+    out, _ = done
+    facts = json.loads((out / "demo.json").read_text())
+    assert list(facts["configs"]) == ["A", "D-hq"]
+    assert facts["settings"]["steps"] == 6
+    for name, values in facts["configs"].items():
+        assert RunFolder(out / name).settings.config == name
+        assert 0 <= values["accepted"] <= 1
+        assert sum(values["classes"]) == round(5 * values["accepted"])
+        with Image.open(out / f"rotation-{name}.gif") as film:
+            assert film.size == (2 * 128 + 3, 128)
+        assert (out / f"rotation-{name}.png").is_file()
+    assert facts["configs"]["A"]["parameters"] == facts["configs"]["D-hq"]["parameters"]
+    assert not [p for p in out.rglob("*") if ".tmp" in p.name]
+
+
+def test_progress_without_a_terminal_is_plain_lines_naming_every_stage(done) -> None:
+    said = done[1]
+    for stage in ("learning to read digits", "training A", "training D-hq", "drawing with A", "drawing with D-hq"):
+        assert f"] {stage}" in said
+    assert "\x1b" not in said
+
+
+def test_again_uses_the_trained_runs_says_so_and_draws_the_same(done) -> None:
+    out, _ = done
+    before = json.loads((out / "demo.json").read_text())
+    weights = out / "A" / "model" / "diffusion_pytorch_model.safetensors"
+    stamp, film = weights.stat().st_mtime_ns, (out / "rotation-D-hq.gif").read_bytes()
+    _, said = run(out)
+    assert said.count("used again") == 2
+    assert "training" not in said
+    assert weights.stat().st_mtime_ns == stamp
+    assert (out / "rotation-D-hq.gif").read_bytes() == film
+    after = json.loads((out / "demo.json").read_text())
+    for name in ("A", "D-hq"):
+        for key in ("accepted", "classes", "kept", "paper_kept", "last_loss", "training_seconds"):
+            assert after["configs"][name][key] == before["configs"][name][key]
+    assert "(earlier)" in (out / "report.html").read_text("utf-8")
+
+
+def test_runs_with_other_settings_are_refused_untouched_and_replaced_when_asked(done, tmp_path) -> None:
+    out = tmp_path / "demo"
+    short = dataclasses.replace(TINY, configs=("A",), steps=2)
+    run(out, short)
+    losses = (out / "A" / "losses.csv").read_bytes()
+    with pytest.raises(RunError, match=r"steps 2, not 3.*--overwrite"):
+        run(out, dataclasses.replace(short, steps=3))
+    assert (out / "A" / "losses.csv").read_bytes() == losses
+    run(out, dataclasses.replace(short, steps=3), overwrite=True)
+    assert len(RunFolder(out / "A").losses()[0]) == 3
+
+
+def test_a_folder_that_is_no_run_is_refused_and_never_deleted(cache, tmp_path) -> None:
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A" / "thesis.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match="holds no run"):
+            run(tmp_path, overwrite=overwrite)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["thesis.txt"]
+
+
+def test_a_demo_that_was_stopped_goes_on_to_the_same_losses(done, tmp_path) -> None:
+    def stop(step: int, loss: float) -> None:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    out = tmp_path / "demo"
+    one = dataclasses.replace(TINY, configs=("A",))
+    with pytest.raises(RunStopped):
+        train(_run_settings(one, "A", out), on_step=stop, console=Console(quiet=True))
+    run(out, one)
+    np.testing.assert_array_equal(RunFolder(out / "A").losses()[1], RunFolder(done[0] / "A").losses()[1])
+
+
+def test_settings_whose_strip_is_not_part_of_the_film_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="strip"):
+        DemoSettings(strip_angles=9, film_angles=20)
+    with pytest.raises(ArgumentError, match="strip"):
+        DemoSettings(strip_seeds=4, film_seeds=3)
+
+
+def result(*accepted: float) -> DemoResult:
+    settings = dataclasses.replace(TINY, configs=("A", "D-hq"))
+    pixels = np.zeros((5, 16, 16, 1), np.uint8)
+    configs = tuple(
+        ConfigResult(
+            name=name,
+            parameters=10,
+            steps=np.arange(1, 7),
+            losses=np.linspace(1, 0.1, 6),
+            training_seconds=90.0,
+            sampling_seconds=3.0,
+            reused=False,
+            samples=pixels,
+            accepted=share,
+            classes=(1,) * 10,
+            film=np.zeros((2, 5, 16, 16, 1), np.uint8),
+            paper_strip=np.zeros((1, 3, 16, 16, 1), np.uint8),
+            kept=None,
+            paper_kept=0.25,
+        )
+        for name, share in zip(settings.configs, accepted, strict=True)
+    )
+    return DemoResult(settings, configs, 1797, 0.991, 359, 0.98, 0.0, 200.0, {"torch": "2"}, 2)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "headline"),
+    [
+        ((0.75, 0.62), "Both networks draw digits: a classifier accepts 75 % of Config A's and 62 %"),
+        ((0.75, 0.52), "Not every network draws digits yet"),
+        ((0.2, 0.1), "These are hardly digits yet: a classifier accepts only 20 %"),
+    ],
+)
+def test_the_headline_says_what_is_seen(accepted: tuple[float, float], headline: str) -> None:
+    html = compose(result(*accepted), {"A": b"GIF", "D-hq": b"GIF"}).replace("\u00a0", " ").replace("&#x27;", "'")
+    assert f"<h1>{headline}" in html
+    assert "none of Config A's" in html  # no accepted image was turned
+    assert "99.1 %" in html
+
+
+def test_durations_and_uncertainties_are_plain() -> None:
+    assert duration(41.6) == "42 s"
+    assert duration(185) == "3 min 05 s"
+    assert uncertainty(0.5, 256) == 6
+    assert 0 < uncertainty(1.0, 256) < uncertainty(0.9, 256)
