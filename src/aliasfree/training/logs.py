@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import os
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,17 +54,15 @@ class LossLog:
         kept = [row for row in read_losses(path) if int(row["step"]) <= start]
         lines = [",".join(COLUMNS), *(",".join(row[name] for name in COLUMNS) for row in kept)]
         write_atomically(path, ("\n".join(lines) + "\n").encode())
-        self._file = path.open("a")
+        self._file = path.open("ab", buffering=0)
 
     def write(self, records: Sequence[StepRecord]) -> None:
         """Append rows; the loss is written so that it reads back exactly."""
         rows = (f"{r.step},{r.loss!r},{r.lr!r},{r.images_per_second:.1f}\n" for r in records)
-        self._file.write("".join(rows))
-        self._file.flush()
+        _WriteAll(self._file).write("".join(rows).encode())
 
     def sync(self) -> None:
         """Bring the rows to the disk, so that they are there when a checkpoint of the same step is."""
-        self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -71,33 +71,64 @@ class LossLog:
 
 
 class TensorBoardLog:
-    """Scalars and pictures under `tensorboard/`, with what a killed run wrote after `start` purged."""
+    """Scalars and pictures under `tensorboard/`, with what a killed run wrote after `start` purged.
+
+    Written at once by the caller's thread: `SummaryWriter` has a thread for it, which dies of a full disk unheard.
+    """
 
     def __init__(self, folder: Path, start: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+        folder.mkdir(exist_ok=True)
+        name = f"events.out.tfevents.{time.time_ns() // 10**9:010d}.{socket.gethostname()}.{os.getpid()}.{start}"
+        self._file = (folder / name).open("ab", buffering=0)
+        self._records = RecordWriter(_WriteAll(self._file))
+        self._event(file_version="brain.Event:2")
+        if start:
+            self._event(step=start + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def _event(self, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
 
     def write(self, record: StepRecord) -> None:
         """Scalars of one step."""
-        self._writer.add_scalar("loss", record.loss, record.step)
-        self._writer.add_scalar("learning rate", record.lr, record.step)
-        self._writer.add_scalar("images per second", record.images_per_second, record.step)
+        from torch.utils.tensorboard.summary import scalar
+
+        values = {"loss": record.loss, "learning rate": record.lr, "images per second": record.images_per_second}
         if record.grad_norm is not None:
-            self._writer.add_scalar("gradient norm", record.grad_norm, record.step)
+            values["gradient norm"] = record.grad_norm
+        for name, value in values.items():
+            self._event(step=record.step, summary=scalar(name, value))
 
     def picture(self, name: str, image: Any, step: int) -> None:
         """A Pillow image."""
-        pixels = np.asarray(image)
-        self._writer.add_image(name, pixels, step, dataformats="HW" if pixels.ndim == 2 else "HWC")
+        from torch.utils.tensorboard.summary import image as summary
 
-    def flush(self) -> None:
-        """Bring what was added to the file."""
-        self._writer.flush()
+        pixels = np.asarray(image)
+        self._event(step=step, summary=summary(name, pixels, dataformats="HW" if pixels.ndim == 2 else "HWC"))
+
+    def sync(self) -> None:
+        """Bring everything to the disk."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Flush and close."""
-        self._writer.close()
+        """Close the file."""
+        self._file.close()
+
+
+class _WriteAll:
+    """An unbuffered file that takes all it is given, or raises `OSError`; closing it can then lose nothing."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+
+    def write(self, content: bytes) -> None:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[self._file.write(rest) :]
 
 
 class Journal:
@@ -124,7 +155,7 @@ class Journal:
     def sync(self) -> None:
         """Bring everything to the disk."""
         self._losses.sync()
-        self._board.flush()
+        self._board.sync()
 
     def close(self) -> None:
         """Close all, whatever one of them says."""

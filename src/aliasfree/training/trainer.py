@@ -72,7 +72,8 @@ def train(
         run = _Run(settings, data, model, accelerator, folder, on_step, console)
         stack.callback(run.state.stream.close)
         if data.skipped:
-            run.say(f"Left out {len(data.skipped)} damaged images (listed in config.json); the first: {data.skipped[0]}")
+            left_out = f"Left out {len(data.skipped)} damaged images (listed in config.json)"
+            run.say(f"{left_out}; the first: {data.skipped[0]}")
         begin = run.resume if resume else run.start
         if begin():
             stop = stack.enter_context(StopRequest(alone=accelerator.num_processes == 1))

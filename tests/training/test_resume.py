@@ -1,0 +1,127 @@
+"""A run that was stopped, in whatever way, ends bit for bit as one that never was."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aliasfree.training import RunFolder, RunStopped, train
+
+STEPS = 12
+SCRIPT = Path(__file__).with_name("train_here.py")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_after_the_step_and_the_resumed_run_has_the_same_bits(
+    tmp_path, digits, make_settings, quiet, uninterrupted, final_numbers, assert_same_bits, number
+):
+    at = random.randint(1, STEPS - 2)
+    before = signal.getsignal(number)
+    settings = make_settings(tmp_path / "run", checkpoint_every=100)
+
+    def interrupt(step: int, loss: float) -> None:
+        if step == at:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(RunStopped) as stopped:
+        train(settings, digits, on_step=interrupt, console=quiet)
+    assert stopped.value.exit_code == 128 + number
+    assert f"aliasfree train --resume --out {tmp_path / 'run'}" in str(stopped.value)
+    assert signal.getsignal(number) is before
+    run = RunFolder(tmp_path / "run")
+    assert run.load_checkpoint().step - at in (0, 1), "at the end of the step in which the signal came"
+    run.load_model()  # a stopped run can be sampled
+
+    run = train(run.settings, digits, resume=True, console=quiet)
+    assert_same_bits(final_numbers(run), uninterrupted)
+
+
+def test_killed_at_a_random_moment_it_resumes_from_its_last_checkpoint_with_the_same_bits(
+    tmp_path, digits, make_settings, quiet, uninterrupted, final_numbers, assert_same_bits
+):
+    """A checkpoint after every step, so that the kill may fall into the writing of one."""
+    at = random.randint(1, STEPS - 1)
+    settings = make_settings(tmp_path / "run", checkpoint_every=1)
+    (tmp_path / "settings.json").write_text(json.dumps(settings.to_dict()))
+    command = [sys.executable, str(SCRIPT), str(tmp_path / "settings.json"), str(tmp_path / "cache")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}) as job:
+        for line in job.stdout:
+            if line.split() == ["step", str(at)]:
+                job.kill()
+                break
+    assert job.returncode == -signal.SIGKILL
+    run = RunFolder(tmp_path / "run")
+    if at > 1:
+        assert run.load_checkpoint().step >= at - 1, "kill -9 costs at most the steps since the last checkpoint"
+    run = train(run.settings, digits, resume=True, console=quiet)
+    assert_same_bits(final_numbers(run), uninterrupted)
+    assert not list(run.checkpoints.glob(".*")), "what was half-written is gone"
+
+
+def test_a_torn_last_line_and_lines_past_the_checkpoint_leave_no_trace_in_the_losses(
+    tmp_path, digits, make_settings, quiet, uninterrupted, final_numbers, assert_same_bits
+):
+    settings = make_settings(tmp_path / "run", steps=6)
+    run = train(settings, digits, console=quiet)
+    with run.losses_file.open("a") as file:
+        file.write("7,123.0,0.0003,1.0\n8,0.1")
+    assert run.losses()[0].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    run = train(settings.replace(steps=STEPS), digits, resume=True, console=quiet)
+    assert_same_bits(final_numbers(run), uninterrupted)
+
+
+def test_a_damaged_checkpoint_is_named_skipped_and_made_good(
+    tmp_path, digits, make_settings, capsys, uninterrupted, final_numbers, assert_same_bits
+):
+    run = train(make_settings(tmp_path / "run", steps=9), digits)
+    weights = run.latest_checkpoint() / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    capsys.readouterr()
+    run = train(make_settings(tmp_path / "run"), digits, resume=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "step-00000009 is damaged: the checksum of model.safetensors" in said
+    assert "from step 6, to step 12" in said
+    assert (run.checkpoints / "damaged-step-00000009").is_dir()
+    assert_same_bits(final_numbers(run), uninterrupted)
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, digits, make_settings, quiet):
+    settings = make_settings(tmp_path / "run", steps=2)
+
+    def fail(step: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, digits, on_step=fail, console=quiet)
+    run = train(settings, digits, resume=True, console=quiet)
+    assert run.losses()[0].tolist() == [1, 2]
+
+
+def test_resuming_a_finished_run_says_so_and_changes_nothing(
+    tmp_path, digits, make_settings, capsys, final_numbers, assert_same_bits
+):
+    run = train(make_settings(tmp_path / "run", steps=3), digits)
+    before = final_numbers(run)
+    capsys.readouterr()
+    train(run.settings, digits, resume=True)
+    assert "finished at step 3; give a larger --steps" in " ".join(capsys.readouterr().err.split())
+    assert_same_bits(final_numbers(run), before)
+
+
+def test_settings_that_change_the_course_may_change_on_resume_and_are_noted(tmp_path, digits, make_settings, capsys):
+    run = train(make_settings(tmp_path / "run", steps=3), digits)
+    train(make_settings(tmp_path / "run", steps=4, lr=1e-4), digits, resume=True)
+    assert "lr 0.0003 -> 0.0001" in " ".join(capsys.readouterr().err.split())
+    assert run.config["resumed"] == [{"step": 3, "changes": ["lr 0.0003 -> 0.0001"]}]
+    assert run.settings.lr == 1e-4
+    last = run.losses_file.read_text().splitlines()[-1]
+    assert last.split(",")[2] == "0.0001"
