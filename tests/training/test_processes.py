@@ -39,16 +39,15 @@ def test_two_processes_stopped_and_killed_end_with_the_bits_of_two_never_stopped
     assert whole.returncode == 0, whole.stderr
     assert whole.stdout.count("step 1\n") == 1, "only the main process reports"
 
-    first, second = random.randint(2, 5), random.randint(7, 11)
-    stopped = torchrun("broken", "--kill", str(int(signal.SIGTERM)), "--at", str(first), "--rank", "1")
-    assert "Stopped by SIGTERM" in stopped.stderr, stopped.stderr
     run = RunFolder(tmp_path / "broken")
-    assert run.load_checkpoint().step == first, "both stop after the step in which one got the signal"
-
-    kill = ["--kill", str(int(signal.SIGKILL)), "--at", str(second), "--rank", "0"]
-    killed = torchrun("broken", "--resume", *kill)
-    assert killed.returncode != 0
-    assert run.load_checkpoint().step == (second - 1) // 3 * 3 or run.load_checkpoint().step == first
+    first, second = random.randint(2, 5), random.randint(8, 11)
+    terminate, kill = ["--kill", str(int(signal.SIGTERM)), str(first), "1"], ["--kill", "9", str(second), "0"]
+    broken = torchrun("broken", *terminate, *kill)
+    assert broken.returncode != 0
+    # both stop after the step in which only one got the signal, and both go on
+    assert broken.stderr.count(f"Stopped by SIGTERM after step {first} of {STEPS}") == 2, broken.stderr
+    assert run.config["resumed"][0]["step"] == first
+    assert run.load_checkpoint().step == (second - 1) // 3 * 3, "killed, it keeps its last checkpoint"
 
     resumed = torchrun("broken", "--resume")
     assert resumed.returncode == 0, resumed.stderr
