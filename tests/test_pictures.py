@@ -27,9 +27,7 @@ from aliasfree.pictures import (
 
 def numbered(n: int, size: int = 4, channels: int = 1) -> np.ndarray:
     """Image k has the value k everywhere."""
-    return np.broadcast_to(
-        np.arange(n, dtype=np.uint8)[:, None, None, None], (n, size, size, channels)
-    ).copy()
+    return np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, size, size, channels)).copy()
 
 
 def test_pixels_are_clipped_and_truncated_as_in_the_paper() -> None:
