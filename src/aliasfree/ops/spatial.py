@@ -5,7 +5,9 @@
     bicubic  `torch.nn.functional.grid_sample`, zeros outside the image
 
 Everything turns and grows about the centre ((H-1)/2, (W-1)/2). Tables that depend on size and motion only are built
-once in float64 and kept (`_tables`). float16 and bfloat16 images are worked on in float32 and given back in their type.
+once in float64 and kept (`_tables`). float16 and bfloat16 images are worked on in float32 and given back in their type;
+Fourier rotations and shifts are worked out in float64 where the device has it, because float32 transforms lose energy a
+little at a time: 2.5e-4 of the variance of noise in 999 small rotations.
 """
 
 from __future__ import annotations
@@ -63,6 +65,7 @@ def rotate2d(x: Tensor, degrees: Amount, method: Method = "fourier", return_mask
                 f"fourier rotation of a {h}x{w} image must lie within 45 degrees of a multiple of 180: "
                 f"use square images or method='spline'"
             )
+        work = _double(work)
         across, down = _tables.shears(h, w, rest, *_key(work))
         # Three quarters come last and one comes first, so that turning by -degrees is the exact transpose.
         out = _shift(_quarter_turns(work, [k % 3 for k in quarters]), across, 3)
@@ -100,7 +103,8 @@ def translate2d(x: Tensor, dy: Amount, dx: Amount, method: Method = "fourier", r
             if len(set(shifts)) == 1 and shifts[0] == round(shifts[0]):
                 out = out.roll(round(shifts[0]), axis)
             else:
-                out = _shift(out, _tables.shift(out.shape[axis], shifts, axis, *_key(work)), axis)
+                out = _double(out)
+                out = _shift(out, _tables.shift(out.shape[axis], shifts, axis, *_key(out)), axis)
     else:
         out = _affine(work, tuple(_tables.translation(*d) for d in _paired(dys, dxs)), method)
     out = out.to(x.dtype)
@@ -185,6 +189,10 @@ def _paired(a: tuple[float, ...], b: tuple[float, ...]) -> list[tuple[float, flo
 
 def _key(x: Tensor) -> tuple[torch.dtype, torch.device]:
     return x.dtype, x.device
+
+
+def _double(x: Tensor) -> Tensor:
+    return x if x.device.type == "mps" else x.double()
 
 
 def _quarter_turns(x: Tensor, quarters: Sequence[int]) -> Tensor:
