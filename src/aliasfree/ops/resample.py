@@ -286,7 +286,7 @@ def _downsample_axis(x: Tensor, axis: int, term: int, spec: FilterSpec, factor: 
 def _phase_kernels(
     axis: int, term: int, spec: FilterSpec, factor: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[int, Tensor]:
-    """First sample read by outputs 0 .. factor-1, and the phases' kernels, (factor, 1, taps, 1) or, axis 1, transposed."""
+    """First sample outputs 0 .. factor-1 read and the phases' kernels (factor, 1, taps, 1), transposed for axis 1."""
     line = separable_terms(spec, factor, up=True)[term][axis]
     offset = upsampling_offset(spec, factor)
     first = [-((offset - i) // factor) for i in range(factor)]
