@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from aliasfree.data import export_images, open_images
-from aliasfree.errors import ArgumentError, CheckpointError, RunError
+from aliasfree.errors import ArgumentError, CheckpointError, DataError, RunError
 from aliasfree.training import RunFolder, train
 
 
@@ -137,3 +137,18 @@ def test_images_whose_size_the_network_cannot_halve_are_refused_before_anything_
     with pytest.raises(ArgumentError, match="divisible by 8"):
         train(make_settings(tmp_path / "run", image_size=None), odd, console=quiet)
     assert not (tmp_path / "run").exists()
+
+
+def test_damaged_images_left_out_are_counted_and_the_first_is_named(
+    tmp_path, digits, make_settings, capsys, monkeypatch
+):
+    monkeypatch.setenv("ALIASFREE_CACHE", str(tmp_path / "cache"))
+    export_images(digits, tmp_path / "some", 6)
+    (tmp_path / "some" / "000003.png").write_bytes((tmp_path / "some" / "000003.png").read_bytes()[:50])
+    settings = make_settings(tmp_path / "run", data=str(tmp_path / "some"), steps=1)
+    with pytest.raises(DataError, match=r"000003\.png"):
+        train(settings)
+    assert not (tmp_path / "run").exists()
+    run = train(settings.replace(skip_bad=True))
+    assert "1 damaged image(s) left out, 5 kept" in capsys.readouterr().err
+    assert "000003.png" in run.config["data"]["skipped"][0]

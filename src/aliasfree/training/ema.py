@@ -26,7 +26,8 @@ class WeightAverage(Generic[Model]):
         self.decay = decay
         self.model: Model = copy.deepcopy(model).eval().requires_grad_(False)
         self._averaged: list[Tensor] = list(self.model.parameters())
-        self._copied = [name for name in model.state_dict() if name not in dict(model.named_parameters())]
+        parameters = {name for name, _ in model.named_parameters()}
+        self._copied = [name for name in model.state_dict() if name not in parameters]
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:

@@ -8,7 +8,7 @@ import io
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -162,6 +162,20 @@ class Journal:
         with contextlib.ExitStack() as stack:
             for part in (self._losses, self._board, self._bar):
                 stack.callback(part.close)
+
+
+@contextlib.contextmanager
+def reading_bar(console: Console) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar for `open_images` while it decodes, gone when it is done; None where there is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    if not console.is_terminal or console.quiet:
+        yield None
+        return
+    columns = (TextColumn("reading images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 class ProgressBar:

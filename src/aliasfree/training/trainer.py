@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from aliasfree.data import export_images
@@ -17,7 +18,7 @@ from aliasfree.pictures import save_png
 from aliasfree.training import checkpoint as checkpoints
 from aliasfree.training import setup
 from aliasfree.training.checkpoint import Checkpoint, resume_command
-from aliasfree.training.logs import Journal, StepRecord
+from aliasfree.training.logs import Journal, StepRecord, reading_bar
 from aliasfree.training.processes import make_accelerator, on_main
 from aliasfree.training.run_folder import RunFolder
 from aliasfree.training.samples import sample_grid
@@ -26,8 +27,6 @@ from aliasfree.training.state import TrainingState
 from aliasfree.training.stopping import RunStopped, StopRequest, signal_name
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from aliasfree.data import ImageData
 
 _STEPS_BETWEEN_READS = 10  # on a GPU, where reading a loss waits for the device; 1 on a CPU
@@ -56,15 +55,16 @@ def train(
     `open_images` raises.
     """
     accelerator = make_accelerator(settings)
-    if console is None:
-        from rich.console import Console
-
-        console = Console(stderr=True)
+    console = console or Console(stderr=True)
     folder = RunFolder(settings.out)
     on_main(accelerator, lambda: setup.check_folder(folder, resume))
     if data is None:
-        with accelerator.main_process_first():
-            data = setup.open_data(settings)
+        silent = Console(quiet=True)
+        with accelerator.main_process_first(), reading_bar(console if accelerator.is_main_process else silent) as show:
+            data = setup.open_data(settings, show)
+        if data.skipped and accelerator.is_main_process:
+            left_out = f"{len(data.skipped)} damaged image(s) left out, {len(data)} kept; the first: {data.skipped[0]}"
+            console.print(left_out, highlight=False, soft_wrap=True, markup=False)
     model = setup.build_model(settings, data)
     with contextlib.ExitStack() as stack:
         on_main(accelerator, lambda: stack.enter_context(folder.lock()))
