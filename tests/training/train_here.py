@@ -46,7 +46,7 @@ if __name__ == "__main__":
             train(settings, data, resume=resume, on_step=lambda step, loss: print("step", step, flush=True))
         except RunStopped as stopped:
             print(stopped, file=sys.stderr, flush=True)
-            del args.kill[0]
+            args.kill[:] = args.kill[1:]
             if not args.kill:
                 sys.exit(stopped.exit_code)
             resume = True
