@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -86,7 +88,8 @@ class HubSource(Source):
 
     def _load(self) -> Any:
         if self._data is None:
-            self._data = self._fetch()
+            with _no_retry_chatter():
+                self._data = self._fetch()
         return self._data
 
     def _fetch(self) -> Any:
@@ -117,6 +120,18 @@ class HubSource(Source):
             if _is_network(error):
                 raise DataError(f"The hub cannot be reached for {self._name!r} (no network); {_LOCAL}.") from error
             raise DataError(f"{self._title} cannot be loaded ({first.rstrip('.')}); check name and split.") from error
+
+
+@contextlib.contextmanager
+def _no_retry_chatter() -> Iterator[None]:
+    """Without a network the hub's client warns at each of its retries; one sentence at the end says it all."""
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _is_network(error: BaseException | None) -> bool:
