@@ -38,14 +38,14 @@ class DemoSettings:
     # training
     image_size: int = 16  # pixels, a multiple of 8
     base_channels: int = 16  # width of the networks
-    steps: int = 1200  # of each config
-    batch_size: int = 32
+    steps: int = 700  # of each config
+    batch_size: int = 16
     lr: float = 2e-3  # the narrow network takes more than the paper's 3e-4
     ema_decay: float = 0.999
 
     # sampling
     scheduler: str = "ddpm"
-    sampling_steps: int = 50
+    sampling_steps: int = 30
     samples: int = 256  # upright images of each config
     confidence: float = 0.9  # at which the classifier accepts
     held_out: float = 0.2  # share of the digits the classifier is tested on
@@ -54,8 +54,8 @@ class DemoSettings:
     # turning
     strip_angles: int = 9  # columns of a strip, from -90 to 90 degrees
     strip_seeds: int = 4  # rows of a strip: the first seeds, not chosen
-    film_angles: int = 25  # of the animation; strip_angles - 1 must divide film_angles - 1
-    film_seeds: int = 6
+    film_angles: int = 17  # of the animation; strip_angles - 1 must divide film_angles - 1
+    film_seeds: int = 4
     turned: int = 64  # images turned by 90 degrees to see whether they stay what they were
     window: tuple[float, float] = (0.7, 0.95)  # of sampling, in which our way turns
 
