@@ -7,10 +7,10 @@ import math
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
 from aliasfree.diffusion import PaperDDPMScheduler, Rotation, make_scheduler, sample_generators
-from aliasfree.diffusion.scheduler import SCHEDULERS, AnyStepDDIMScheduler
+from aliasfree.diffusion.scheduler import SCHEDULERS, AnyStepDDIMScheduler, ClippedDDPMScheduler
 from aliasfree.errors import ArgumentError
 
 STEPS = (1, 2, 3, 7, 50, 60, 333, 500, 501, 667, 998, 999)
@@ -180,3 +180,20 @@ def test_other_schedulers_take_the_noise_schedule_over() -> None:
 def test_bad_arguments_get_a_sentence_that_names_the_cure(call, says: str) -> None:
     with pytest.raises(ArgumentError, match=says):
         call()
+
+
+def test_the_clipped_sampler_is_diffusers_own_where_the_steps_divide_the_schedule() -> None:
+    ours = ClippedDDPMScheduler()
+    theirs = DDPMScheduler(
+        beta_schedule="linear", clip_sample=True, timestep_spacing="trailing", variance_type="fixed_small"
+    )
+    x = 3 * torch.randn(2, 1, 8, 8)
+    for s in (ours, theirs):
+        s.set_timesteps(50)
+    assert ours.timesteps.tolist() == theirs.timesteps.tolist()
+    for t in (999, 499, 19):
+        eps = torch.randn_like(x)
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+        expected = theirs.step(eps, t, x, generator=torch.Generator().manual_seed(1)).prev_sample
+        assert (ours.step(eps, t, x, noise=noise).prev_sample - expected).abs().max() < 1e-4
+    assert ours.step(10 * x, 19, x).prev_sample.abs().max() <= 1

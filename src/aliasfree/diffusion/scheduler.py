@@ -20,12 +20,13 @@ __all__ = [
     "SCHEDULERS",
     "AnyStepDDIMScheduler",
     "AnyStepDPMSolverScheduler",
+    "ClippedDDPMScheduler",
     "PaperDDPMScheduler",
     "PaperSchedulerOutput",
     "make_scheduler",
 ]
 
-SCHEDULERS = ("ddpm", "ddim", "dpm++")
+SCHEDULERS = ("ddpm", "ddpm-clipped", "ddim", "dpm++")
 
 
 @dataclass
@@ -146,6 +147,40 @@ class PaperDDPMScheduler(_LinearSchedule):
         return PaperSchedulerOutput(prev_sample=x) if return_dict else (x,)
 
 
+class ClippedDDPMScheduler(_LinearSchedule):
+    """Ancestral sampling whose predicted clean image is clipped to [-1, 1] at every step (Ho et al. 2020, eq. 6 and 7).
+
+    x <- mean and variance of q(x_next | x_t, clip(x_0)), the smaller of their two variances. A network that has
+    trained little drifts out of the range of images; the clipping keeps it there. The paper's sampler does not clip.
+    """
+
+    def _visited(self, total: int, steps: int) -> list[int]:
+        return _trailing_times(total, steps)
+
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: int | Tensor,
+        sample: Tensor,
+        noise: Tensor | None = None,
+        generator: Generators = None,
+        return_dict: bool = True,
+    ) -> PaperSchedulerOutput | tuple[Tensor]:
+        """One step from `timestep` to the next time visited, from the last one to the clean image.
+
+        Arguments and errors are those of `PaperDDPMScheduler.step`.
+        """
+        t, after = self._next_time(timestep)
+        ahat, ahat_after = self._ahat[t], 1.0 if after is None else self._ahat[after]
+        alpha = ahat / ahat_after
+        clean = ((sample - (1 - ahat) ** 0.5 * model_output) / ahat**0.5).clamp(-1, 1)
+        x = (ahat_after**0.5 * (1 - alpha) * clean + alpha**0.5 * (1 - ahat_after) * sample) / (1 - ahat)
+        if after is not None:
+            deviation = ((1 - alpha) * (1 - ahat_after) / (1 - ahat)) ** 0.5
+            x = x + deviation * (_standard_normal(sample, generator) if noise is None else noise)
+        return PaperSchedulerOutput(prev_sample=x) if return_dict else (x,)
+
+
 class AnyStepDDIMScheduler(_LinearSchedule):
     """DDIM (Song et al. 2021, eq. 12) on the paper's noise schedule, exact for any number of steps.
 
@@ -196,11 +231,14 @@ def _standard_normal(like: Tensor, generator: Generators) -> Tensor:
 def make_scheduler(name: str, num_train_timesteps: int = 1000) -> Any:
     """A scheduler for networks trained with the paper's noise schedule.
 
-    name   "ddpm" (the paper's ancestral sampler), "ddim" or "dpm++" (DPM-Solver++ 2M, deterministic)
+    name   "ddpm" (the paper's ancestral sampler), "ddpm-clipped" (`ClippedDDPMScheduler`), "ddim", or "dpm++"
+           (DPM-Solver++ 2M); the last two are deterministic
     Raises ArgumentError for another name.
     """
     if name == "ddpm":
         return PaperDDPMScheduler(num_train_timesteps=num_train_timesteps)
+    if name == "ddpm-clipped":
+        return ClippedDDPMScheduler(num_train_timesteps=num_train_timesteps)
     if name == "ddim":
         return AnyStepDDIMScheduler(num_train_timesteps=num_train_timesteps)
     if name == "dpm++":

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MotionSettings", "SampleSettings", "Sampler", "collage_folder", "rotate_run", "sample_run"]
 
 METHODS = ("fourier", "spline", "bicubic")
-SCHEDULERS = ("ddpm", "ddim", "dpm++")
+SCHEDULERS = ("ddpm", "ddpm-clipped", "ddim", "dpm++")
 GRID_IMAGES = 400
 """A grid shows at most so many images; the PNGs are all there."""
 Report = Callable[[int, int], None]
