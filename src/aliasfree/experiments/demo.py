@@ -38,7 +38,7 @@ class DemoSettings:
     # training
     image_size: int = 16  # pixels, a multiple of 8
     base_channels: int = 16  # width of the networks
-    steps: int = 850  # of each config
+    steps: int = 700  # of each config
     batch_size: int = 16
     lr: float = 2e-3  # the narrow network takes more than the paper's 3e-4
     ema_decay: float = 0.999
