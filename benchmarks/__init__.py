@@ -1,0 +1,1 @@
+"""How fast `aliasfree` is, as ratios: `python -m benchmarks --help`; what they mean is in docs/benchmarks.md."""
