@@ -9,5 +9,21 @@ from aliasfree.evaluation.classifier import (
     cached_classifier,
     train_classifier,
 )
+from aliasfree.evaluation.equivariance import eq_r, eq_t
+from aliasfree.evaluation.fidelity import frechet_distance, inception_score, kernel_distance, precision_recall
+from aliasfree.evaluation.intervals import Estimate
 
-__all__ = ["Classifier", "accepted_share", "accuracy", "cached_classifier", "train_classifier"]
+__all__ = [
+    "Classifier",
+    "Estimate",
+    "accepted_share",
+    "accuracy",
+    "cached_classifier",
+    "eq_r",
+    "eq_t",
+    "frechet_distance",
+    "inception_score",
+    "kernel_distance",
+    "precision_recall",
+    "train_classifier",
+]
