@@ -1,0 +1,314 @@
+"""The GPU backend: Triton kernels, compiled at first use."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aliasfree.filters import FilterSpec
+from aliasfree.ops.backends.triton_plan import Chain, Plan, activation_chain, bands, plan, resampling_chain
+from aliasfree.ops.backends.triton_tables import Tiling, tiling
+from aliasfree.ops.resample import Padding
+
+if TYPE_CHECKING:
+    from aliasfree.ops.backends.registry import Call
+
+__all__ = ["TritonBackend"]
+
+ACTIVATIONS = ("gelu", "silu", "relu", "identity")
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+ROOM = {torch.bfloat16: 16384, torch.float16: 8192, torch.float32: 8192}
+"""Numbers per block of a program; all accumulators are float32, operands as wide as `OPERAND`."""
+OPERAND = {torch.bfloat16: torch.bfloat16, torch.float16: torch.float32, torch.float32: torch.float32}
+"""Type of matrices and factors. float16 goes through TF32, which has its precision and the range that it lacks."""
+SECTOR = 32
+"""Bytes that a GPU fetches at least."""
+Size = tuple[int, int]
+Settings = dict[str, Any]
+
+
+class TritonBackend:
+    """float32, bfloat16 and float16 on NVIDIA GPUs, any strides, any FIR filter, padding and factor.
+
+    Products run on the matrix units: bfloat16 ones for bfloat16, three TF32 products (about float32) for float32.
+    A non-finite pixel makes exactly the pixels in its reach non-finite; where filters of several terms (the radial
+    ones) meet an infinity, NaN may stand for it. Finite values beyond the range of the storage type give what the
+    storage type gives.
+    """
+
+    name = "triton"
+
+    def refusal(self, call: Call) -> str | None:
+        """Why it cannot run `call`; None = it can. On the CPU it can under Triton's interpreter only."""
+        if importlib.util.find_spec("triton") is None:
+            return "triton is not installed (pip install triton)"
+        if call.device.type != "cuda" and not (call.device.type == "cpu" and _interpreted()):
+            return f"it runs on CUDA devices, not on {call.device.type} (TRITON_INTERPRET=1 runs it there, slowly)"
+        if call.dtype not in DTYPES:
+            return f"it computes in float32, bfloat16 and float16, not {str(call.dtype).removeprefix('torch.')}"
+        if call.device.type == "cuda" and torch.cuda.get_device_capability(call.device) < (8, 0):
+            return "it needs a GPU of compute capability 8.0 or later"
+        if call.op == "filtered_activation2d" and call.activation not in ACTIVATIONS:
+            return "it knows no activation but " + ", ".join(ACTIVATIONS)
+        specs = [s for s in (call.up, call.down) if s is not None]
+        if any(s.kind == "ideal" for s in specs):
+            return "the 'ideal' filter has no taps; products with dense matrices serve it"
+        if 0 in call.shape:
+            return None
+        if any(_plan(chain, call.shape, call.dtype, call.channels_last) is None for chain in _chains(call)):
+            return f"a filter of {max(s.taps for s in specs)} taps reaches beyond its largest tile"
+        return None
+
+    def upsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
+        h, w = x.shape[2:]
+        chain = resampling_chain(spec, factor, padding, (h, w), up=True)
+        return _run(chain, (x,), (h * factor, w * factor))
+
+    def upsample2d_backward(self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: Size) -> Tensor:
+        return _run(resampling_chain(spec, factor, padding, size, up=True, adjoint=True), (grad,), size)
+
+    def downsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
+        h, w = x.shape[2:]
+        chain = resampling_chain(spec, factor, padding, (h, w), up=False)
+        return _run(chain, (x,), (-(-h // factor), -(-w // factor)))
+
+    def downsample2d_backward(
+        self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: Size
+    ) -> Tensor:
+        return _run(resampling_chain(spec, factor, padding, size, up=False, adjoint=True), (grad,), size)
+
+    def filtered_activation2d(
+        self, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
+    ) -> Tensor:
+        size = (x.shape[2], x.shape[3])
+        return _run(activation_chain(up, down, factor, padding, size), (x,), size, activation)
+
+    def filtered_activation2d_backward(
+        self, grad: Tensor, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
+    ) -> Tensor:
+        size = (x.shape[2], x.shape[3])
+        chain = activation_chain(up, down, factor, padding, size, backward=True)
+        return _run(chain, (x, grad), size, activation)
+
+
+def _interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes")
+
+
+def _chains(call: Call) -> list[Chain]:
+    """The chains of a call, forward and backward."""
+    size = (call.shape[2], call.shape[3])
+    padding: Any = call.padding
+    if call.op == "filtered_activation2d":
+        assert call.up is not None
+        specs = call.up, call.down or call.up
+        return [activation_chain(*specs, call.factor, padding, size, backward=b) for b in (False, True)]
+    up = call.op == "upsample2d"
+    spec = call.up if up else call.down or call.up
+    assert spec is not None
+    return [resampling_chain(spec, call.factor, padding, size, up=up, adjoint=a) for a in (False, True)]
+
+
+def _channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def _plan(chain: Chain, shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool) -> Plan | None:
+    n, c = shape[:2]
+    most = c if channels_last else n * c
+    most = min(64, 1 << (most - 1).bit_length())
+    least = min(most, SECTOR // dtype.itemsize) if channels_last else 1
+    return plan(chain, most, least, ROOM[dtype])
+
+
+@dataclass(frozen=True, eq=False)
+class _Axis:
+    """A `Tiling` of one axis on the device."""
+
+    tiling: Tiling
+    last: Tensor | None
+    first: tuple[Tensor, ...]
+    start: tuple[Tensor, ...]
+    middle: Tensor
+
+    @property
+    def side(self) -> int:
+        """Side of the blocks of the output."""
+        return (self.tiling.first[0] if self.tiling.last is None else self.tiling.last).shape[-2]
+
+    @property
+    def middle_side(self) -> int:
+        """Side of the blocks of the higher rate."""
+        return self.tiling.first[0].shape[-2]
+
+    def terms(self, i: int) -> int:
+        """Outer products that the kernel between input i and the higher rate is a sum of."""
+        return self.tiling.first[i].shape[2]
+
+
+@lru_cache(maxsize=128)
+def _axis(chain: Chain, axis: int, tile: int, strip: int, dtype: torch.dtype, device: torch.device) -> _Axis:
+    last, first = bands(chain, axis)
+    t = tiling(last, first, tile, strip)
+
+    def put(a: np.ndarray, dtype: torch.dtype) -> Tensor:
+        # columns multiply from the right, so their matrices are stored transposed
+        return torch.from_numpy(np.ascontiguousarray(a.swapaxes(-1, -2) if axis else a)).to(device, dtype)
+
+    def place(a: np.ndarray) -> Tensor:
+        return torch.from_numpy(a.astype(np.int32)).to(device)
+
+    # a tensor born in inference mode could never take part in training afterwards
+    with torch.inference_mode(False):
+        return _Axis(
+            t,
+            None if t.last is None else put(t.last, dtype),
+            tuple(put(a, dtype) for a in t.first),
+            tuple(place(a) for a in t.start),
+            place(t.middle_start),
+        )
+
+
+@lru_cache(maxsize=64)
+def _gains(chain: Chain, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+    """The four gains of upsampling and of downsampling, where a kernel has them, by the parity of a pixel."""
+    assert chain.last is not None
+    found: list[Tensor | None] = []
+    for up in (True, False):
+        step = next(s for s in (*chain.first, chain.last) if s.up is up)
+        g = step.parity_gains()
+        with torch.inference_mode(False):
+            found.append(None if g is None else torch.from_numpy(g).to(device, torch.float32))
+    return found[0], found[1]
+
+
+def _run(chain: Chain, inputs: tuple[Tensor, ...], size: Size, activation: str | None = None) -> Tensor:
+    """Carry planes of x (and of the gradient, of x's shape) to planes of `size`."""
+    x = inputs[0]
+    n, c = x.shape[:2]
+    last = _channels_last(x)
+    y = torch.empty(
+        (n, c, *size), dtype=x.dtype, device=x.device,
+        memory_format=torch.channels_last if last else torch.contiguous_format,
+    )  # fmt: skip
+    if not x.numel() or not y.numel():
+        return y.zero_()
+    cut = _plan(chain, x.shape, x.dtype, last)
+    assert cut is not None, "refusal() was not asked"
+    where = (OPERAND[x.dtype], x.device)
+    rows = _axis(chain, 0, cut.tile[0], cut.strip[0], *where)
+    cols = _axis(chain, 1, cut.tile[1], cut.strip[1], *where)
+    images, channels = n, c
+    if all(t.stride(0) == c * t.stride(1) for t in (*inputs, y)):
+        images, channels = 1, n * c
+    per_image = -(-channels // cut.planes)
+    groups = images * per_image
+    tiles = rows.tiling.tiles * cols.tiling.tiles
+    workers = min(groups, max(1, _resident(x.device) // tiles))
+    settings: Settings = {
+        "channels": channels, "per_image": per_image, "groups": groups, "workers": workers,
+        "tiles": tiles, "tiles_w": cols.tiling.tiles,
+        "tile_h": rows.tiling.tile, "tile_w": cols.tiling.tile,
+        "P": cut.planes, "PRECISION": _precision(x), "num_warps": cut.warps,
+    }  # fmt: skip
+    run = _resample if chain.last is None else _activate if len(inputs) == 1 else _backward
+    with torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext():
+        run(chain, inputs, y, rows, cols, (tiles * workers,), settings, activation)
+    return y
+
+
+def _resample(
+    chain: Chain, inputs: tuple[Tensor, ...], y: Tensor, rows: _Axis, cols: _Axis, grid: tuple[int], settings: Settings,
+    activation: str | None,
+) -> None:  # fmt: skip
+    (x,) = inputs
+    _kernels().resample[grid](
+        x, y, rows.first[0], cols.first[0], rows.start[0], cols.start[0],
+        h=x.shape[2], w=x.shape[3], h_out=y.shape[2], w_out=y.shape[3],
+        TERMS=rows.terms(0), TH=rows.side, TW=cols.side,
+        **_strides("x", x), **_strides("y", y), **_window("", "X", 0, rows, cols), **settings,
+    )  # fmt: skip
+
+
+def _activate(
+    chain: Chain, inputs: tuple[Tensor, ...], y: Tensor, rows: _Axis, cols: _Axis, grid: tuple[int], settings: Settings,
+    activation: str | None,
+) -> None:  # fmt: skip
+    (x,) = inputs
+    assert rows.last is not None
+    assert cols.last is not None
+    up, down = _gains(chain, x.device)
+    _kernels().activate[grid](
+        x, y, rows.first[0], cols.first[0], rows.last, cols.last, rows.start[0], cols.start[0],
+        rows.middle, cols.middle, rows.middle if up is None else up, rows.middle if down is None else down,
+        h=x.shape[2], w=x.shape[3], strips=rows.tiling.strips, NAME=activation,
+        UP=rows.terms(0), DOWN=rows.last.shape[2], UP_GAIN=up is not None, DOWN_GAIN=down is not None,
+        AH=rows.middle_side, AW=cols.middle_side, TH=rows.side, TW=cols.side,
+        **_strides("x", x), **_strides("y", y), **_window("", "X", 0, rows, cols), **settings,
+    )  # fmt: skip
+
+
+def _backward(
+    chain: Chain, inputs: tuple[Tensor, ...], y: Tensor, rows: _Axis, cols: _Axis, grid: tuple[int], settings: Settings,
+    activation: str | None,
+) -> None:  # fmt: skip
+    x, g = inputs
+    assert rows.last is not None
+    assert cols.last is not None
+    up, down = _gains(chain, x.device)
+    _kernels().backward[grid](
+        x, g, y, rows.first[0], cols.first[0], rows.first[1], cols.first[1], rows.last, cols.last,
+        rows.start[0], cols.start[0], rows.start[1], cols.start[1],
+        rows.middle, cols.middle, rows.middle if up is None else up, rows.middle if down is None else down,
+        h=x.shape[2], w=x.shape[3], strips=rows.tiling.strips, NAME=activation,
+        UP=rows.terms(0), DOWN=rows.terms(1), UP_GAIN=up is not None, DOWN_GAIN=down is not None,
+        AH=rows.middle_side, AW=cols.middle_side, TH=rows.side, TW=cols.side,
+        **_strides("x", x), **_strides("g", g), **_strides("y", y),
+        **_window("", "X", 0, rows, cols), **_window("g_", "G", 1, rows, cols), **settings,
+    )  # fmt: skip
+
+
+def _strides(name: str, x: Tensor) -> Settings:
+    return {name + axis: stride for axis, stride in zip("nchw", x.stride(), strict=True)}
+
+
+def _window(prefix: str, name: str, i: int, rows: _Axis, cols: _Axis) -> Settings:
+    """What the kernel must know of the window it reads input i through."""
+    whole = prefix.upper() + "WHOLE_"
+    settings: Settings = {}
+    for axis, side, t in ("h", rows.first[i].shape[-1], rows.tiling), ("w", cols.first[i].shape[-2], cols.tiling):
+        settings[f"{prefix}need_{axis}"] = t.need[i]
+        settings[whole + axis.upper()] = t.whole[i]
+        settings[name + axis.upper()] = side
+    return settings
+
+
+def _precision(x: Tensor) -> str:
+    """How float32 factors are multiplied: float32 tensors as three TF32 products, float16 ones as one."""
+    if not x.is_cuda:
+        return "interpreted"
+    if torch.version.hip:
+        return "ieee"
+    return "tf32x3" if x.dtype == torch.float32 else "tf32"
+
+
+@lru_cache(maxsize=8)
+def _resident(device: torch.device) -> int:
+    """Programs to launch at most: a few per multiprocessor, each walking over its share of the planes."""
+    if device.type != "cuda":
+        return 4
+    return 4 * torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _kernels() -> Any:
+    from aliasfree.ops.backends import triton_kernels
+
+    return triton_kernels
