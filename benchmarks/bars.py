@@ -101,9 +101,9 @@ BARS: tuple[Bar, ...] = (
         for name, filter_name in (("3x3", "2N"), ("hq", "hq"))
     ),
     Bar(
-        "filtered GELU hq, bf16, (64,256,64,64), forward, over a copy",
+        "filtered GELU hq, bf16, (64,256,64,64), forward, over a plain copy",
         _op("hq", "forward", (64, 256, 64, 64), "bfloat16"),
-        "ours / copy",
+        "ours / memory floor",
         "at most",
         2.0,
         "cuda",

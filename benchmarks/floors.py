@@ -1,7 +1,7 @@
 """Two floors under every op: no program that computes it so can be faster.
 
-Memory-bound floor: the bytes that must move, each read once and written once, at the speed of a plain copy of a tensor
-of the same size, read in the same round. In planes of the input's size (P pixels; factor f):
+Memory-bound floor: a plain copy that moves as many bytes (half of them read, half written) as the op must when it
+reads and writes everything once; timed in the same rounds. In planes of the input's size, for factor f:
 
     filtered activation   forward 2 (x in, y out)           backward 3 more (x and dy in, dx out: only x is kept)
     upsampling            forward 1 + f^2                   backward f^2 + 1 more
@@ -24,13 +24,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from aliasfree.filters import FilterSpec, separable_terms
 from benchmarks.timing import Function, Readings, Samples
 
-__all__ = ["Operation", "Work", "arithmetic_floor", "memory_floor", "probes", "step_multiply_adds", "work"]
+__all__ = ["Operation", "Work", "arithmetic_floor", "probes", "step_multiply_adds", "work"]
 
 Operation = Literal["filtered GELU", "upsampling", "downsampling"]
 
@@ -74,28 +73,20 @@ def work(operation: Operation, spec: FilterSpec, shape: tuple[int, ...], *, back
     return Work(2 + 3 * backward, multiply_adds, elements * area, elements * area * backward)
 
 
-def probes(x: Tensor) -> dict[str, Function]:
-    """What is read beside an op on `x` to know the rates: "copy", "product", "evaluation", "derivative"."""
-    target = torch.empty_like(x)
-    side, elements = _PRODUCT_SIDE[x.device.type], _CACHED_ELEMENTS[x.device.type]
-    a, b, c = (torch.randn(side, side, device=x.device) for _ in range(3))
-    cached, gradient = (torch.randn(elements, dtype=x.dtype, device=x.device) for _ in range(2))
-    source = x.detach()
-
-    def derivative() -> Tensor:
-        return torch.ops.aten.gelu_backward(gradient, cached)
-
+def probes(least: Work, elements: int, dtype: torch.dtype, device: torch.device) -> dict[str, Function]:
+    """What is timed beside an op on an input of `elements` numbers: "memory floor", and for the rates of the arithmetic
+    floor "product", "evaluation" and "derivative"."""
+    source = torch.randn(round(elements * least.planes / 2), device=device).to(dtype)
+    target = torch.empty_like(source)
+    side, cached = _PRODUCT_SIDE[device.type], _CACHED_ELEMENTS[device.type]
+    a, b, c = (torch.randn(side, side, device=device) for _ in range(3))
+    x, gradient = (torch.randn(cached, device=device).to(dtype) for _ in range(2))
     return {
-        "copy": lambda: target.copy_(source),
+        "memory floor": lambda: target.copy_(source),
         "product": lambda: torch.mm(a, b, out=c),
-        "evaluation": lambda: F.gelu(cached),
-        "derivative": derivative,
+        "evaluation": lambda: F.gelu(x),
+        "derivative": lambda: torch.ops.aten.gelu_backward(gradient, x),
     }
-
-
-def memory_floor(samples: Samples, least: Work) -> Readings:
-    """Seconds in each round."""
-    return samples["copy"] * least.planes / 2
 
 
 def arithmetic_floor(samples: Samples, least: Work, device: torch.device) -> Readings:

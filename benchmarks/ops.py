@@ -90,10 +90,9 @@ def measure_case(case: OpCase, settings: Settings) -> Row:
     if case.operation == "filtered GELU":
         modules["plain"] = F.gelu
     functions = {name: op_call(module, x, case.backward) for name, module in modules.items()}
-    samples = alternate(functions | floors.probes(x), settings.budget(2.0), device, least=settings.least)
-
     least = floors.work(case.operation, spec, case.shape, backward=case.backward)
-    samples["memory floor"] = floors.memory_floor(samples, least)
+    functions |= floors.probes(least, x.numel(), dtype, device)
+    samples = alternate(functions, settings.budget(2.0), device, least=settings.least)
     samples["arithmetic floor"] = floors.arithmetic_floor(samples, least, device)
     return Row(
         section="ops",
@@ -102,7 +101,7 @@ def measure_case(case: OpCase, settings: Settings) -> Row:
         shape=case.shape,
         dtype=dtype_name(dtype),
         mode=case.mode,
-        seconds={name: samples.seconds(name) for name in (*modules, "copy", "memory floor", "arithmetic floor")},
+        seconds={name: samples.seconds(name) for name in (*modules, "memory floor", "arithmetic floor")},
         ratios=_ratios(samples),
         rounds=samples.rounds,
     )
@@ -110,7 +109,7 @@ def measure_case(case: OpCase, settings: Settings) -> Row:
 
 def _ratios(samples: Samples) -> dict[str, Quartiles]:
     ratios = {"literal / ours": samples.ratio("literal", "ours")}
-    for name in ("plain", "conv", "copy", "memory floor", "arithmetic floor"):
+    for name in ("plain", "conv", "memory floor", "arithmetic floor"):
         if name in samples:
             ratios[f"ours / {name}"] = samples.ratio("ours", name)
     return ratios

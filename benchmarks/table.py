@@ -14,12 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["bars_table", "results_table"]
 
-TITLES = {
-    "ops": "ops (of all variants here: literal = zero insertion and full-rate convolutions)",
-    "network": "UNet (slow = literal ops, nn.MultiheadAttention with its weights)",
-    "sampling": "sampling",
-    "growth": "growth (log-log slopes)",
-}
+CAPTION = (
+    "median (quartiles) of the rounds; literal: zero insertion and full-rate convolutions; slow: the UNet of literal "
+    "ops and nn.MultiheadAttention giving its weights; floors: see docs/benchmarks.md"
+)
 # column -> the figures it shows, the first that a row has
 FIGURES: dict[str, tuple[str, ...]] = {
     "literal or slow / ours": ("literal / ours", "slow / ours"),
@@ -28,23 +26,25 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "ours / memory floor": ("ours / memory floor",),
     "ours / arithm. floor": ("ours / arithmetic floor",),
 }
-SHOWN_ELSEWHERE = {name for names in FIGURES.values() for name in names} | {"ours / copy"}
+SHOWN_ELSEWHERE = {name for names in FIGURES.values() for name in names}
 
 
 def results_table(rows: Iterable[Row], title: str) -> Table:
-    """One table with a block for each section; ratios as median and, smaller, quartiles."""
+    """One table with a block for each section; ratios as median and quartiles."""
     from rich.table import Table
 
-    table = Table("what", "input", "ours", *FIGURES, "also", title=title, title_justify="left", show_lines=False)
+    table = Table(title=title, title_justify="left", caption=CAPTION, caption_justify="left")
+    for header in ("what", "input", "ours", *FIGURES):
+        table.add_column(header, no_wrap=header in ("what", "input"))
+    table.add_column("also")
     section = ""
     for row in rows:
         if row.section != section:
             section = row.section
             table.add_section()
-            table.add_row(f"[bold]{TITLES[section]}[/bold]")
-        ours = _seconds(row.seconds["ours"].median) if "ours" in row.seconds else ""
+            table.add_row(f"[bold]{section}[/bold]")
         figures = (_first(row, names) for names in FIGURES.values())
-        table.add_row(f"{row.what} {row.variant}, {row.mode}", _input(row), ours, *figures, _also(row))
+        table.add_row(f"{row.what} {row.variant}, {row.mode}", _input(row), _ours(row), *figures, _also(row))
     return table
 
 
@@ -75,16 +75,18 @@ def _first(row: Row, names: tuple[str, ...]) -> str:
     return ""
 
 
+def _ours(row: Row) -> str:
+    """Time or memory of ours."""
+    if "ours" in row.seconds:
+        return _seconds(row.seconds["ours"].median)
+    return f"{row.values['ours bytes'] / 2**20:.1f} MiB" if "ours bytes" in row.values else ""
+
+
 def _also(row: Row) -> str:
     """Figures that have no column, and the note."""
     parts = [f"{name} {_ratio(value)}" for name, value in row.ratios.items() if _stands_alone(name)]
-    for name, value in row.values.items():
-        if name.startswith("images/s"):
-            parts.append(f"{name} {value:.3g}")
-        elif name.endswith("bytes"):
-            parts.append(f"{name.removesuffix(' bytes')} {value / 2**20:.1f} MiB")
-        elif name.endswith("over input"):
-            parts.append(f"{name} {value:.2f}")
+    rates = {name: value for name, value in row.values.items() if name.startswith(("images/s", "ours over"))}
+    parts += [f"{name} {value:.3g}" for name, value in rates.items()]
     return "; ".join([*parts, *([row.note] if row.note else [])])
 
 

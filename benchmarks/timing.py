@@ -20,9 +20,6 @@ __all__ = ["Quartiles", "Samples", "alternate", "stopwatch"]
 
 SHORTEST = 1e-3
 """Seconds one reading lasts at least; shorter functions run several times a reading."""
-WARM_UP = 2
-"""Calls before the first reading: compilation, tables, the allocator."""
-
 Function = Callable[[], object]
 Readings = NDArray[np.float64]
 
@@ -82,17 +79,19 @@ def alternate(
     *,
     least: int = 5,
     most: int = 200,
+    warm_up: int = 2,
 ) -> Samples:
     """Read all functions in turn, A B C A B C ..., after a warm-up, for `budget` seconds.
 
     least, most   bounds on the number of rounds, which go before the budget
+    warm_up       calls of each before the first reading: compilation, tables, the allocator. 0 = the caller saw to it,
+                  and each reading is of one call
     The garbage collector rests meanwhile: it would fall on whoever is running.
     """
-    calls = {}
+    calls = dict.fromkeys(functions, 1)
     for name, function in functions.items():
-        for _ in range(WARM_UP):
-            function()
-        calls[name] = max(1, math.ceil(SHORTEST / max(stopwatch(function, 1, device), 1e-7)))
+        for _ in range(warm_up):
+            calls[name] = math.ceil(SHORTEST / max(stopwatch(function, 1, device), 1e-7))
     readings: dict[str, list[float]] = {name: [] for name in functions}
     collecting = gc.isenabled()
     gc.collect()
