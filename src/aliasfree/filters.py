@@ -10,6 +10,7 @@ the half-band design are textbook (Oppenheim & Schafer, Discrete-Time Signal Pro
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -83,6 +84,8 @@ class FilterSpec:
             raise ConfigError(f"cutoff is a fraction of Nyquist in (0, 1], not {self.cutoff}; pi/2 is 0.5")
         if self.kaiser_beta is not None and self.kaiser_beta < 0:
             raise ConfigError(f"kaiser_beta must be >= 0 or None, not {self.kaiser_beta}")
+        # made here once, because compilers that trace the ops cannot run json
+        object.__setattr__(self, "_key", json.dumps(self.to_dict()))
 
     @classmethod
     def named(cls, name: str) -> FilterSpec:
@@ -96,6 +99,11 @@ class FilterSpec:
     def name(self) -> str | None:
         """The name under which this filter is known, or None."""
         return next((name for name, spec in FILTER_NAMES.items() if spec == self), None)
+
+    @property
+    def key(self) -> str:
+        """The filter as JSON text; `FilterSpec(**json.loads(key))` gives it back."""
+        return self._key  # type: ignore[attr-defined, no-any-return]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; `FilterSpec(**d)` gives the filter back."""
@@ -224,6 +232,12 @@ def downsampling_offset(spec: FilterSpec, factor: int) -> int:
     if spec.gain == "none" or spec.taps % 2:
         return (spec.taps - 1) // 2
     return (spec.taps - factor) // 2
+
+
+def pass_band(k: Array, n: int, cutoff: float) -> Array:
+    """Gain of the ideal filter at frequency index k of n samples: 1 below the cutoff, half at it, 0 above."""
+    edge = cutoff * n / 2
+    return np.where(np.abs(k) < edge - 1e-9, 1.0, np.where(np.abs(k) < edge + 1e-9, 0.5, 0.0))
 
 
 @lru_cache(maxsize=256)

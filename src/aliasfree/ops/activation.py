@@ -13,7 +13,10 @@ from torch import Tensor
 
 from aliasfree.errors import ConfigError, did_you_mean
 from aliasfree.filters import FilterSpec
-from aliasfree.ops.resample import Padding, downsample2d, upsample2d
+from aliasfree.ops import kernels
+from aliasfree.ops.plain import filtered_activation
+from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
+from aliasfree.ops.resample import Padding, backend_for, check
 
 __all__ = ["ACTIVATIONS", "filtered_activation2d", "filtered_activation2d_reference"]
 
@@ -51,8 +54,22 @@ def filtered_activation2d(
 
     Raises as `upsample2d`. Source: arXiv 2411.09174, configs C and D, after StyleGAN3 (Karras et al. 2021, sec. 3.2).
     """
-    y = upsample2d(x, up, factor, padding, backend)
-    return downsample2d(activation_function(activation)(y), up if down is None else down, factor, padding, backend)
+    up_spec = check(x, up, factor, padding)
+    down_spec = up_spec if down is None else check(x, down, factor, padding)
+    function, name = activation_function(activation), activation_name(activation)
+    chosen = backend_for("filtered_activation2d", x, name, up_spec, down_spec, factor, padding, backend)
+    if chosen == "reference":
+        return filtered_activation2d_reference(x, activation, up_spec, down_spec, factor, padding)
+    if chosen == "torch" or name is None:
+        return filtered_activation(x, function, up_spec, down_spec, factor, padding)
+    return kernels.filtered_activation2d(x, name, up_spec.key, down_spec.key, factor, padding, chosen)
+
+
+def activation_name(activation: str | Activation) -> str | None:
+    """The name of a function of the table, None for any other."""
+    if isinstance(activation, str):
+        return activation
+    return next((name for name, function in ACTIVATIONS.items() if function is activation), None)
 
 
 def filtered_activation2d_reference(
@@ -64,4 +81,6 @@ def filtered_activation2d_reference(
     padding: Padding = "zeros",
 ) -> Tensor:
     """The literal algorithm: zero insertion, full-rate filters, every factor-th sample."""
-    return filtered_activation2d(x, activation, up, down, factor, padding, backend="reference")
+    up = check(x, up, factor, padding)
+    y = activation_function(activation)(upsample2d_reference(x, up, factor, padding))
+    return downsample2d_reference(y, up if down is None else check(x, down, factor, padding), factor, padding)

@@ -1,0 +1,1 @@
+"""Kernels behind the ops, and the registry that picks one."""

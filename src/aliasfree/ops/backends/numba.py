@@ -1,0 +1,281 @@
+"""The CPU backend: kernels compiled by Numba at first use and kept on disk."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aliasfree.filters import FilterSpec
+from aliasfree.ops.backends import tables as T
+from aliasfree.ops.backends.registry import Call
+from aliasfree.ops.backends.tables import LANES, Tables, gather, spread
+from aliasfree.ops.padding import Padding
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["NumbaBackend"]
+
+WHOLE = 2048
+"""Planes of at most so many pixels are brought into the scratch at once, others row by row."""
+SHARE = 1 << 15
+"""Pixels below which a second thread costs more than it brings."""
+ACTIVATIONS = ("gelu", "silu", "relu", "identity")
+Size = tuple[int, int]
+
+
+class NumbaBackend:
+    """float32 and bfloat16 tensors on the CPU, NCHW or channels_last, any FIR filter, padding and factor."""
+
+    name = "numba"
+
+    def refusal(self, call: Call) -> str | None:
+        """Why it cannot run `call`; None = it can."""
+        if importlib.util.find_spec("numba") is None:
+            return "numba is not installed (pip install numba)"
+        if call.device.type != "cpu":
+            return f"it runs on the CPU, not on {call.device.type}"
+        if call.dtype not in (torch.float32, torch.bfloat16):
+            return f"it computes in float32 and bfloat16, not {str(call.dtype).removeprefix('torch.')}"
+        if call.activation is None and call.op == "filtered_activation2d":
+            return "it knows no activation but " + ", ".join(ACTIVATIONS)
+        if "ideal" in (call.up and call.up.kind, call.down and call.down.kind):
+            return "the 'ideal' filter has no taps; products with dense matrices serve it"
+        return None
+
+    def upsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
+        low, high = _sizes(x.shape, factor)
+        return _run("SPREAD", x, high, up=spread(low, high, spec, factor, padding, False))
+
+    def upsample2d_backward(self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: Size) -> Tensor:
+        high = (grad.shape[2], grad.shape[3])
+        return _run("GATHER", grad, size, down=gather(high, size, spec, factor, padding, True))
+
+    def downsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
+        high = (x.shape[2], x.shape[3])
+        low = (-(-high[0] // factor), -(-high[1] // factor))
+        return _run("GATHER", x, low, down=gather(high, low, spec, factor, padding, False))
+
+    def downsample2d_backward(
+        self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: Size
+    ) -> Tensor:
+        low = (grad.shape[2], grad.shape[3])
+        return _run("SPREAD", grad, size, up=spread(low, size, spec, factor, padding, True))
+
+    def filtered_activation2d(
+        self, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
+    ) -> Tensor:
+        low, high = _sizes(x.shape, factor)
+        tables = spread(low, high, up, factor, padding, False), gather(high, low, down, factor, padding, False)
+        return _run("ACTIVATION", x, low, up=tables[0], down=tables[1], activation=activation)
+
+    def filtered_activation2d_backward(
+        self, grad: Tensor, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
+    ) -> Tensor:
+        low, high = _sizes(x.shape, factor)
+        return _run(
+            "ACTIVATION_BACKWARD",
+            x,
+            low,
+            grad=grad,
+            up=spread(low, high, up, factor, padding, False),
+            lift=spread(low, high, down, factor, padding, True),
+            down=gather(high, low, up, factor, padding, True),
+            activation=activation,
+        )
+
+
+def _sizes(shape: torch.Size, factor: int) -> tuple[Size, Size]:
+    low = (shape[2], shape[3])
+    return low, (low[0] * factor, low[1] * factor)
+
+
+def _run(
+    mode: str,
+    x: Tensor,
+    size: Size,
+    *,
+    grad: Tensor | None = None,
+    up: Tables | None = None,
+    lift: Tables | None = None,
+    down: Tables | None = None,
+    activation: str = "identity",
+) -> Tensor:
+    """Walk over x (and grad, of x's shape) and give a tensor (N, C, *size) of x's dtype and memory format."""
+    n, c = x.shape[:2]
+    last = _channels_last(x)
+    y = torch.empty(
+        (n, c, *size), dtype=x.dtype, memory_format=torch.channels_last if last else torch.contiguous_format
+    )
+    if not y.numel() or not x.numel():
+        return y.zero_()
+    channels = c if last else 0
+    if (last and c < LANES) or (not last and min(x.shape[2] * x.shape[3], size[0] * size[1]) < LANES):
+        # too few channels, or planes smaller than a tile: all planes become the channels of one image
+        planes, channels = n * c, max(n * c, LANES)
+        flat = [None if t is None else _planes_last(t, channels) for t in (x, grad)]
+        out = x.new_empty(size[0] * size[1], channels)
+        _walk(mode, activation, flat[0], flat[1], out, (1, channels, x.shape[2:], size, channels), up, lift, down)
+        return y.copy_(out[:, :planes].T.reshape(n, c, *size))
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    x = x.contiguous(memory_format=memory_format)
+    grad = None if grad is None else grad.to(x.dtype).contiguous(memory_format=memory_format)
+    _walk(mode, activation, x, grad, y, (n, c, x.shape[2:], size, channels), up, lift, down)
+    return y
+
+
+def _channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def _planes_last(x: Tensor, channels: int) -> Tensor:
+    """(N, C, H, W) as (H W, channels), with planes of zeros at the end."""
+    planes = x.shape[0] * x.shape[1]
+    out = x.new_zeros(x.shape[2] * x.shape[3], channels)
+    out[:, :planes] = x.reshape(planes, -1).T
+    return out
+
+
+def _walk(
+    mode: str, activation: str, x: Tensor | None, grad: Tensor | None, y: Tensor, shape: Any, *tables: Tables | None
+) -> None:
+    """Fill y, on as many threads as torch uses."""
+    k = _kernels()
+    assert x is not None
+    n, c, low, size, channels = shape
+    where = _where(mode, n, c, tuple(low), tuple(size), channels, *tables)
+    groups = n * -(-c // LANES) if channels else -(-n * c // LANES)
+    up, lift, down = (t or _NOTHING for t in tables)
+    arguments = (
+        getattr(k, mode), k.ACTIVATION_CODES[activation], _array(x), _array(x if grad is None else grad), _array(y),
+        where, up.ints, up.weights, lift.ints, lift.weights, down.ints, down.weights,
+    )  # fmt: skip
+    threads = min(torch.get_num_threads(), groups, 1 + groups * LANES * low[0] * low[1] // SHARE)
+    scratch = _scratch(threads, int(where[k.FLOATS]), int(where[k.INTS]))
+    bounds = [groups * i // threads for i in range(threads + 1)]
+    jobs = [(*scratch[i], bounds[i], bounds[i + 1]) for i in range(threads)]
+    if threads == 1:
+        k.walk(*arguments, *jobs[0])
+        return
+    waiting = [_pool(threads - 1).submit(k.walk, *arguments, *job) for job in jobs[1:]]
+    k.walk(*arguments, *jobs[0])
+    for job in waiting:
+        job.result()
+
+
+@lru_cache(maxsize=1)
+def _kernels() -> Any:
+    from aliasfree.ops.backends import _kernels as module
+
+    return module
+
+
+class _Scratch(threading.local):
+    """Work space of the threads that one calling thread keeps busy; it grows and stays."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
+
+
+_SCRATCH = _Scratch()
+
+
+def _scratch(threads: int, floats: int, ints: int) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    kept = _SCRATCH.kept
+    for i in range(threads):
+        if i == len(kept):
+            kept.append((np.zeros(floats, np.float32), np.zeros(ints, np.int64)))
+        elif kept[i][0].size < floats or kept[i][1].size < ints:
+            sizes = max(floats, kept[i][0].size), max(ints, kept[i][1].size)
+            kept[i] = np.zeros(sizes[0], np.float32), np.zeros(sizes[1], np.int64)
+    return kept
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="aliasfree")
+
+
+_NOTHING = Tables(np.zeros(T.HEADER, np.int64), np.zeros(1, np.float32), (0, 0), (0, 0))
+
+
+def _array(x: Tensor) -> NDArray[Any]:
+    """The storage of a dense tensor as a flat array; bfloat16 as its bits."""
+    flat = x.detach().as_strided((x.numel(),), (1,))
+    return flat.view(torch.uint16).numpy() if x.dtype == torch.bfloat16 else flat.numpy()
+
+
+@lru_cache(maxsize=512)
+def _where(
+    mode: str, n: int, c: int, size: Size, out: Size, channels: int, up: Tables, lift: Tables, down: Tables
+) -> NDArray[np.int64]:
+    """Sizes, and where everything lies in a thread's scratch."""
+    k = _kernels()
+    up, lift, down = (t or _NOTHING for t in (up, lift, down))
+    where = np.zeros(k.WHERE, np.int64)
+    where[[k.PLANES, k.CHANNELS]] = n * c, channels
+    where[[k.IN_H, k.IN_W, k.OUT_H, k.OUT_W, k.GRAD_H, k.GRAD_W]] = *size, *out, *size
+    floats = ints = 0
+
+    def floats_for(vectors: int) -> int:
+        nonlocal floats
+        at, floats = floats, floats + vectors * LANES
+        return at
+
+    ints = 1  # the clock
+
+    def keys_for(keys: int, slots: int) -> int:
+        nonlocal ints
+        at, ints = ints, ints + keys + 2 * slots
+        return at
+
+    height, width = size
+    narrow = width < LANES and not channels
+    stride = width if narrow else _spaced(width)
+    for tables, rows, step, at, keys in (
+        (up, k.IN_ROWS, k.IN_STRIDE, k.IN_AT, k.IN_KEYS),
+        (lift, k.GRAD_ROWS, k.GRAD_STRIDE, k.GRAD_AT, k.GRAD_KEYS),
+    ):
+        kept = min(height, int(tables.ints[T.MOST_TAPS]) + 2)
+        if narrow or height * width <= WHOLE:
+            kept = height
+        if mode == "GATHER" and not narrow:
+            kept = 0  # high-rate rows are loaded where they are used
+        where[[rows, step]] = kept, stride * LANES
+        where[at] = floats_for(kept * stride)
+        where[keys] = keys_for(height, kept)
+
+    t = [table.ints for table in (up, lift, down)]
+    left, right = (max(int(v[i]) for v in t[:2]) for i in (T.LEFT, T.RIGHT))
+    where[k.LOW_AT] = floats_for(left + width + right) + left * LANES
+    wide = max(int(v[T.WIDE]) for v in t)
+    before = max(*(int(v[T.EXTRA_LEFT]) for v in t), int(down.ints[T.LEFT]))
+    after = max(*(int(v[T.EXTRA_RIGHT]) for v in t), int(down.ints[T.RIGHT]))
+    room = before + max(wide, out[1], width) + after
+    where[k.HIGH_AT] = floats_for(room) + before * LANES
+    where[k.OTHER_AT] = floats_for(room) + before * LANES
+    d = down.ints
+    terms, extra = int(d[T.MOST_TERMS]), int(d[T.EXTRA_LEFT])
+    ring_rows = min(int(d[T.PAIRS]), int(d[T.MOST_TAPS]) + 2)
+    ring_stride = _spaced(extra + out[1] + int(d[T.EXTRA_RIGHT]))
+    where[[k.RING_ROWS, k.RING_STRIDE]] = ring_rows, ring_stride * LANES
+    where[k.RING_AT] = floats_for(ring_rows * terms * ring_stride) + extra * LANES
+    where[k.RING_KEYS] = keys_for(int(d[T.PAIRS]), ring_rows)
+    pieces = out[1] < LANES and not channels
+    where[k.OUT_AT] = floats_for(out[0] * out[1]) if pieces else -1
+    where[k.OFFSETS] = ints
+    where[k.INTS] = ints + int(d[T.MOST_TAPS]) + max(int(v[T.MOST_TAPS]) for v in t[:2]) + 2
+    where[k.FLOATS] = floats
+    return where
+
+
+def _spaced(width: int) -> int:
+    """Row length in vectors, off the multiples that would put a column of rows into one set of the cache."""
+    return width + 2 if width % 32 == 0 else width

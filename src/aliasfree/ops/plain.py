@@ -1,0 +1,260 @@
+"""The ops in plain PyTorch: any dtype and device, differentiable any number of times.
+
+The kernel is a short sum of outer products, so a step is a product with a small matrix from each side, padding
+included in the matrix; planes larger than `MATRIX_LIMIT` use polyphase convolutions instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aliasfree.errors import ShapeError
+from aliasfree.filters import (
+    Array,
+    FilterSpec,
+    downsampling_offset,
+    pass_band,
+    separable_terms,
+    upsampling_offset,
+)
+from aliasfree.ops.backends.registry import Call
+from aliasfree.ops.padding import Padding, extend_axis, outside
+from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
+
+__all__ = ["axis_matrices", "filtered_activation", "resample"]
+
+MATRIX_LIMIT = 128
+"""Longest side (of the lower rate) filtered by dense matrices: below it a matrix product beats a convolution."""
+
+
+def filtered_activation(
+    x: Tensor, function: Callable[[Tensor], Tensor], up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
+) -> Tensor:
+    """Upsample, apply a pointwise function, downsample."""
+    return resample(function(resample(x, up, factor, padding, up=True)), down, factor, padding, up=False)
+
+
+def resample(x: Tensor, spec: FilterSpec, factor: int, padding: Padding, *, up: bool) -> Tensor:
+    """Up- or downsample (N, C, H, W) in x's dtype, under autocast too."""
+    if torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            return _resample(x, spec, factor, padding, up=up)
+    return _resample(x, spec, factor, padding, up=up)
+
+
+def _resample(x: Tensor, spec: FilterSpec, factor: int, padding: Padding, *, up: bool) -> Tensor:
+    h, w = x.shape[-2:]
+    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    if max(h, w) > (MATRIX_LIMIT if up else MATRIX_LIMIT * factor) and spec.kind != "ideal":
+        y = _polyphase(x, spec, factor, padding, up=up)
+    else:
+        where = (spec, factor, padding, up, x.dtype, x.device)
+        terms = zip(axis_matrices(h, 0, *where), axis_matrices(w, 1, *where), strict=True)
+        # the smaller intermediate first: rows last when upsampling, first when downsampling
+        y = sum_terms([(r @ (x @ c.mT)) if up else ((r @ x) @ c.mT) for r, c in terms])
+    return y.contiguous(memory_format=torch.channels_last) if channels_last else y
+
+
+def sum_terms(terms: list[Tensor]) -> Tensor:
+    """Sum of a non-empty list."""
+    total = terms[0]
+    for t in terms[1:]:
+        total = total + t
+    return total
+
+
+@lru_cache(maxsize=1024)
+def axis_matrices(
+    n: int,
+    axis: int,
+    spec: FilterSpec,
+    factor: int,
+    padding: Padding,
+    up: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Tensor, ...]:
+    """The matrices (n_out, n) that resample one axis (0 rows, 1 columns) of length n, one per separable term."""
+    # a tensor born in inference mode could never take part in training afterwards
+    with torch.inference_mode(False), torch.no_grad():
+        matrices = (
+            _ideal_matrix(n, spec, factor, up)
+            if spec.kind == "ideal"
+            else _fir_matrices(n, axis, spec, factor, padding, up)
+        )
+        return tuple(torch.from_numpy(m).to(device=device, dtype=dtype) for m in matrices)
+
+
+def _fir_matrices(n: int, axis: int, spec: FilterSpec, factor: int, padding: Padding, up: bool) -> list[Array]:
+    matrices = []
+    for term in separable_terms(spec, factor, up=up):
+        taps = term[axis]
+        if up:
+            out = np.arange(n * factor)
+            # y[i] = sum_k h[k] x[m] with k = factor m - i + offset
+            first = -(-(out - upsampling_offset(spec, factor)) // factor)
+            source = first[:, None] + np.arange(-(-spec.taps // factor))
+            k = factor * source - out[:, None] + upsampling_offset(spec, factor)
+        else:
+            out = np.arange(-(-n // factor))
+            k = np.broadcast_to(np.arange(spec.taps), (len(out), spec.taps))
+            source = k + factor * out[:, None] - downsampling_offset(spec, factor)
+        weight = np.where(k < spec.taps, taps[np.minimum(k, spec.taps - 1)], 0.0)
+        index, inside = outside(source, n, padding)
+        matrix = np.zeros((len(out), n))
+        np.add.at(matrix, (np.broadcast_to(out[:, None], index.shape), index), weight * inside)
+        matrices.append(matrix)
+    return matrices
+
+
+def _ideal_matrix(n: int, spec: FilterSpec, factor: int, up: bool) -> list[Array]:
+    high = n * factor if up else n
+    if high % factor:
+        raise ShapeError(
+            f"the periodic 'ideal' filter needs a size divisible by {factor}, not {n}; crop or pad the image"
+        )
+    k = np.arange(-(high // 2), high // 2 + 1, dtype=np.float64)
+    keep = pass_band(k, high, spec.cutoff)
+    if high % 2 == 0:
+        keep[[0, -1]] *= 0.5  # one Nyquist bin, counted at both ends
+    low = factor * np.arange(high // factor) + (factor - 1) / 2
+    distance = np.arange(high)[:, None] - low[None, :]
+    matrix = np.einsum("k,kij->ij", keep, np.cos(2 * np.pi * k[:, None, None] * distance / high)) / high
+    return [matrix * factor if up else matrix.T.copy()]
+
+
+def _polyphase(x: Tensor, spec: FilterSpec, factor: int, padding: Padding, *, up: bool) -> Tensor:
+    """Separable polyphase filtering of large planes, one axis after the other."""
+    axis_step = _upsample_axis if up else _downsample_axis
+    totals = []
+    for term in range(len(separable_terms(spec, factor, up=up))):
+        y = x
+        for axis in (1, 0) if up else (0, 1):
+            y = axis_step(y, axis, term, spec, factor, padding)
+        totals.append(y)
+    return sum_terms(totals)
+
+
+def _upsample_axis(x: Tensor, axis: int, term: int, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
+    n, c, *size = x.shape
+    start, phases = _phase_kernels(axis, term, spec, factor, x.dtype, x.device)
+    reach = phases.shape[2 + axis]
+    z = extend_axis(x, axis, -start, reach - 1 + start, padding)
+    y = F.conv2d(z.reshape(n * c, 1, *z.shape[2:]), phases)
+    # the phases (dim 1) are neighbours along the axis
+    y = y.movedim(1, 2 + axis)
+    size[axis] *= factor
+    return y.reshape(n, c, *size)
+
+
+def _downsample_axis(x: Tensor, axis: int, term: int, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
+    n, c, *size = x.shape
+    out = -(-size[axis] // factor)
+    before = downsampling_offset(spec, factor)
+    z = extend_axis(x, axis, before, (out - 1) * factor + spec.taps - before - size[axis], padding)
+    line = _line_kernel(axis, term, spec, factor, x.dtype, x.device)
+    size[axis] = out
+    return F.conv2d(z.reshape(n * c, 1, *z.shape[2:]), line, stride=(1, factor) if axis else (factor, 1)).reshape(
+        n, c, *size
+    )
+
+
+@lru_cache(maxsize=64)
+def _phase_kernels(
+    axis: int, term: int, spec: FilterSpec, factor: int, dtype: torch.dtype, device: torch.device
+) -> tuple[int, Tensor]:
+    """First sample outputs 0 .. factor-1 read and the phases' kernels (factor, 1, taps, 1), transposed for axis 1."""
+    line = separable_terms(spec, factor, up=True)[term][axis]
+    offset = upsampling_offset(spec, factor)
+    first = [-((offset - i) // factor) for i in range(factor)]
+    start = min(first)
+    kernels = np.zeros((factor, max(first) - start + -(-spec.taps // factor)))
+    for i in range(factor):
+        own = line[(offset - i) % factor :: factor]
+        kernels[i, first[i] - start : first[i] - start + len(own)] = own
+    shape = (factor, 1, 1, -1) if axis else (factor, 1, -1, 1)
+    with torch.inference_mode(False):
+        return start, torch.from_numpy(kernels).to(device=device, dtype=dtype).reshape(shape)
+
+
+@lru_cache(maxsize=64)
+def _line_kernel(
+    axis: int, term: int, spec: FilterSpec, factor: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    line = separable_terms(spec, factor, up=False)[term][axis]
+    with torch.inference_mode(False):
+        kernel = torch.from_numpy(line.copy()).to(device=device, dtype=dtype)
+        return kernel.reshape((1, 1, 1, -1) if axis else (1, 1, -1, 1))
+
+
+class PlainBackend:
+    """ "torch" or "reference" behind the custom ops, for compilers that see only those; gradients by autograd."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def refusal(self, call: Call) -> str | None:  # noqa: ARG002
+        return None
+
+    def upsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
+        if self.name == "reference":
+            return upsample2d_reference(x, spec, factor, padding)
+        return resample(x, spec, factor, padding, up=True)
+
+    def upsample2d_backward(
+        self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: tuple[int, int]
+    ) -> Tensor:
+        return _vjp(lambda x: self.upsample2d(x, spec, factor, padding), grad.new_zeros(*grad.shape[:2], *size), grad)
+
+    def downsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
+        if self.name == "reference":
+            return downsample2d_reference(x, spec, factor, padding)
+        return resample(x, spec, factor, padding, up=False)
+
+    def downsample2d_backward(
+        self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: tuple[int, int]
+    ) -> Tensor:
+        return _vjp(lambda x: self.downsample2d(x, spec, factor, padding), grad.new_zeros(*grad.shape[:2], *size), grad)
+
+    def filtered_activation2d(
+        self, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
+    ) -> Tensor:
+        from aliasfree.ops.activation import ACTIVATIONS
+
+        y = ACTIVATIONS[activation](self.upsample2d(x, up, factor, padding))
+        return self.downsample2d(y, down, factor, padding)
+
+    def filtered_activation2d_backward(
+        self, grad: Tensor, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
+    ) -> Tensor:
+        return _vjp(lambda x: self.filtered_activation2d(x, activation, up, down, factor, padding), x, grad)
+
+
+def _vjp(function: Callable[[Tensor], Tensor], x: Tensor, grad: Tensor) -> Tensor:
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(function(x), x, grad)[0]
+
+
+def double_backward(
+    cotangent: Tensor,
+    grad: Tensor,
+    x: Tensor,
+    activation: str,
+    up: FilterSpec,
+    down: FilterSpec,
+    factor: int,
+    padding: Padding,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of <cotangent, backward(grad, x)> with respect to grad and x."""
+    with torch.enable_grad():
+        x, grad = x.detach().requires_grad_(), grad.detach().requires_grad_()
+        y = PlainBackend("torch").filtered_activation2d(x, activation, up, down, factor, padding)
+        (first,) = torch.autograd.grad(y, x, grad, create_graph=True)
+        return torch.autograd.grad(first, (grad, x), cotangent, materialize_grads=True)

@@ -1,0 +1,65 @@
+"""The literal algorithms, beside which every faster path is tested; they never reach one."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aliasfree.filters import (
+    FilterSpec,
+    downsampling_kernel,
+    downsampling_offset,
+    pass_band,
+    upsampling_kernel,
+    upsampling_offset,
+)
+from aliasfree.ops.padding import Padding, extend
+
+__all__ = ["downsample2d_reference", "upsample2d_reference"]
+
+
+def upsample2d_reference(x: Tensor, spec: FilterSpec, factor: int = 2, padding: Padding = "zeros") -> Tensor:
+    """The literal algorithm: zero insertion, then a full-rate convolution (a product of spectra for "ideal")."""
+    n, c, h, w = x.shape
+    z = x.new_zeros(n, c, h * factor, w * factor)
+    z[:, :, ::factor, ::factor] = x
+    if spec.kind == "ideal":
+        return _brick_wall(z, spec, shift=(factor - 1) / 2) * factor**2
+    k = torch.from_numpy(upsampling_kernel(spec, factor).copy()).to(x)
+    # padding is meant for x, not for the zeros between its samples: extend x, insert zeros again, crop
+    margin = -(-spec.taps // factor)
+    z = x.new_zeros(n, c, (h + 2 * margin) * factor, (w + 2 * margin) * factor)
+    z[:, :, ::factor, ::factor] = extend(x, margin, padding)
+    start = margin * factor - upsampling_offset(spec, factor)
+    z = z[:, :, start : start + h * factor + spec.taps - 1, start : start + w * factor + spec.taps - 1]
+    return _depthwise(z, k)
+
+
+def downsample2d_reference(x: Tensor, spec: FilterSpec, factor: int = 2, padding: Padding = "zeros") -> Tensor:
+    """The literal algorithm: a full-rate convolution, then every factor-th sample."""
+    if spec.kind == "ideal":
+        return _brick_wall(x, spec, shift=-(factor - 1) / 2)[:, :, ::factor, ::factor]
+    k = torch.from_numpy(downsampling_kernel(spec, factor).copy()).to(x)
+    start = spec.taps - downsampling_offset(spec, factor)
+    x = extend(x, spec.taps, padding)[:, :, start:, start:]
+    h, w = x.shape[-2] - 2 * spec.taps + start, x.shape[-1] - 2 * spec.taps + start
+    x = x[:, :, : h + spec.taps - 1, : w + spec.taps - 1]
+    return _depthwise(x, k)[:, :, ::factor, ::factor]
+
+
+def _depthwise(x: Tensor, k: Tensor) -> Tensor:
+    c = x.shape[1]
+    return F.conv2d(x, k.expand(c, 1, *k.shape), groups=c)
+
+
+def _brick_wall(x: Tensor, spec: FilterSpec, shift: float) -> Tensor:
+    """Keep |frequency| < cutoff of both axes (half of it at the cutoff itself) and shift by `shift` pixels forward."""
+    for dim in (-2, -1):
+        n = x.shape[dim]
+        k = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64)
+        keep = torch.from_numpy(pass_band(k.numpy(), n, spec.cutoff))
+        spectrum = torch.fft.fft(x.to(torch.complex128), dim=dim)
+        phase = torch.exp(-2j * torch.pi * k * shift / n) * keep
+        x = torch.fft.ifft(spectrum * phase.reshape(-1, *[1] * (-1 - dim)).to(x.device), dim=dim).real.to(x.dtype)
+    return x
