@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aliasfree.evaluation.aliasing import aliasing
 from aliasfree.evaluation.classifier import (
     Classifier,
     accepted_share,
@@ -18,6 +19,7 @@ __all__ = [
     "Estimate",
     "accepted_share",
     "accuracy",
+    "aliasing",
     "cached_classifier",
     "eq_r",
     "eq_t",

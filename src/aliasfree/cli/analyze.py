@@ -1,0 +1,52 @@
+"""`aliasfree analyze`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def analyze(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="RUN|CONFIG|DIFFUSERS_DIR", help="A run, a config such as D-hq, or a model's folder."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="The page, .html  [default: analysis-NAME.html here]")] = None,
+    images: Annotated[int, typer.Option(help="How many images to measure on.")] = 2,
+    timestep: Annotated[int, typer.Option(help="How noisy they are, 0 to T-1.")] = 250,
+    image_size: Annotated[int, typer.Option(help="Of an untrained config.")] = 32,
+    base_channels: Annotated[int, typer.Option(help="Width of an untrained config.")] = 16,
+    padding_mode: Annotated[str, typer.Option(help="Of an untrained config: zeros, circular or reflect.")] = "zeros",
+    rate: Annotated[int, typer.Option(help="How much finer than a pixel the alias-free counterparts look.")] = 4,
+    part: Annotated[str, typer.Option(help="Of a diffusers pipeline: unet or vae.")] = "unet",
+    seed: Annotated[int, typer.Option(help="Of untrained weights, images and noise.")] = 0,
+    ema: Annotated[bool, typer.Option("--ema/--no-ema", help="Of a run: the averaged weights.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Find the layers of a network that alias, and what each costs: a page sorted by guilt."""
+    import re
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from aliasfree.cli.console import progress
+    from aliasfree.experiments.analyze import analyze as run
+    from aliasfree.experiments.analyze import db
+    from aliasfree.experiments.subjects import SubjectSettings
+
+    settings = SubjectSettings(
+        image_size=image_size, base_channels=base_channels, padding_mode=padding_mode, timestep=timestep,
+        images=images, seed=seed, part=part, ema=ema,
+    )  # fmt: skip
+    name = re.sub(r"[^\w-]+", "-", target).strip("-")
+    page = out or Path(f"analysis-{name}.html")
+    with progress("analysing", "layers") as told:
+        found, subject = run(target, page, settings, rate=rate, overwrite=overwrite, progress=told)
+    table = Table("layer", "type", "guilt", "network if fixed", "aliases", show_edge=False, title=subject.name)
+    for layer in found.layers[:12]:
+        table.add_row(layer.name, layer.type, f"{100 * layer.guilt:.1f} %", db(layer.fixed_db), db(layer.alias_db))
+    Console().print(table)
+    left = ", ".join(f"{kind} replaced {db(value)}" for kind, value in found.without.items())
+    typer.echo(f"\nEQ-T_frac {db(found.eq_t_frac)}; {left}\nthe page is {page}")

@@ -1,0 +1,216 @@
+"""Aliasing of a network, layer by layer: how much of each output is alias, and which layer costs how much equivariance.
+
+For every layer (`find_layers`) and its alias-free counterpart (its mean over sub-pixel shifts, see `layers`):
+
+    alias share   energy of the aliases at the layer's output, over the energy of the counterpart's output. The layer is
+                  run with periodic padding on the input it has in the network, so borders do not count
+    guilt         share of the network's EQ-T_frac error that goes when this layer alone is replaced by its counterpart
+    DC gain       output over input of a constant; 1 keeps brightness
+    Nyquist gain  downsampling and filtered nonlinearities: output over input of the highest frequency, which folds when
+                  samples are dropped; upsampling: what a constant gets at other frequencies, a checkerboard. 0 is right
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from aliasfree.errors import ArgumentError, ShapeError
+from aliasfree.evaluation.equivariance import Agreement, translation_agreement
+from aliasfree.evaluation.layers import Kind, Layer, circular, find_layers, idealised, sub_pixel_mean
+from aliasfree.evaluation.spectra import decibel, radial_mean
+from aliasfree.ops.spatial import translate2d
+
+__all__ = ["Aliasing", "LayerAliasing", "aliasing", "shift_sweep"]
+
+Map = Callable[[Tensor], Tensor]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class LayerAliasing:
+    """What one layer does. Shares are of energy; None = not defined for such a layer."""
+
+    name: str
+    kind: Kind
+    type: str  # class of the module
+    input_shape: tuple[int, ...]  # (C, H, W)
+    output_shape: tuple[int, ...]
+    alias_share: float
+    dc_gain: float | None
+    nyquist_gain: float | None
+    guilt: float  # share of the network's error; below 0 where replacing the layer makes it worse
+    fixed_db: float  # EQ-T_frac of the network with this layer alone replaced
+    frequency: tuple[float, ...]  # fractions of the output's Nyquist frequency
+    signal: tuple[float, ...]  # radial power spectrum of the counterpart's output
+    alias: tuple[float, ...]  # and of the aliases
+
+    @property
+    def alias_db(self) -> float:
+        """The alias share in dB; -inf for none."""
+        return decibel(self.alias_share)
+
+
+@dataclass(frozen=True)
+class Aliasing:
+    """A network's layers, the guiltiest first, and its EQ-T_frac in dB: as it is, and with layers replaced."""
+
+    layers: tuple[LayerAliasing, ...]
+    eq_t_frac: float
+    without: dict[str, float]  # all layers of a kind replaced, "all" kinds, "all, circular": periodic padding too
+    alone: dict[str, float]  # the layers of a kind as they are and all others replaced
+    rate: int
+
+
+@torch.no_grad()
+def aliasing(
+    model: nn.Module,
+    x: Tensor,
+    call: Map | None = None,
+    *,
+    rate: int = 4,
+    periodic: bool = False,
+    repeats: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Aliasing:
+    """Measure `model` at images x (N, C, H, W), N >= 1, on their device, in eval mode.
+
+    call      what is asked of the model: images to images of the same size; None = model(x), or its `.sample`
+    rate      how much finer than a pixel the counterparts look, >= 2
+    periodic  the model pads periodically, so every pixel counts; else the valid region of each shift
+    repeats   shifts per image
+    seed      of the shifts, the same for every replaced layer
+    progress  told (layers done, in all)
+
+    Raises ShapeError for a model that changes the size of images and ArgumentError for one without such layers.
+    """
+    if rate < 2:
+        raise ArgumentError(f"rate must be at least 2, not {rate}")
+    training = model.training
+    model.eval()
+    try:
+        run = call or (lambda v: _sample(model(v)))
+        layers = find_layers(model, run, x)
+        if not layers:
+            raise ArgumentError(
+                f"{type(model).__name__} has no module that resamples or bends images, so there is nothing to analyse"
+            )
+
+        def error_with(replaced: Sequence[Layer]) -> Agreement:
+            with idealised(replaced, run, rate) as fn:
+                return translation_agreement(fn, x, True, periodic=periodic, repeats=repeats, seed=seed)
+
+        total = translation_agreement(run, x, True, periodic=periodic, repeats=repeats, seed=seed)
+        measured = []
+        for k, layer in enumerate(layers):
+            fixed = error_with([layer])
+            measured.append(_measure(layer, rate, fixed.db, 1 - _ratio(fixed) / max(_ratio(total), 1e-300)))
+            if progress is not None:
+                progress(k + 1, len(layers))
+        kinds: dict[str, list[Layer]] = {}
+        for layer in layers:
+            kinds.setdefault("resampling" if layer.kind in ("down", "up") else layer.kind, []).append(layer)
+        without = {kind: error_with(members).db for kind, members in kinds.items()}
+        alone = {kind: error_with([v for v in layers if v not in members]).db for kind, members in kinds.items()}
+        without["all"] = error_with(layers).db
+        if not periodic:
+            with circular(model), idealised(layers, run, rate) as fn:
+                without["all, circular"] = translation_agreement(
+                    fn, x, True, periodic=True, repeats=repeats, seed=seed
+                ).db
+    finally:
+        model.train(training)
+    measured.sort(key=lambda m: -m.guilt)
+    return Aliasing(tuple(measured), total.db, without, alone, rate)
+
+
+@torch.no_grad()
+def shift_sweep(layer: Layer, frames: int = 16) -> tuple[Tensor, Tensor]:
+    """(outputs, counterpart's output) of a layer whose input moves right by one pixel of the coarser side.
+
+    Each output is moved back, so that a layer without aliasing gives a film that stands still. Float (frames, C', H',
+    W') and (C', H', W'), of the first image of the layer's input.
+    """
+    coarse = max(1.0, 1 / layer.scale)
+    with circular(layer.module):
+        mean, _ = sub_pixel_mean(layer, layer.input, layer.scale)
+        shown = []
+        for k in range(frames):
+            dx = coarse * k / frames
+            moved = translate2d(layer.input, 0.0, dx)
+            shown.append(translate2d(layer(moved), 0.0, -dx * layer.scale)[0])
+    return torch.stack(shown), mean[0]
+
+
+def _measure(layer: Layer, rate: int, fixed_db: float, guilt: float) -> LayerAliasing:
+    with circular(layer.module):
+        mean, alias = sub_pixel_mean(layer, layer.input, layer.scale, rate)
+        dc, nyquist = _gains(layer)
+    pixels = mean.shape[-2] * mean.shape[-1]
+    power = torch.fft.fft2(mean.double()).abs().square()
+    frequency, signal = radial_mean(power.mean((0, 1)) / pixels)
+    _, folded = radial_mean(alias.mean((0, 1)) / pixels)
+    return LayerAliasing(
+        layer.name,
+        layer.kind,
+        type(layer.module).__name__,
+        tuple(layer.input.shape[1:]),
+        tuple(layer.output_shape[1:]),
+        float(alias.sum() / power.sum().clamp(min=1e-300)),
+        dc,
+        nyquist,
+        guilt,
+        fixed_db,
+        *(tuple(v.tolist()) for v in (frequency, signal, folded)),
+    )
+
+
+def _gains(layer: Layer) -> tuple[float | None, float | None]:
+    """(DC, Nyquist) gains of a resampling or of the filters around a nonlinearity; (None, None) elsewhere."""
+    with _linear(layer.module) as linear:
+        if layer.kind == "attention" or (layer.kind == "activation" and not linear):
+            return None, None
+        one = torch.ones_like(layer.input)
+        rest = layer(torch.zeros_like(one))
+        constant = layer(one) - rest
+        level = constant.mean((2, 3), keepdim=True)
+        if layer.kind == "up":
+            return _rms(level), _rms(constant - level)
+        sign = 1 - 2 * (torch.arange(one.shape[-1], device=one.device) % 2).to(one.dtype)
+        return _rms(level), _rms(layer(one * sign) - rest)
+
+
+@contextlib.contextmanager
+def _linear(module: nn.Module) -> Iterator[bool]:
+    """A filtered nonlinearity without the nonlinearity, where it says by name what that is."""
+    name = vars(module).get("activation")
+    if not isinstance(name, str):
+        yield False
+        return
+    module.activation = "identity"  # type: ignore[assignment]
+    try:
+        yield True
+    finally:
+        module.activation = name  # type: ignore[assignment]
+
+
+def _rms(x: Tensor) -> float:
+    return float(x.double().square().mean().sqrt())
+
+
+def _ratio(a: Agreement) -> float:
+    return float(a.error.sum() / a.signal.sum()) if a.signal.sum() > 0 else math.inf
+
+
+def _sample(output: object) -> Tensor:
+    image = getattr(output, "sample", output)
+    image = image[0] if isinstance(image, tuple) else image
+    if not isinstance(image, Tensor):
+        raise ShapeError(f"the model gives {type(output).__name__}, no images: give `call`, from images to images")
+    return image

@@ -1,0 +1,46 @@
+"""Radial power spectra: how much of the images' energy lies at which frequency, whatever its direction."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from aliasfree.errors import ShapeError
+
+__all__ = ["radial_mean", "radial_power_spectrum"]
+
+
+def radial_power_spectrum(images: Tensor) -> tuple[Tensor, Tensor]:
+    """(frequency, power) of images (N, C, H, W), averaged over images, channels and directions; float64 (B,) each.
+
+    Frequencies are fractions of Nyquist, 0 .. 1, one bin a cycle over the shorter side; the corners beyond 1 are left
+    out. Power is |DFT|^2 / (H W): white noise of variance v has v everywhere. The mean of each image is taken out.
+    """
+    if images.ndim != 4 or not images.numel():
+        raise ShapeError(f"expected images (N, C, H, W), N >= 1, got shape {tuple(images.shape)}")
+    x = images.double()
+    h, w = x.shape[-2:]
+    spectrum = torch.fft.fft2(x - x.mean((2, 3), keepdim=True)).abs().square().mean((0, 1)) / (h * w)
+    return radial_mean(spectrum)
+
+
+def radial_mean(plane: Tensor) -> tuple[Tensor, Tensor]:
+    """(frequency, mean) over rings of a DFT plane (H, W) in `torch.fft.fft2`'s order; see `radial_power_spectrum`."""
+    h, w = plane.shape
+    rows, columns = (torch.fft.fftfreq(n, dtype=torch.float64, device=plane.device) * 2 for n in (h, w))
+    radius = (rows[:, None] ** 2 + columns**2).sqrt()
+    bins = min(h, w) // 2 + 1
+    ring = (radius * (bins - 1) + 0.5).floor().long().flatten()
+    inside = ring < bins
+    total = torch.zeros(bins, dtype=torch.float64, device=plane.device)
+    total.index_add_(0, ring[inside], plane.double().flatten()[inside])
+    count = torch.bincount(ring[inside], minlength=bins).clamp(min=1)
+    frequency = torch.arange(bins, dtype=torch.float64) / max(1, bins - 1)
+    return frequency, (total / count).cpu()
+
+
+def decibel(power: float) -> float:
+    """10 log10 of a ratio of energies; -inf for 0."""
+    return 10 * math.log10(power) if power > 0 else -math.inf

@@ -1,0 +1,222 @@
+"""`aliasfree analyze`: which layer of a network aliases, and what it costs, as JSON and as a page."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aliasfree.errors import ArgumentError
+from aliasfree.experiments import report
+from aliasfree.experiments.report import Html
+from aliasfree.experiments.subjects import Subject, SubjectSettings, open_subject
+from aliasfree.pictures import gif_bytes, grid, save_bytes
+
+if TYPE_CHECKING:
+    from aliasfree.evaluation.aliasing import Aliasing, LayerAliasing
+    from aliasfree.evaluation.layers import Layer
+
+__all__ = ["advice", "analyze", "compose"]
+
+SPECTRA, FILMS = 6, 3
+"""How many of the guiltiest layers are drawn."""
+
+
+def analyze(
+    target: str,
+    out: Path,
+    settings: SubjectSettings | None = None,
+    *,
+    rate: int = 4,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Aliasing, Subject]:
+    """Measure a network layer by layer; write `out` (.html) and beside it a .json of the same name.
+
+    target  a run, a config's name, or a folder of a diffusers model (see `open_subject`)
+    rate    how much finer than a pixel the alias-free counterparts look
+
+    Raises ArgumentError for an `out` that is no .html or, without `overwrite`, exists; and what `open_subject` raises.
+    """
+    from aliasfree.evaluation.aliasing import aliasing
+    from aliasfree.evaluation.layers import find_layers
+
+    if out.suffix.lower() != ".html":
+        raise ArgumentError(f"The page is HTML, so --out must end in .html, not {out.name!r}.")
+    if out.exists() and not overwrite:
+        raise ArgumentError(f"{out} exists; give another --out, or --overwrite.")
+    began = time.monotonic()
+    subject = open_subject(target, settings or SubjectSettings())
+    found = aliasing(
+        subject.model, subject.images, subject.call, rate=rate, periodic=subject.periodic, progress=progress
+    )
+    by_name = {layer.name: layer for layer in find_layers(subject.model, subject.call, subject.images)}
+    films = [(layer, _film(by_name[layer.name])) for layer in found.layers[:FILMS]]
+    seconds = time.monotonic() - began
+    facts = {"network": subject.name, "images": subject.about, "seconds": seconds, **dataclasses.asdict(found)}
+    save_bytes((json.dumps(_plain(facts), indent=1) + "\n").encode(), out.with_suffix(".json"))
+    save_bytes(compose(found, subject, films, seconds).encode(), out)
+    return found, subject
+
+
+def advice(layer: LayerAliasing) -> str:
+    """What would remove most of a layer's aliases."""
+    if layer.kind == "activation":
+        if layer.nyquist_gain is None and "Filtered" not in layer.type:
+            return "evaluate it at twice the rate between low-passes (letter C, D)"
+        return "a higher rate than 2x, a cutoff below half of it, or more taps"
+    if layer.kind == "down":
+        if "Pool" in layer.type or "Conv" in layer.type:
+            return "low-pass before the samples are dropped (letter B, D)"
+        return "a cutoff further below the new Nyquist frequency, or more taps"
+    if layer.kind == "up":
+        if layer.nyquist_gain is not None and layer.nyquist_gain > 0.01:
+            return "a filter whose four phases have equal gain"
+        return "a sharper interpolation: more taps, pixel-centred (hq)"
+    return "filter the nonlinearity inside, and norms with global statistics"
+
+
+def compose(found: Aliasing, subject: Subject, films: list[tuple[LayerAliasing, bytes]], seconds: float) -> str:
+    """The page as text."""
+    worst = found.layers[0]
+    return report.page(
+        f"aliasing of {subject.name}",
+        f"{subject.name}: {db(found.eq_t_frac)} under sub-pixel shifts, {_percent(worst.guilt)} of the error from "
+        f"{worst.name}",
+        f"Measured on {subject.about}. Guilt is the share of the network's error under shifts by fractions of a pixel "
+        f"that goes when one layer is replaced by its alias-free counterpart, which looks at {found.rate} times the "
+        "resolution. Borders are not counted at a layer.",
+        _totals(found),
+        _layers(found),
+        _films(films),
+        _spectra(found),
+        footer=f"Written by aliasfree in {seconds:.0f} s; nothing on this page is loaded from elsewhere.",
+    )
+
+
+def db(value: float) -> str:
+    """ "14.1 dB", with a space that does not break; exact where there is no error."""
+    return "exact" if value == math.inf else f"{value:.1f}\u00a0dB".replace("-", "−")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}\u00a0%".replace("-", "−")
+
+
+def _totals(found: Aliasing) -> Html:
+    rows = [("as it is", db(found.eq_t_frac), "")]
+    for kind, alone in found.alone.items():
+        rows.append((f"{kind} replaced", db(found.without[kind]), db(alone)))
+    rows.append(("all replaced", db(found.without["all"]), ""))
+    if "all, circular" in found.without:
+        rows.append(("all replaced, and periodic padding", db(found.without["all, circular"]), ""))
+    return report.section(
+        "What holds the network back",
+        report.text(
+            "EQ-T_frac: how well the output follows an input that moves by a fraction of a pixel. 20 dB more is a "
+            "tenth of the error. The last column keeps the layers of one kind and replaces all others: what that "
+            "kind would allow if it were the only fault."
+        ),
+        report.table(["", "EQ-T_frac", "only these left as they are"], rows),
+    )
+
+
+def _layers(found: Aliasing) -> Html:
+    rows: list[tuple[str, ...]] = []
+    cures: dict[str, list[LayerAliasing]] = {}
+    for layer in found.layers:
+        gains = [
+            "–" if g is None else f"{abs(g) if abs(g) < 5e-4 else g:.3f}" for g in (layer.dc_gain, layer.nyquist_gain)
+        ]
+        shape = "×".join(map(str, layer.input_shape))
+        cells = (layer.name, layer.type, shape, _percent(layer.guilt), db(layer.fixed_db))
+        rows.append((*cells, db(layer.alias_db), *gains))
+        cures.setdefault(advice(layer), []).append(layer)
+    head = ("layer", "type", "input", "guilt", "network if fixed", "aliases", "DC gain", "Nyquist gain")
+    return report.section(
+        "Layers, the guiltiest first",
+        report.text(
+            "Aliases: their energy at the layer's output relative to what the alias-free counterpart gives. Nyquist "
+            "gain: what is left of the highest frequency; for upsampling, the checkerboard a constant gets. “#2” is "
+            "the second call of the same module in one pass."
+        ),
+        report.table(head, rows),
+        report.table(
+            ["what would help", "share of the error", "layers"],
+            [
+                (cure, _percent(sum(v.guilt for v in kin)), ", ".join(v.name for v in kin))
+                for cure, kin in cures.items()
+            ],
+        ),
+    )
+
+
+def _films(films: list[tuple[LayerAliasing, bytes]]) -> Html:
+    blocks = [
+        report.figure(
+            report.picture(film, f"feature map of {layer.name} while its input moves", mime="image/gif", width=320),
+            f"{layer.name}: left the layer, right its alias-free counterpart.",
+        )
+        for layer, film in films
+    ]
+    return report.section(
+        "Feature maps while the input moves by one pixel",
+        report.text(
+            "Each frame moves the layer's input a little further and moves its output back. Whatever changes is tied "
+            "to the pixel grid; a layer without aliases gives a still picture. The channel with the strongest aliases "
+            "is shown."
+        ),
+        report.row(*blocks),
+    )
+
+
+def _spectra(found: Aliasing) -> Html:
+    blocks = []
+    for layer in found.layers[:SPECTRA]:
+        signal = np.array(layer.signal)
+        floor = max(float(signal.max()) * 1e-9, 1e-30)
+        lines = [
+            report.Line("signal", layer.frequency, np.maximum(signal, floor), 0),
+            report.Line("aliases", layer.frequency, np.maximum(layer.alias, floor), 1),
+        ]
+        chart = report.line_chart(lines, "frequency, fraction of Nyquist", "power", title=f"spectra of {layer.name}")
+        blocks.append(report.figure(chart, f"{layer.name} ({layer.type})"))
+    return report.section(
+        "Spectra of the guiltiest layers' outputs",
+        report.text("Radial means of the power at the layer's output: what belongs there, and what was folded there."),
+        report.row(*blocks),
+    )
+
+
+def _film(layer: Layer) -> bytes:
+    """A GIF of one channel: the layer on the left, its counterpart on the right."""
+    from aliasfree.evaluation.aliasing import shift_sweep
+
+    swept, still = shift_sweep(layer)
+    channel = int((swept - still).square().mean((0, 2, 3)).argmax())
+    frames, ideal = swept[:, channel].double().numpy(), still[channel].double().numpy()
+    low, high = np.quantile(np.concatenate([frames.ravel(), ideal.ravel()]), [0.002, 0.998])
+
+    def pixels(plane: Any) -> Any:
+        return (np.clip((plane - low) / max(high - low, 1e-12), 0, 1) * 255).round().astype(np.uint8)[..., None]
+
+    scale = max(1, 160 // ideal.shape[-1])
+    pairs = [grid(np.stack([pixels(frame), pixels(ideal)]), columns=2, pad=2, scale=scale) for frame in frames]
+    return gif_bytes(pairs, fps=8)
+
+
+def _plain(value: Any) -> Any:
+    """Values that JSON can hold: infinities as strings."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

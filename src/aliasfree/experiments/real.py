@@ -1,0 +1,91 @@
+"""Real images to measure against: a train and a test split, as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aliasfree.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aliasfree.data import ImageData
+
+__all__ = ["RealImages", "open_real", "real_images"]
+
+HELD_OUT = 0.2
+"""Share of the images that serve as test split where the data have none."""
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """Two disjoint sets of real images, uint8 (N, C, H, W), with labels (N,) or None."""
+
+    source: str
+    fingerprint: str  # of the data they come from
+    train: Tensor = field(repr=False)
+    test: Tensor = field(repr=False)
+    train_labels: Tensor | None = field(repr=False)
+    test_labels: Tensor | None = field(repr=False)
+    held_out: bool  # the test images were split off by us
+
+
+def open_real(
+    source: str,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> RealImages:
+    """Both splits of a data source at one size; where there is no test split, a fifth of the images, seeded.
+
+    Raises DataError, and ArgumentError for less than ten images.
+    """
+    import torch
+
+    from aliasfree.data import open_images
+
+    train = open_images(source, image_size=size, channels=channels, progress=progress)
+    if len(train) < 10:
+        raise ArgumentError(f"The data {source} hold {len(train)} image(s); a comparison needs at least 10.")
+    try:
+        test = open_images(source, image_size=train.image_size, channels=train.channels, split="test")
+        own = test.fingerprint != train.fingerprint
+    except DataError:
+        own = False
+    if own:
+        return RealImages(
+            source, train.fingerprint, _pixels(train), _pixels(test), _labels(train), _labels(test), held_out=False
+        )
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    held, kept = (part.sort().values for part in order.tensor_split([round(HELD_OUT * len(train))]))
+    pixels, labels = _pixels(train), _labels(train)
+    one, other = (None, None) if labels is None else (labels[kept], labels[held])
+    return RealImages(source, train.fingerprint, pixels[kept], pixels[held], one, other, held_out=True)
+
+
+def real_images(source: str, size: tuple[int, int], channels: int, n: int, seed: int = 0) -> Tensor:
+    """n training images, drawn by the seed, float32 in [-1, 1]. Raises DataError."""
+    import torch
+
+    from aliasfree.data import open_images, unit_range
+
+    data = open_images(source, image_size=size, channels=channels)
+    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:n].sort().values
+    return unit_range(torch.from_numpy(np.asarray(data.images[chosen.numpy()])))
+
+
+def _pixels(data: ImageData) -> Tensor:
+    import torch
+
+    return torch.from_numpy(np.array(data.images))
+
+
+def _labels(data: ImageData) -> Tensor | None:
+    import torch
+
+    return None if data.labels is None else torch.from_numpy(data.labels)

@@ -1,0 +1,213 @@
+"""What `aliasfree analyze` looks at: a run, an untrained config, or any diffusers UNet or VAE, and images for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aliasfree.errors import ArgumentError, CheckpointError, ConfigError, DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["Subject", "SubjectSettings", "natural_noise", "open_subject"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectSettings:
+    """How a network is asked. The first four are for untrained configs only."""
+
+    image_size: int = 32
+    base_channels: int = 16
+    channels: int = 1
+    padding_mode: str = "zeros"
+    timestep: int = 250  # of the noise in the images, 0 .. T-1
+    images: int = 2
+    seed: int = 0  # of untrained weights, images and noise
+    part: str = "unet"  # of a diffusers pipeline: "unet" or "vae"
+    ema: bool = True
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or self.seed < 0 or self.timestep < 0:
+            raise ArgumentError("--images must be at least 1, --seed and --timestep 0 or more.")
+        if self.part not in ("unet", "vae"):
+            raise ArgumentError(f"--part is unet or vae, not {self.part!r}.")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network, what is asked of it, and images to ask it about.
+
+    call      images (N, C, H, W) to images of the same shape
+    periodic  the network pads periodically
+    """
+
+    name: str
+    model: nn.Module
+    call: Callable[[Tensor], Tensor] = field(repr=False)
+    images: Tensor = field(repr=False)
+    periodic: bool
+    about: str  # the images, in words
+
+
+def open_subject(target: str, settings: SubjectSettings) -> Subject:
+    """A subject from the folder of a run, a config's name, or a folder written by diffusers' `save_pretrained`.
+
+    Raises ConfigError (neither a folder nor a config), CheckpointError, RunError, ArgumentError.
+    """
+    path = Path(target)
+    if path.is_dir():
+        from aliasfree.training import RunFolder
+
+        run = RunFolder(path)
+        if run.exists and "settings" in _read(run.config_file):
+            return _run_subject(target, run, settings)
+        return _diffusers_subject(path, settings)
+    try:
+        return _config_subject(target, settings)
+    except ConfigError as error:
+        raise ConfigError(f"{target!r} is no folder of a run or a diffusers model, and as a config: {error}") from error
+
+
+def natural_noise(n: int, channels: int, height: int, width: int, seed: int) -> Tensor:
+    """Images (n, channels, height, width) with the 1/f spectrum of photographs, mean 0 and deviation 0.5."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    rows, columns = (torch.fft.fftfreq(side) * side for side in (height, width))
+    radius = (rows[:, None] ** 2 + columns**2).sqrt().clamp(min=1)
+    white = torch.randn(n, channels, height, width, generator=generator)
+    x = torch.fft.ifft2(torch.fft.fft2(white) / radius).real
+    x = x - x.mean((2, 3), keepdim=True)
+    return x / x.std((1, 2, 3), keepdim=True) / 2
+
+
+def _noised(x: Tensor, settings: SubjectSettings, total: int) -> Tensor:
+    """x at the settings' time step of the paper's noise schedule."""
+    import torch
+
+    from aliasfree.diffusion import PaperDDPMScheduler
+
+    if settings.timestep >= total:
+        raise ArgumentError(
+            f"--timestep must be below {total}, the time steps of the training, not {settings.timestep}."
+        )
+    generator = torch.Generator().manual_seed(settings.seed + 1)
+    noise = torch.randn(x.shape, generator=generator)
+    times = torch.full((len(x),), settings.timestep)
+    return PaperDDPMScheduler(num_train_timesteps=total).add_noise(x, noise, times)
+
+
+def _config_subject(name: str, s: SubjectSettings) -> Subject:
+    import torch
+
+    from aliasfree.models import AliasFreeUNet2DModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(s.seed)
+        model = AliasFreeUNet2DModel(
+            name,
+            s.image_size,
+            s.channels,
+            s.channels,
+            s.base_channels,
+            padding_mode=s.padding_mode,
+        ).eval()
+    images = natural_noise(s.images, s.channels, s.image_size, s.image_size, s.seed)
+    about = f"{s.images} images with the spectrum of photographs, noised to t = {s.timestep}"
+    label = f"{name}, untrained, {s.padding_mode} padding"
+    x = _noised(images, s, 1000)
+    return Subject(label, model, lambda v: model(v, s.timestep).sample, x, s.padding_mode == "circular", about)
+
+
+def _run_subject(target: str, run: Any, s: SubjectSettings) -> Subject:
+    model = run.load_model(ema=s.ema)
+    trained = run.settings
+    height, width = _pair(model.config["sample_size"])
+    channels = int(model.config["in_channels"])
+    try:
+        from aliasfree.experiments.real import real_images
+
+        images, what = (
+            real_images(trained.data, (height, width), channels, s.images, s.seed),
+            f"images of {trained.data}",
+        )
+    except DataError:
+        images = natural_noise(s.images, channels, height, width, s.seed)
+        what = f"images with the spectrum of photographs ({trained.data} is not here)"
+    x = _noised(images, s, trained.num_train_timesteps)
+    periodic = trained.padding_mode == "circular"
+    label = f"{trained.config} in {target}"
+    about = f"{s.images} {what}, noised to t = {s.timestep}"
+    return Subject(label, model, lambda v: model(v, s.timestep).sample, x, periodic, about)
+
+
+def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
+    import diffusers
+    import torch
+
+    from aliasfree.models import AliasFreeUNet2DModel
+
+    folder = path / s.part if (path / "model_index.json").is_file() else path
+    config = folder / "config.json"
+    if not config.is_file():
+        raise CheckpointError(
+            f"{path} holds neither a run nor a diffusers model (no {config.name} in {folder}); give a folder written "
+            "by `aliasfree train` or by save_pretrained."
+        )
+    kind = str(_read(config).get("_class_name"))
+    loader: Any = AliasFreeUNet2DModel if kind == "AliasFreeUNet2DModel" else getattr(diffusers, kind, None)
+    if loader is None or not hasattr(loader, "from_pretrained"):
+        raise CheckpointError(f"{config} names the class {kind}, which this diffusers does not have; update diffusers.")
+    try:
+        model: Any = loader.from_pretrained(folder, local_files_only=True).eval()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} cannot be loaded ({str(error).splitlines()[0]}); save it again.") from error
+    c = model.config
+    channels = int(c["in_channels"])
+    height, width = (min(64, side) for side in _pair(c.get("sample_size") or 32))
+    x = natural_noise(s.images, channels, height, width, s.seed)
+    about = f"{s.images} images {height}x{width} with the spectrum of photographs"
+    label = f"{kind} in {path}"
+    if hasattr(model, "encode"):
+        return Subject(label, model, lambda v: model.decode(model.encode(v).latent_dist.mode()).sample, x, False, about)
+    extra = _conditions(c, s.images)
+    x = _noised(x, s, 1000)
+
+    def call(v: Tensor) -> Tensor:
+        with torch.no_grad():
+            out: Tensor = model(v, s.timestep, **extra).sample
+        return out[:, :channels]
+
+    return Subject(label, model, call, x, False, f"{about}, noised to t = {s.timestep}")
+
+
+def _conditions(config: Any, n: int) -> dict[str, Any]:
+    """Neutral values for whatever else a diffusers UNet asks for."""
+    import torch
+
+    extra: dict[str, Any] = {}
+    width = config.get("cross_attention_dim")
+    if width:
+        extra["encoder_hidden_states"] = torch.zeros(n, 8, width if isinstance(width, int) else width[0])
+    if config.get("num_class_embeds"):
+        extra["class_labels"] = torch.zeros(n, dtype=torch.long)
+    if config.get("addition_embed_type") == "text_time":  # Stable Diffusion XL
+        text = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
+        extra["added_cond_kwargs"] = {"text_embeds": torch.zeros(n, text), "time_ids": torch.zeros(n, 6)}
+    return extra
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}); restore it from a copy.") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))

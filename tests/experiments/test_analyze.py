@@ -1,0 +1,100 @@
+"""`aliasfree analyze`: what it opens, and the page and figures it writes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from aliasfree.errors import AliasfreeError, ArgumentError, CheckpointError, ConfigError
+from aliasfree.evaluation.spectra import radial_power_spectrum
+from aliasfree.experiments.analyze import analyze
+from aliasfree.experiments.subjects import SubjectSettings, natural_noise, open_subject
+
+TINY = SubjectSettings(image_size=16, base_channels=4, images=1)
+
+
+def test_a_config_is_analysed_into_a_page_and_its_figures(tmp_path):
+    page = tmp_path / "out" / "a.html"
+    told = []
+    found, subject = analyze("A", page, TINY, rate=2, progress=lambda done, total: told.append((done, total)))
+    html, facts = page.read_text(), json.loads(page.with_suffix(".json").read_text())
+    assert subject.name == "A, untrained, zeros padding"
+    assert told[-1] == (len(found.layers), len(found.layers))
+    # sorted by guilt, in the page as in the figures
+    order = [layer["name"] for layer in facts["layers"]]
+    assert order == [layer.name for layer in found.layers]
+    rows = [html.index(f'<th scope="row">{name}</th>') for name in order]
+    assert rows == sorted(rows)
+    assert html.count("data:image/gif") == 3
+    assert html.count("<svg") == 6
+    assert "http" not in html.replace("http://www.w3.org", "")
+    assert facts["eq_t_frac"] == found.eq_t_frac
+    with pytest.raises(ArgumentError, match="--overwrite"):
+        analyze("A", page, TINY)
+
+
+def test_the_same_seed_gives_the_same_network_and_images():
+    a, b = (open_subject("D-hq", TINY) for _ in range(2))
+    assert torch.equal(a.images, b.images)
+    with torch.no_grad():
+        assert torch.equal(a.call(a.images), b.call(b.images))
+    other = open_subject("D-hq", SubjectSettings(image_size=16, base_channels=4, images=1, seed=1))
+    assert not torch.equal(a.images, other.images)
+
+
+def test_saved_models_of_diffusers_and_of_ours_are_opened(tmp_path):
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    from aliasfree.models import AliasFreeUNet2DModel
+
+    stock = UNet2DModel(
+        sample_size=16, in_channels=1, out_channels=1, layers_per_block=1, norm_num_groups=4,
+        block_out_channels=(4, 8), down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
+    )  # fmt: skip
+    DDPMPipeline(stock, DDPMScheduler()).save_pretrained(tmp_path / "pipeline")
+    AliasFreeUNet2DModel("D-2N", 16, 1, 1, 4).save_pretrained(tmp_path / "ours")
+    for folder in ("pipeline", "pipeline/unet", "ours"):
+        subject = open_subject(str(tmp_path / folder), TINY)
+        with torch.no_grad():
+            assert subject.call(subject.images).shape == subject.images.shape == (1, 1, 16, 16)
+
+
+@pytest.mark.parametrize(("target", "error", "words"), [
+    ("D-hk", ConfigError, "did you mean 'D-hq'"),
+    ("", AliasfreeError, "neither a run nor a diffusers model"),
+])  # fmt: skip
+def test_what_cannot_be_opened_gets_a_sentence(tmp_path, target, error, words):
+    with pytest.raises(error, match=words):
+        open_subject(target or str(tmp_path), TINY)
+
+
+def test_a_damaged_model_folder_gets_a_sentence(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(AliasfreeError, match="not valid JSON"):
+        open_subject(str(tmp_path), TINY)
+    (tmp_path / "config.json").write_text('{"_class_name": "Nothing"}')
+    with pytest.raises(CheckpointError, match="the class Nothing"):
+        open_subject(str(tmp_path), TINY)
+    (tmp_path / "config.json").write_text('{"_class_name": "UNet2DModel"}')
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        open_subject(str(tmp_path), TINY)
+
+
+@pytest.mark.parametrize("changes", [{"images": 0}, {"part": "x"}, {"timestep": 1000}, {"seed": -1}])
+def test_settings_out_of_range_are_refused(changes):
+    with pytest.raises(ArgumentError):
+        open_subject("A", SubjectSettings(**{"image_size": 16, "base_channels": 4, **changes}))
+
+
+def test_the_page_must_be_html(tmp_path):
+    with pytest.raises(ArgumentError, match=r"\.html"):
+        analyze("A", tmp_path / "a.pdf", TINY)
+
+
+def test_natural_noise_falls_off_as_one_over_f():
+    frequency, power = radial_power_spectrum(natural_noise(200, 1, 32, 32, 0))
+    slope = np.polyfit(np.log(frequency[2:].numpy()), np.log(power[2:].numpy()), 1)[0]
+    assert slope == pytest.approx(-2, abs=0.15)
