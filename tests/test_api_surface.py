@@ -12,7 +12,11 @@ import pytest
 import aliasfree
 
 PUBLIC = {
+    "AliasFreeAutoencoderKL": None,
+    "AliasFreeControlNetModel": None,
     "AliasFreePipeline": "(unet, scheduler)",
+    "AliasFreeStockUNet2DModel": None,
+    "AliasFreeUNet2DConditionModel": None,
     "AliasFreeUNet2DModel": (
         "(alias_free, sample_size, in_channels, out_channels, base_channels, num_class_embeds, padding_mode)"
     ),
@@ -21,8 +25,11 @@ PUBLIC = {
     "FilterSpec": "(kind, taps, cutoff, kaiser_beta, normalize, gain, window)",
     "PaperDDPMScheduler": "(num_train_timesteps, beta_start, beta_end)",
     "__version__": None,
+    "conversion_report": "(model, inputs)",
+    "convert": "(model, config, padding_mode, feed_forward)",
     "downsample2d": "(x, filter, factor, padding, backend)",
     "filtered_activation2d": "(x, activation, up, down, factor, padding, backend)",
+    "revert": "(model)",
     "rotate2d": "(x, degrees, method, return_mask)",
     "translate2d": "(x, dy, dx, method, return_mask)",
     "upsample2d": "(x, filter, factor, padding, backend)",

@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "AliasFreeAutoencoderKL": "conversion",
+    "AliasFreeControlNetModel": "conversion",
     "AliasFreePipeline": "diffusion",
+    "AliasFreeStockUNet2DModel": "conversion",
+    "AliasFreeUNet2DConditionModel": "conversion",
     "AliasFreeUNet2DModel": "models",
     "AliasfreeError": "errors",
     "Config": "config",
     "FilterSpec": "filters",
+    "ModelMixin": "conversion",  # diffusers asks for it when it loads one of the models above from a saved pipeline
     "PaperDDPMScheduler": "diffusion",
+    "conversion_report": "conversion",
+    "convert": "conversion",
     "downsample2d": "ops",
     "filtered_activation2d": "ops",
+    "revert": "conversion",
     "rotate2d": "ops",
     "translate2d": "ops",
     "upsample2d": "ops",
@@ -26,15 +34,22 @@ _WHERE = {
 }
 
 __all__ = [
+    "AliasFreeAutoencoderKL",
+    "AliasFreeControlNetModel",
     "AliasFreePipeline",
+    "AliasFreeStockUNet2DModel",
+    "AliasFreeUNet2DConditionModel",
     "AliasFreeUNet2DModel",
     "AliasfreeError",
     "Config",
     "FilterSpec",
     "PaperDDPMScheduler",
     "__version__",
+    "conversion_report",
+    "convert",
     "downsample2d",
     "filtered_activation2d",
+    "revert",
     "rotate2d",
     "translate2d",
     "upsample2d",
@@ -43,6 +58,15 @@ __all__ = [
 
 if TYPE_CHECKING:
     from aliasfree.config import Config
+    from aliasfree.conversion import (
+        AliasFreeAutoencoderKL,
+        AliasFreeControlNetModel,
+        AliasFreeStockUNet2DModel,
+        AliasFreeUNet2DConditionModel,
+        conversion_report,
+        convert,
+        revert,
+    )
     from aliasfree.diffusion import AliasFreePipeline, PaperDDPMScheduler
     from aliasfree.errors import AliasfreeError
     from aliasfree.filters import FilterSpec

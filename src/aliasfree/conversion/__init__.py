@@ -1,0 +1,23 @@
+"""One-call conversion of diffusers models, and its undoing."""
+
+from aliasfree.conversion.models import (
+    AliasFreeAutoencoderKL,
+    AliasFreeControlNetModel,
+    AliasFreeStockUNet2DModel,
+    AliasFreeUNet2DConditionModel,
+    ModelMixin,
+)
+from aliasfree.conversion.report import ConversionReport, conversion_report
+from aliasfree.conversion.surgery import convert, revert
+
+__all__ = [
+    "AliasFreeAutoencoderKL",
+    "AliasFreeControlNetModel",
+    "AliasFreeStockUNet2DModel",
+    "AliasFreeUNet2DConditionModel",
+    "ConversionReport",
+    "ModelMixin",
+    "conversion_report",
+    "convert",
+    "revert",
+]

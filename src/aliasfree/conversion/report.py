@@ -1,0 +1,224 @@
+"""What conversion did to a model, module by module, and what it costs."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel, UNet2DModel
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from aliasfree.config import Config
+from aliasfree.conversion.modules import Filter, Record, sides
+from aliasfree.conversion.surgery import conversion_of, revert
+from aliasfree.conversion.survey import survey
+from aliasfree.conversion.treatment import Treatment, on_pixel
+from aliasfree.errors import ArgumentError
+from aliasfree.filters import FilterSpec
+
+__all__ = ["ConversionReport", "Entry", "conversion_report"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A module: its name in the model, its stock class, and what was done to it or why it was left."""
+
+    name: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What `conversion_report` finds; `str` makes a table of it.
+
+    config, padding_mode         of the conversion; "A" and None for a stock model
+    touched, left                every module that was changed; every spatial module that was not, with the reason
+    parameters                   numbers, the same before and after
+    flops_before, flops_after    of one call, a multiply-add counting as 2; None = no inputs to call it with
+    """
+
+    config: str
+    padding_mode: str | None
+    touched: tuple[Entry, ...]
+    left: tuple[Entry, ...]
+    parameters: int
+    flops_before: int | None
+    flops_after: int | None
+
+    def __str__(self) -> str:
+        padding = f", {self.padding_mode} padding" if self.padding_mode else ""
+        lines = [f"Config {self.config}{padding}: {self.parameters:,} parameters, as before."]
+        if self.flops_before is not None and self.flops_after is not None:
+            lines.append(
+                f"{self.flops_after / 1e9:.4g} GFLOP a call, {self.flops_before / 1e9:.4g} before "
+                f"({self.flops_after / self.flops_before:.2f}x)."
+            )
+        width = max((len(e.name) for e in self.touched), default=0)
+        lines.append(f"\nTouched ({len(self.touched)}):")
+        lines += [f"  {e.name:{width}}  {e.kind}: {e.text}" for e in self.touched]
+        lines.append(f"\nLeft ({len(self.left)}), by reason:")
+        for (kind, text), number in Counter((e.kind, e.text) for e in self.left).items():
+            names = [e.name for e in self.left if (e.kind, e.text) == (kind, text)]
+            lines.append(f"  {number} {kind}: {text} ({', '.join(names[:3])}{' ...' if number > 3 else ''})")
+        lines.append("  What a module does through functions of torch.nn.functional is not seen.")
+        return "\n".join(lines)
+
+
+def conversion_report(model: nn.Module, inputs: Sequence[Any] | Mapping[str, Any] | None = None) -> ConversionReport:
+    """Every module that `convert` touched and every spatial module it left; parameters and FLOPs before and after.
+
+    model   converted or not
+    inputs  arguments of one call, for the FLOPs (shapes count, values do not); None = what the config of a UNet2DModel,
+            UNet2DConditionModel, AutoencoderKL or ControlNetModel implies, batch 1; no FLOPs for other models
+
+    Filters count what a separable polyphase filter needs, whatever backend carries them out; an "ideal" filter counts
+    as a Fourier transform of each line. The weights are neither used nor copied. Raises ArgumentError for inputs the
+    model does not take.
+    """
+    conversion = conversion_of(model)
+    treatment = conversion.treatment if conversion else Treatment(Config("A"))
+    touched, skip = [], set()
+    for name, module in model.named_modules():
+        record: Record | None = module.__dict__.get("_record")
+        if record is not None:
+            touched.append(Entry(name, record.stock.__name__, record.done))
+            skip.add(module)
+    surveyed = survey(model, treatment, conversion.feed_forward if conversion else False)
+    left = [Entry(f.name, type(f.module).__name__, f.reason) for f in surveyed if f.module not in skip and f.reason]
+    flops: tuple[int, int] | tuple[None, None] = (None, None)
+    arguments = _implied_inputs(model) if inputs is None else inputs
+    if arguments is not None:
+        flops = _flops(model, arguments)
+    return ConversionReport(
+        config=str(treatment.config),
+        padding_mode=treatment.padding_mode,
+        touched=tuple(touched),
+        left=tuple(left),
+        parameters=sum(p.numel() for p in model.parameters()),
+        flops_before=flops[0],
+        flops_after=flops[1],
+    )
+
+
+def _flops(model: nn.Module, inputs: Sequence[Any] | Mapping[str, Any]) -> tuple[int, int]:
+    """Of the stock model and of the model."""
+    ghost = _without_weights(model)
+    tally = _Tally()
+    for module in ghost.modules():
+        if "_treatment" in module.__dict__:
+            how = module.__dict__["_treatment"]
+            module.__dict__["_treatment"] = _Counting(how.config, how.padding_mode, tally)
+        for name, value in list(module.__dict__.items()):
+            if isinstance(value, Filter):
+                counting = _Counting(value.treatment.config, value.treatment.padding_mode, tally)
+                module.__dict__[name] = Filter(counting, value.up, value.line)
+    after = _count(ghost, inputs) + 2 * tally.macs
+    before = _count(revert(ghost), inputs) if conversion_of(ghost) else after
+    return before, after
+
+
+def _count(model: nn.Module, inputs: Sequence[Any] | Mapping[str, Any]) -> int:
+    def ghost(value: Any) -> Any:
+        return value.to("meta") if isinstance(value, Tensor) else value
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        try:
+            if isinstance(inputs, Mapping):
+                model(**{k: ghost(v) for k, v in inputs.items()})
+            else:
+                model(*[ghost(v) for v in inputs])
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ArgumentError(f"the model does not take the inputs given for the report: {error}") from error
+    return int(counter.get_total_flops())
+
+
+def _without_weights(model: nn.Module) -> Any:
+    """A copy on the meta device. What deepcopy would copy of parameters and buffers is put into its memo instead."""
+    memo: dict[int, Any] = {}
+    for p in model.parameters():
+        memo[id(p)] = nn.Parameter(p.detach().to("meta"), requires_grad=False)
+    for b in model.buffers():
+        memo[id(b)] = b.to("meta")
+    return copy.deepcopy(model, memo)
+
+
+@dataclass
+class _Tally:
+    macs: int = 0
+
+
+@dataclass(frozen=True)
+class _Counting(Treatment):
+    """A treatment that makes empty results of the right shape and counts the multiply-adds they would have cost."""
+
+    tally: _Tally = field(default_factory=_Tally)
+
+    def interpolate(self, x: Tensor, factor: int = 2, size: Sequence[int] | None = None) -> Tensor:
+        assert self.config.up is not None
+        high = (factor * x.shape[-2], factor * x.shape[-1])
+        self._add(x, high, self.config.up.at_rate(factor), factor)
+        return x.new_empty(*x.shape[:2], *(high if size is None else size))
+
+    def decimate(self, z: Tensor, factor: int) -> Tensor:
+        assert self.config.down is not None
+        low = z.new_empty(*z.shape[:2], *(-(-n // factor) for n in z.shape[-2:]))
+        self._add(low, tuple(z.shape[-2:]), on_pixel(self.config.down.at_rate(factor)), factor)
+        return low
+
+    def activate(self, x: Tensor, activation: str | Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ARG002
+        self._both_ways(x, x)
+        return x
+
+    def gate(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ARG002
+        y = x[:, : x.shape[1] // 2]
+        self._both_ways(x, y)
+        return y
+
+    def _both_ways(self, x: Tensor, y: Tensor) -> None:
+        rate = self.config.oversample
+        high = (rate * x.shape[-2], rate * x.shape[-1])
+        for low, spec in ((x, self.config.up), (y, self.config.down)):
+            assert spec is not None
+            self._add(low, high, spec.at_rate(rate), rate)
+
+    def _add(self, low: Tensor, high: tuple[int, ...], spec: FilterSpec, factor: int) -> None:
+        """Between a plane `low` and one of size `high`, either way: taps / factor multiply-adds for each sample of the
+        line at the higher rate, first along one axis, then along the other."""
+        if spec.kind == "ideal":
+            line = [n * max(1.0, math.log2(n)) for n in high]
+            per_plane = line[1] * low.shape[-2] + line[0] * high[1]
+        else:
+            terms = 1 if spec.kind == "sinc" else 2
+            per_plane = terms * (low.shape[-2] * high[1] + high[0] * high[1]) * spec.taps / factor
+        self.tally.macs += round(low.shape[0] * low.shape[1] * per_plane)
+
+
+def _implied_inputs(model: nn.Module) -> dict[str, Any] | None:
+    """Arguments of one call, batch 1, as the config says; None for a model that is not known."""
+    if not isinstance(model, (UNet2DModel, UNet2DConditionModel, ControlNetModel, AutoencoderKL)):
+        return None
+    config = model.config
+    height, width = sides(config.get("sample_size") or 64)
+    sample = torch.empty(1, config["in_channels"], height, width, device="meta")
+    if isinstance(model, AutoencoderKL):
+        return {"sample": sample}
+    inputs: dict[str, Any] = {"sample": sample, "timestep": torch.zeros(1, device="meta")}
+    if config.get("num_class_embeds") is not None:
+        inputs["class_labels"] = torch.zeros(1, dtype=torch.long, device="meta")
+    if isinstance(model, UNet2DModel):
+        return inputs
+    if config.get("addition_embed_type") or config.get("class_embed_type") or config.get("encoder_hid_dim_type"):
+        return None  # what these want is not in the config
+    inputs["encoder_hidden_states"] = torch.empty(1, 77, sides(config["cross_attention_dim"])[0], device="meta")
+    if isinstance(model, ControlNetModel):
+        factor = 2 ** (len(config["conditioning_embedding_out_channels"]) - 1)
+        condition = (1, config["conditioning_channels"], factor * height, factor * width)
+        inputs["controlnet_cond"] = torch.empty(condition, device="meta")
+    return inputs

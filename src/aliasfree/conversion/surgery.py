@@ -1,0 +1,158 @@
+"""`convert` and `revert`: change a model in place, and change it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_args
+
+from diffusers import ConfigMixin
+from diffusers.configuration_utils import FrozenDict
+from torch import nn
+
+from aliasfree.config import Config
+from aliasfree.conversion.modules import Record
+from aliasfree.conversion.survey import Finding, survey
+from aliasfree.conversion.treatment import Treatment
+from aliasfree.errors import ArgumentError, did_you_mean
+from aliasfree.ops.resample import Padding
+
+__all__ = ["ROUND_TRIP", "Conversion", "conversion_of", "convert", "operate", "revert"]
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a model was converted with, kept on the model itself."""
+
+    treatment: Treatment
+    feed_forward: bool = False
+
+    @classmethod
+    def of(cls, config: str | dict[str, Any] | Config, padding_mode: Padding | None, feed_forward: bool) -> Conversion:
+        """Checked. Raises ConfigError, ArgumentError."""
+        modes = get_args(Padding)
+        if padding_mode is not None and padding_mode not in modes:
+            raise ArgumentError(f"unknown padding_mode {padding_mode!r}{did_you_mean(str(padding_mode), modes)}")
+        return cls(Treatment(Config.parse(config), padding_mode), feed_forward)
+
+    def to_config(self) -> dict[str, Any]:
+        """The entries of a diffusers model's config; plain diffusers warns of them when it loads the model."""
+        return {
+            "alias_free": self.treatment.config.to_config(),
+            "alias_free_padding_mode": self.treatment.padding_mode,
+            "alias_free_feed_forward": self.feed_forward,
+        }
+
+
+ROUND_TRIP: dict[type[nn.Module], type[nn.Module]] = {}
+"""stock model -> its subclass that is converted from birth; filled by `aliasfree.conversion.models`."""
+
+
+def convert(
+    model: Model,
+    config: str | Config = "D-hq",
+    padding_mode: Padding | None = None,
+    feed_forward: bool = False,
+) -> Model:
+    """Make every resampling step and nonlinearity of planes alias-free, in place. Returns the model.
+
+    model         a diffusers model (UNet2DModel, UNet2DConditionModel, AutoencoderKL, ControlNetModel ...) or any
+                  module built of known parts: strided convolutions, average pools, nearest-neighbour and bilinear
+                  upsampling, activation modules
+    config        letter: B resampling, C nonlinearities, D both, A neither; after the dash the filter
+    padding_mode  "zeros", "circular" or "reflect" for convolutions and filters alike; None = convolutions keep
+                  theirs and filters find the plane reflected
+    feed_forward  also filter the GEGLU of transformer blocks, which acts on tokens
+
+    Parameters, buffers and state-dict keys stay as they are: weights may be loaded before or after. `conversion_report`
+    says what was done. Raises ArgumentError for a model that is converted, compiled, or carries LoRA layers.
+    """
+    conversion = Conversion.of(config, padding_mode, feed_forward)
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"expected a module, not {type(model).__name__}; of a pipeline convert the parts: convert(pipe.unet)"
+        )
+    if conversion_of(model) is not None:
+        raise ArgumentError("this model is converted already; revert(model) first")
+    _check_operable(model)
+    operate(model, conversion)
+    _enter_into_config(model, conversion)
+    return model
+
+
+def revert(model: Model) -> Model:
+    """Undo `convert` exactly, in place. Returns the model.
+
+    Raises ArgumentError for a model that is not converted, is compiled, or carries LoRA layers.
+    """
+    conversion = conversion_of(model)
+    if conversion is None:
+        raise ArgumentError("this model is not converted: there is nothing to revert")
+    _check_operable(model)
+    for module in model.modules():
+        record: Record | None = module.__dict__.pop("_record", None)
+        if record is None:
+            continue
+        module.__class__ = record.stock
+        module.__dict__.pop("_treatment", None)
+        for name in ("decimation", "decimations", "plane"):
+            module.__dict__.pop(name, None)
+        for name, value in record.attributes.items():
+            setattr(module, name, value)
+    del model.__dict__["_conversion"]
+    for stock, subclass in ROUND_TRIP.items():
+        if type(model) is subclass:
+            model.__class__ = stock  # type: ignore[assignment]
+    if isinstance(model, ConfigMixin):
+        entries = conversion.to_config()
+        model._internal_dict = FrozenDict({k: v for k, v in model.config.items() if k not in entries})
+    return model
+
+
+def conversion_of(model: nn.Module) -> Conversion | None:
+    """What the model was converted with, or None."""
+    return model.__dict__.get("_conversion")
+
+
+def operate(model: nn.Module, conversion: Conversion) -> None:
+    """Change the modules of a stock model. Touches no tensor, so it works on the meta device."""
+    findings = list(survey(model, conversion.treatment, conversion.feed_forward))
+    for finding in findings:
+        if finding.done:
+            _change(finding, conversion.treatment)
+    model.__dict__["_conversion"] = conversion
+
+
+def _change(finding: Finding, treatment: Treatment) -> None:
+    module, new = finding.module, finding.attributes
+    before = {name: getattr(module, name) for name in new if hasattr(module, name)}
+    module.__dict__["_record"] = Record(type(module), finding.done, before)
+    if finding.become is not None:
+        module.__class__ = finding.become
+        module.__dict__["_treatment"] = treatment
+    for name, value in new.items():
+        setattr(module, name, value)
+
+
+def _enter_into_config(model: nn.Module, conversion: Conversion) -> None:
+    """Let a diffusers model know what it is, so that saving and loading it keeps the conversion."""
+    if type(model) in ROUND_TRIP:
+        model.__class__ = ROUND_TRIP[type(model)]
+    if isinstance(model, ConfigMixin):
+        model.register_to_config(**conversion.to_config())
+
+
+def _check_operable(model: nn.Module) -> None:
+    """Raise ArgumentError if modules are wrapped in ways that surgery would break."""
+    for module in model.modules():
+        kind = type(module).__module__
+        if kind.startswith("peft.") or hasattr(module, "lora_A"):
+            raise ArgumentError(
+                "the model carries LoRA layers, which remember the strides they were made for; fuse and unload them "
+                "(pipe.fuse_lora(); pipe.unload_lora_weights()), convert, and add new ones afterwards"
+            )
+        if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+            raise ArgumentError("the model is compiled; convert first and compile afterwards")
+        if kind.startswith("torch.jit"):
+            raise ArgumentError("the model is scripted; convert first and script or export afterwards")

@@ -1,0 +1,105 @@
+"""What a converted module does to planes: the filters of a `Config`, in the phase the stock model had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aliasfree.config import Config
+from aliasfree.errors import ShapeError
+from aliasfree.filters import FilterSpec
+from aliasfree.ops.activation import filtered_activation2d
+from aliasfree.ops.resample import Padding, downsample2d, upsample2d
+from aliasfree.ops.spatial import translate2d
+
+__all__ = ["Treatment", "on_pixel"]
+
+
+def on_pixel(spec: FilterSpec) -> FilterSpec:
+    """The filter of the same design that sits on a sample: odd taps. Filters of gain "none" sit there already.
+
+    "hq" with 13 taps: -47 dB from 0.75 of Nyquist up (12 taps: -47 dB), within 0.04 dB up to 0.25.
+    """
+    if spec.kind == "ideal" or spec.taps % 2:
+        return spec
+    return replace(spec, taps=spec.taps + 1)
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """Filters of a converted module.
+
+    config         what is filtered and how
+    padding_mode   of convolutions and filters alike; None = convolutions keep theirs (zeros, usually) and the filters
+                   find the plane reflected, which changes what pretrained weights see at the border the least
+    """
+
+    config: Config
+    padding_mode: Padding | None = None
+
+    @property
+    def padding(self) -> Padding:
+        """What the filters find outside the plane."""
+        return self.padding_mode or "reflect"
+
+    def extend(self, x: Tensor, after: int) -> Tensor:
+        """x with `after` more rows and columns behind its last ones, as the filters see them."""
+        mode = {"zeros": "constant"}.get(self.padding, self.padding)
+        return F.pad(x, (0, after, 0, after), mode=mode)
+
+    def interpolate(self, x: Tensor, factor: int = 2, size: Sequence[int] | None = None) -> Tensor:
+        """(N, C, H, W) to (N, C, factor H, factor W) or to `size`, which may differ from that by factor - 1 pixels.
+
+        Pixel-centred, as nearest-neighbour and bilinear interpolation are: output i lies at (i + 0.5) / factor - 0.5.
+        """
+        low = tuple(x.shape[-2:])
+        high = (factor * low[0], factor * low[1]) if size is None else (int(size[0]), int(size[1]))
+        if any(abs(b - factor * a) >= factor for a, b in zip(low, high, strict=True)):
+            raise ShapeError(f"cannot upsample {low[0]}x{low[1]} by {factor} to {high[0]}x{high[1]}")
+        more = [max(0, -(-b // factor) - a) for a, b in zip(low, high, strict=True)]
+        if any(more):
+            mode = "circular" if self.padding == "circular" else "replicate"
+            x = F.pad(x, (0, more[1], 0, more[0]), mode=mode)
+        assert self.config.up is not None
+        y = upsample2d(x, self.config.up.at_rate(factor), factor, self.padding)
+        return y[..., : high[0], : high[1]] if tuple(y.shape[-2:]) != high else y
+
+    def decimate(self, z: Tensor, factor: int) -> Tensor:
+        """Low-pass z (N, C, H, W) and keep samples 0, factor, 2 factor ... of each axis.
+
+        z is what a strided operation would give at stride 1, so the kept samples are those the stock model computes,
+        and the low-pass must sit on them: an odd kernel.
+        """
+        assert self.config.down is not None
+        spec = on_pixel(self.config.down.at_rate(factor))
+        if spec.kind == "ideal":  # the op is pixel-centred
+            z = translate2d(z, (factor - 1) / 2, (factor - 1) / 2, "fourier")
+        return downsample2d(z, spec, factor, self.padding)
+
+    def activate(self, x: Tensor, activation: str | Callable[[Tensor], Tensor]) -> Tensor:
+        """A pointwise nonlinearity of planes, by name or function, evaluated at `config.oversample` times the rate."""
+        assert self.config.up is not None
+        assert self.config.down is not None
+        rate = self.config.oversample
+        up, down = self.config.up.at_rate(rate), self.config.down.at_rate(rate)
+        return filtered_activation2d(x, activation, up, down, rate, self.padding)
+
+    def gate(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """a function(b) of planes x = (a, b) (N, 2C, H, W), evaluated at the higher rate: (N, C, H, W).
+
+        The product doubles the bandwidth too, so both factors are upsampled.
+        """
+        assert self.config.up is not None
+        assert self.config.down is not None
+        rate = self.config.oversample
+        a, b = upsample2d(x, self.config.up.at_rate(rate), rate, self.padding).chunk(2, dim=1)
+        return downsample2d(a * function(b), self.config.down.at_rate(rate), rate, self.padding)
+
+
+def is_plane(x: Tensor) -> bool:
+    """Whether x is (N, C, H, W) with something to filter; embeddings and pooled vectors are not."""
+    return x.ndim == 4 and torch.Size((1, 1)) != x.shape[-2:]
