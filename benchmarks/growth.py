@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from aliasfree.filters import FilterSpec
-from benchmarks.contenders import Module, forward_call, literal_op, make_network, op_call, our_op
+from benchmarks.builds import forward_call, make_network
+from benchmarks.contenders import Module, literal_op, op_call, our_op
 from benchmarks.results import Row, Settings, dtype_name
 from benchmarks.timing import Function, Quartiles, Readings, Samples, alternate
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -12,7 +15,7 @@ from typing import Literal
 import torch
 
 from aliasfree.filters import FilterSpec
-from benchmarks.contenders import forward_call, literal_op, make_network, op_call, our_op, slow_build, training_call
+from benchmarks.contenders import literal_op, op_call, our_op
 from benchmarks.timing import Function
 
 __all__ = ["PeakTask", "measure_peak"]
@@ -64,6 +67,7 @@ def _peak_here(task: PeakTask) -> int:
     """Growth of this process's resident memory during one run."""
     torch.set_num_threads(task.threads or torch.get_num_threads())
     run = _prepare(task)
+    _give_back_freed()
     resettable = _reset_high_water()
     before = _resident("VmRSS") if resettable else _highest_so_far()
     run()
@@ -80,11 +84,23 @@ def _prepare(task: PeakTask) -> Function:
         dtype: torch.dtype = getattr(torch, task.dtype)
         op_call(module, torch.randn(1, 2, 16, 16, dtype=dtype, device=device), False)()
         return op_call(module, torch.randn(task.shape, dtype=dtype, device=device), False)
+    # diffusers would take a child that runs an op longer to import than the op to run
+    from benchmarks.builds import forward_call, make_network, slow_build, training_call
+
     make = slow_build if task.contender == "literal" else make_network
-    model, autocast = make(task.variant, task.shape, device), task.dtype == "bfloat16"
     call = forward_call if task.kind == "forward" else training_call
-    call(model, (1, *task.shape[1:]), device, autocast)()
-    return call(model, task.shape, device, autocast)
+    autocast = task.dtype == "bfloat16"
+    # a small network, whose gradients and optimizer state leave nothing behind that the run could use again
+    small = (1, task.shape[1], 8, 8)
+    call(make(task.variant, small, device), small, device, autocast)()
+    return call(make(task.variant, task.shape, device), task.shape, device, autocast)
+
+
+def _give_back_freed() -> None:
+    """Return freed memory to the system (glibc), or the run would use it again unseen."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _reset_high_water() -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from aliasfree.models import AliasFreeUNet2DModel
-from benchmarks.contenders import forward_call, make_network, slow_build, training_call
+from benchmarks.builds import forward_call, make_network, slow_build, training_call
 from benchmarks.memory import PeakTask, measure_peak
 from benchmarks.peer import published_unet
 from benchmarks.results import Row, Settings
@@ -101,7 +101,7 @@ def _compiled(model: AliasFreeUNet2DModel, settings: Settings) -> Any:
 
 
 def measure_peaks(config: str, mode: Mode, shape: Shape, settings: Settings) -> Row:
-    """Memory of one run beside the weights and the optimizer's state, both builds in float32."""
+    """Memory of one run beside the weights, in float32; a training step's holds gradients and optimizer state."""
     task = PeakTask(mode, config, shape, settings.backend, "float32", str(settings.device))
     ours, slow = (measure_peak(task.by(contender)) for contender in ("ours", "literal"))
     return Row(
@@ -113,5 +113,5 @@ def measure_peaks(config: str, mode: Mode, shape: Shape, settings: Settings) -> 
         mode=f"peak memory, {mode}",
         values={"ours bytes": ours, "slow bytes": slow, "slow / ours": slow / max(ours, 1)},
         rounds=1,
-        note="beside the weights and the optimizer's state",
+        note="beside the weights; of a training step with gradients and optimizer state",
     )

@@ -9,7 +9,7 @@ from aliasfree.errors import ArgumentError
 from aliasfree.filters import FilterSpec
 from aliasfree.models import AliasFreeUNet2DModel
 from aliasfree.ops import downsample2d_reference, filtered_activation2d_reference, upsample2d_reference
-from benchmarks.contenders import make_network, training_call
+from benchmarks.builds import make_network, training_call
 from benchmarks.literal import LiteralDownsample2d, LiteralFilteredGELU2d, LiteralUpsample2d
 from benchmarks.slow_unet import SlowUNet
 

@@ -9,7 +9,7 @@ import torch
 
 from aliasfree.errors import ArgumentError
 from benchmarks import network
-from benchmarks.contenders import make_network
+from benchmarks.builds import make_network
 from benchmarks.peer import published_unet
 from benchmarks.results import Settings
 
