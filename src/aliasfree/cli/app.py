@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from aliasfree import __version__
-from aliasfree.cli import analyze, data, demo, filters, generate, train
+from aliasfree.cli import analyze, data, demo, evaluate, filters, generate, report, train
 from aliasfree.errors import AliasfreeError
 
 DEBUG = "ALIASFREE_DEBUG"
@@ -79,7 +79,9 @@ app.command("train")(train.train)
 app.command("sample")(generate.sample)
 app.command("rotate")(generate.rotate)
 app.command("collage")(generate.collage)
+app.command("evaluate")(evaluate.evaluate)
 app.command("analyze")(analyze.analyze)
+app.command("report")(report.report)
 app.command("filters")(filters.filters)
 app.command("configs")(filters.configs)
 app.add_typer(data.app, name="data")

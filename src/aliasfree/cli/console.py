@@ -32,3 +32,24 @@ def progress(what: str, unit: str = "") -> Iterator[Report]:
             bar.update(task, completed=done, total=total or None, visible=True)
 
         yield report
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str], Report]]:
+    """`progress` for work in several stages: stages("drawing") gives the report of that stage, its bar below."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+
+        def stage(name: str) -> Report:
+            task = bar.add_task(name, total=None, visible=False)
+
+            def report(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total or None, visible=True)
+
+            return report
+
+        yield stage

@@ -1,0 +1,116 @@
+"""`aliasfree evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aliasfree.cli import generate
+
+if TYPE_CHECKING:
+    from aliasfree.experiments.evaluate import EvaluateSettings
+
+
+def evaluate(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="RUN|FOLDER...", help="Runs, or folders of images, one after the other.")
+    ],
+    data: Annotated[str, typer.Option(help="The real images: digits, mnist, cifar10, mnist-m, hub:NAME, or a path.")],
+    num: Annotated[
+        int | None, typer.Option(help="Images to draw  [default: 10,000; paper: 2,000; --angles: 400]")
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option(help="classifier, inception or pixels  [default: classifier if there are labels]")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="The file of torch-fidelity's Inception weights.")] = None,
+    protocol: Annotated[str, typer.Option(help="default, or paper: 2,000 images through Inception.")] = "default",
+    equivariance: Annotated[
+        bool, typer.Option("--equivariance/--no-equivariance", help="Shift and turn a run's network, too.")
+    ] = True,
+    angles: Annotated[
+        str | None,
+        typer.Option(metavar="LO:HI:COUNT", help="Measure a run's turned samples at these angles instead."),
+    ] = None,
+    windows: Annotated[
+        str, typer.Option(metavar="START:END,...", help="With --angles: when the turning happens, each of these.")
+    ] = "0:1,0.5:1,0.7:0.95,0.9:0.9",
+    methods: Annotated[
+        str, typer.Option(help="With --angles: how images are turned, each of these.")
+    ] = "fourier,spline",
+    noises: Annotated[str, typer.Option(help="With --angles: the noise, each of these.")] = "co-moving,independent",
+    steps: Annotated[int | None, typer.Option(help="Sampling steps  [default: 50; paper: 999]")] = None,
+    scheduler: generate.Scheduler = "ddpm",
+    class_: generate.Class = None,
+    guidance: generate.Guidance = 1.0,
+    seed: generate.Seed = 0,
+    batch_size: generate.BatchSize = 250,
+    ema: generate.Ema = True,
+    device: generate.Device = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="The JSON; with --angles the page, .html  [default: in the run's folder]")
+    ] = None,
+) -> None:
+    """Compare generated images with real ones: IS, FID, KID, precision, recall, with intervals, and equivariance.
+
+    A call that was stopped goes on where it was. Under torchrun all processes draw.
+    """
+    from aliasfree.cli.parse import parse_class
+    from aliasfree.errors import ArgumentError
+    from aliasfree.experiments.evaluate import EvaluateSettings
+    from aliasfree.experiments.generate import SampleSettings
+
+    steps = steps or (999 if protocol == "paper" else 50)
+    sampling = SampleSettings(
+        steps=steps, scheduler=scheduler, seed=seed, class_label=parse_class(class_), guidance=guidance,
+        batch_size=batch_size, ema=ema,
+    )  # fmt: skip
+    settings = EvaluateSettings(
+        data=data, num=num, features=features, weights=weights, protocol=protocol, equivariance=equivariance,
+        sampling=sampling,
+    )  # fmt: skip
+    if out is not None and len(sources) > 1:
+        raise ArgumentError("--out is for a single run or folder; leave it out, and each gets its own file.")
+    if angles is not None:
+        ways = (windows.split(","), methods.split(","), noises.split(","))
+        for source in sources:
+            _turned(source, settings, angles, ways, device, out)
+        return
+    found = [facts for source in sources if (facts := _upright(source, settings, device, out)) is not None]
+    if found:
+        from rich.console import Console
+
+        from aliasfree.experiments.compare import markdown, summarise
+
+        Console().print(markdown(summarise(found)), markup=False, highlight=False, soft_wrap=True)
+
+
+def _upright(source: Path, settings: EvaluateSettings, device: str, out: Path | None) -> dict[str, Any] | None:
+    from aliasfree.cli.console import stages
+    from aliasfree.experiments.evaluate import evaluate as run
+
+    with stages() as told:
+        return run(source, settings, out=out, device=device, progress=told)
+
+
+def _turned(
+    source: Path, settings: EvaluateSettings, angles: str, ways: tuple[list[str], ...], device: str, out: Path | None
+) -> None:
+    from rich.console import Console
+
+    from aliasfree.cli.console import stages
+    from aliasfree.cli.parse import parse_angles, parse_window
+    from aliasfree.experiments.equivariance import every_way
+    from aliasfree.experiments.turned import evaluate_turned, table_text
+
+    chosen = every_way([parse_window(text) for text in ways[0]], ways[1], ways[2])
+    with stages() as told:
+        done = evaluate_turned(
+            source, settings.data, chosen, parse_angles(angles), settings.num or 400, settings.sampling, out=out,
+            device=device, progress=told,
+        )  # fmt: skip
+    if done is not None:
+        curves, page = done
+        Console().print(table_text(curves), markup=False, highlight=False, soft_wrap=True)
+        typer.echo(f"\nthe page is {page}")

@@ -1,0 +1,186 @@
+"""Features of images, by which sets of them are compared.
+
+    inception    2,048 features and 1,008 logits of torch-fidelity's Inception v3: photographs, and the paper's tables
+    classifier   64 features of a small network trained on the data's own labels: the meaningful one for grey digits
+    pixels       the image in at most 8x8 blocks: always there, blind to all that is finer
+
+All take uint8 images (N, C, H, W).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from aliasfree.errors import CheckpointError, DataError, ShapeError
+from aliasfree.evaluation.classifier import Classifier
+
+__all__ = [
+    "EXTRACTORS", "ClassifierFeatures", "Extractor", "Features", "InceptionFeatures", "PixelFeatures", "extract"
+]  # fmt: skip
+
+EXTRACTORS = ("classifier", "inception", "pixels")
+
+
+@dataclass(frozen=True)
+class Features:
+    """values (N, D) float32, and class probabilities (N, K) or None where the extractor knows no classes."""
+
+    values: Tensor
+    probabilities: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Tensor | slice) -> Features:
+        return Features(self.values[rows], None if self.probabilities is None else self.probabilities[rows])
+
+
+class Extractor(Protocol):
+    """Features of a batch of images; `key` names all that decides them, for caches."""
+
+    name: str
+    key: str
+
+    def __call__(self, images: Tensor) -> Features: ...
+
+
+def extract(
+    extractor: Extractor,
+    images: Tensor,
+    batch_size: int = 500,
+    progress: Callable[[int, int], None] | None = None,
+) -> Features:
+    """Features of images (N, C, H, W), uint8, N >= 1, batch by batch. Raises ShapeError."""
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != torch.uint8 or not len(images):
+        raise ShapeError(f"expected uint8 images (N, C, H, W), N >= 1, got {images.dtype} {tuple(images.shape)}")
+    parts = []
+    for part in images.split(batch_size):
+        parts.append(extractor(part))
+        if progress is not None:
+            progress(sum(map(len, parts)), len(images))
+    known = [p.probabilities for p in parts if p.probabilities is not None]
+    return Features(torch.cat([p.values for p in parts]), torch.cat(known) if known else None)
+
+
+class PixelFeatures:
+    """Block means, at most 8x8 of them, in [-1, 1]: 64 features a channel."""
+
+    name, key = "pixels", "pixels-8"
+
+    def __call__(self, images: Tensor) -> Features:
+        h, w = images.shape[-2:]
+        blocks = F.adaptive_avg_pool2d(images.float() / 127.5 - 1, (min(8, h), min(8, w)))
+        return Features(blocks.flatten(1), None)
+
+
+class ClassifierFeatures:
+    """The last features of a `Classifier`, averaged over the pixels, and its probabilities.
+
+    accuracy  share of held-out real images it gets right; report it beside every figure
+    """
+
+    name = "classifier"
+
+    def __init__(self, classifier: Classifier, accuracy: float) -> None:
+        self.classifier, self.accuracy = classifier.eval(), accuracy
+        digest = hashlib.sha256()
+        for tensor in classifier.state_dict().values():
+            digest.update(tensor.detach().cpu().numpy().tobytes())
+        self.key = f"classifier-{digest.hexdigest()[:16]}"
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Features:
+        device = next(self.classifier.parameters()).device
+        x = images.to(device).float() / 127.5 - 1
+        values = self.classifier.features(x).mean((2, 3))
+        return Features(values.cpu(), self.classifier.head(values).softmax(1).cpu())
+
+
+class InceptionFeatures:
+    """torch-fidelity's Inception v3 (2015-12-05, as in the published FID tables); grey images count as RGB.
+
+    weights  the file of torch-fidelity's weights; None = torch's hub folder, else they are downloaded
+
+    Raises DataError when the weights are not to be had and CheckpointError when the file is another.
+    """
+
+    name = "inception"
+
+    def __init__(self, weights: str | Path | None = None, device: str = "cpu") -> None:
+        try:
+            inception = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
+        except ImportError as error:
+            raise DataError(
+                "The inception features are those of torch-fidelity; install it with `pip install torch-fidelity`, or "
+                "take --features classifier."
+            ) from error
+        address = inception.URL_INCEPTION_V3
+        hub = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[-1]
+        path = Path(weights) if weights is not None else hub
+        if not path.is_file():
+            if weights is not None:
+                raise DataError(f"There are no Inception weights at {path}; {_how_to_get(address)}")
+            self._download(address, hub)
+        self.key = f"inception-{_check_weights(path)}"
+        net: Any = inception.FeatureExtractorInceptionV3
+        try:
+            self.net = net("aliasfree", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path))
+        except (RuntimeError, KeyError) as error:
+            raise CheckpointError(
+                f"{path} holds other weights than torch-fidelity's Inception v3 ({str(error).splitlines()[0]}); "
+                f"{_how_to_get(address)}"
+            ) from error
+        self.net = self.net.to(device)
+        self.device = device
+
+    @staticmethod
+    def _download(address: str, path: Path) -> None:
+        try:
+            if os.environ.get("HF_HUB_OFFLINE") == "1":
+                raise OSError("HF_HUB_OFFLINE is set")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(address, str(path), progress=False)
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"The Inception weights cannot be downloaded ({error}); {_how_to_get(address)}") from error
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Features:
+        values, logits = [], []
+        for part in images.split(50):  # a batch of 299x299 images takes 50 MB a layer
+            rgb = part.expand(-1, 3, -1, -1) if part.shape[1] == 1 else part
+            one, two = self.net(rgb.to(self.device))
+            values.append(one.cpu())
+            logits.append(two.cpu())
+        return Features(torch.cat(values), torch.cat(logits).double().softmax(1).float())
+
+
+def _how_to_get(address: str) -> str:
+    return (
+        f"fetch {address} on a machine with access and give the file with --weights, or take --features classifier "
+        "(data with labels) or pixels."
+    )
+
+
+def _check_weights(path: Path) -> str:
+    """A checksum of a file that holds tensors and nothing else: torch-fidelity itself would unpickle any code."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise CheckpointError(
+            f"{path} cannot be read as weights ({type(error).__name__}); fetch torch-fidelity's Inception "
+            "weights again."
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(f"{path} holds no plain weights; fetch torch-fidelity's Inception weights.")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,0 +1,313 @@
+"""Several measured runs side by side: the paper's table with intervals, floors, equivariance and speed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aliasfree.errors import ArgumentError
+from aliasfree.evaluation.intervals import Estimate, over_runs
+from aliasfree.experiments import report
+from aliasfree.experiments.evaluate import read_metrics
+from aliasfree.experiments.report import Html
+from aliasfree.pictures import save_bytes
+from aliasfree.plots import Curve, Panel, learning_curves, panels, radial_spectra
+
+if TYPE_CHECKING:
+    from aliasfree.training import RunFolder
+
+__all__ = ["Row", "csv_text", "equivariance_figure", "markdown", "measured_section", "summarise", "write_report"]
+
+COLUMNS = (
+    ("is", "IS", 1.0, 2), ("fid", "FID", 1.0, 2), ("kid", "KID x 1000", 1000.0, 2), ("precision", "precision", 1.0, 3),
+    ("recall", "recall", 1.0, 3), ("eq_t", "EQ-T dB", 1.0, 1), ("eq_t_frac", "EQ-T_frac dB", 1.0, 1),
+    ("eq_r", "EQ-R dB", 1.0, 1), ("images_per_second", "images/s", 1.0, 1), ("parameters", "parameters", 1.0, 0),
+)  # fmt: skip
+"""key, title, factor, digits."""
+EQUIVARIANCE = (("eq_t", "EQ-T"), ("eq_t_frac", "EQ-T_frac"), ("eq_r", "EQ-R"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One config (or folder) by one extractor: figures, and the same of real test images where that makes sense."""
+
+    name: str
+    features: str
+    runs: int
+    images: int
+    accuracy: float | None  # of the classifier whose features these are
+    figures: dict[str, Estimate]
+    floor: dict[str, Estimate]
+
+
+def summarise(metrics: Sequence[dict[str, Any]]) -> list[Row]:
+    """Rows of what `evaluate` found; runs that differ in their seed alone become one, with an interval over runs."""
+    groups: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    for facts in metrics:
+        for features, fidelity in facts["fidelity"].items():
+            sampling = {k: v for k, v in (facts.get("sampling") or {}).items() if k != "seed"}
+            name = facts.get("config") or facts["source"]
+            shared = [name, features, facts["num"], facts["protocol"], facts["fingerprint"], facts["image_size"]]
+            key = json.dumps([*shared, facts.get("padding_mode"), facts.get("steps"), sampling], sort_keys=True)
+            groups.setdefault(key, []).append((facts, fidelity))
+    return [_row(members) for members in groups.values()]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A Markdown table; +- is half of the 95 % interval, "real" the figure of as many real test images."""
+    shown = [c for c in COLUMNS if any(c[0] in row.figures for row in rows)]
+    lines = ["| | features | images | " + " | ".join(c[1] for c in shown) + " |", "|" + " --- |" * (len(shown) + 3)]
+    for row in rows:
+        cells = [_name(row), _features(row), f"{row.images:,}"]
+        cells += [_cell(row, *column) for column in shown]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """One line a row; each figure with the ends of its interval and its floor, raw values."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    keys = [c[0] for c in COLUMNS]
+    head = [f"{k}{suffix}" for k in keys for suffix in ("", "_low", "_high", "_floor")]
+    writer.writerow(["name", "features", "runs", "images", "classifier_accuracy", *head])
+    for row in rows:
+        values: list[Any] = []
+        for key in keys:
+            estimate, floor = row.figures.get(key), row.floor.get(key)
+            values += [*((estimate.value, estimate.low, estimate.high) if estimate else (None,) * 3)]
+            values.append(floor.value if floor else None)
+        writer.writerow([row.name, row.features, row.runs, row.images, row.accuracy, *values])
+    return out.getvalue()
+
+
+def write_report(runs: Sequence[Path], out: Path, *, overwrite: bool = False) -> tuple[list[Row], list[Path]]:
+    """The report of measured runs: `out` (.html) and beside it .md and .csv; gives the rows and the files.
+
+    Raises ArgumentError for no run, for one that `aliasfree evaluate` has not measured, and for an `out` that is no
+    .html or, without `overwrite`, exists.
+    """
+    if not runs:
+        raise ArgumentError("a report needs at least one run")
+    if out.suffix.lower() != ".html":
+        raise ArgumentError(f"The report is HTML, so --out must end in .html, not {out.name!r}.")
+    if out.exists() and not overwrite:
+        raise ArgumentError(f"{out} exists; give another --out, or --overwrite.")
+    metrics = [read_metrics(run) for run in runs]
+    rows = summarise(metrics)
+    files = [out.with_suffix(".md"), out.with_suffix(".csv"), out]
+    contents = (markdown(rows) + "\n", csv_text(rows), compose(runs, metrics, rows))
+    for path, content in zip(files, contents, strict=True):
+        save_bytes(content.encode(), path)
+    return rows, files
+
+
+def compose(runs: Sequence[Path], metrics: Sequence[dict[str, Any]], rows: Sequence[Row]) -> str:
+    """The page as text."""
+    shown = [c for c in COLUMNS if any(c[0] in row.figures for row in rows)]
+    body = [[_name(row), _features(row), f"{row.images:,}", *(_cell(row, *column) for column in shown)] for row in rows]
+    best = min((r for r in rows if "fid" in r.figures), key=lambda r: r.figures["fid"].value, default=None)
+    headline = f"{len(metrics)} runs compared" if len(metrics) > 1 else "One run measured"
+    if best is not None and len({row.features for row in rows}) == 1 and len(rows) > 1:
+        headline += f": lowest FID {best.figures['fid'].text()} for {best.name}"
+    sections = [
+        report.section(
+            "Figures",
+            report.text(
+                "± is half of the 95 % interval: over images for a single run, over runs where several differ in their "
+                "seed alone. “real” is the same figure of as many real test images, the best a generator can expect. "
+                "EQ is the network's own, over all noise levels, in decibel: 20 more is a tenth of the error."
+            ),
+            report.table(["", "features", "images", *(c[1] for c in shown)], body),
+        )
+    ]
+    if any(facts.get("equivariance") for facts in metrics):
+        sections.append(
+            report.section(
+                "Equivariance, noise level by noise level",
+                report.text(
+                    "Upright data have no rotation-equivariant denoiser at high noise; low noise is where the "
+                    "network's own behaviour shows."
+                ),
+                report.figure(
+                    report.picture(equivariance_figure(_named(metrics)), "EQ over noise level"),
+                    "EQ-T (whole pixels), EQ-T_frac (fractions) and EQ-R (rotations), with 95 % bands over images.",
+                ),
+            )
+        )
+    spectra = spectra_picture(metrics)
+    if spectra is not None:
+        sections.append(report.section("Spectra", report.figure(report.picture(spectra, "radial spectra"), _SPECTRA)))
+    losses = [(str(run), *_losses(run)) for run in runs]
+    known = [(name, steps, values) for name, steps, values in losses if len(values)]
+    if known:
+        picture = report.picture(learning_curves(known), "loss over training step")
+        sections.append(report.section("Training", report.figure(picture, "Means over 101 steps.")))
+    return report.page(
+        "aliasfree report", headline, "Measured by `aliasfree evaluate`; read differences beside their intervals.",
+        *sections, footer="Written by aliasfree; nothing on this page is loaded from elsewhere.",
+    )  # fmt: skip
+
+
+_SPECTRA = "Generated images have the real ones' texture where the curves agree."
+
+
+def equivariance_figure(named: Sequence[tuple[str, dict[str, Any]]]) -> Any:
+    """A picture of EQ over noise level: (name, what `network_equivariance` gave) each."""
+    content = []
+    for key, title in EQUIVARIANCE:
+        curves = []
+        for name, found in named:
+            levels = [level for level in found["levels"] if level.get(key)]
+            if levels:
+                values = [[_number(v[key][end]) for v in levels] for end in ("value", "low", "high")]
+                curves.append(Curve(name, [v["t"] for v in levels], *values))
+        if curves:
+            content.append(Panel(title, "noise level t", "dB", curves))
+    return panels(content, columns=3)
+
+
+def spectra_picture(metrics: Sequence[dict[str, Any]]) -> Any:
+    """Radial spectra of the generated images and of the real ones of the first data set; None without any."""
+    known = [facts for facts in metrics if facts.get("spectra")]
+    if not known:
+        return None
+    first = known[0]["spectra"]
+    curves = [Curve("real", first["frequency"], first["real"])]
+    curves += [
+        Curve(name, f["spectra"]["frequency"], f["spectra"]["generated"])
+        for f, name in zip(known, _names(known), strict=True)
+    ]
+    return radial_spectra(curves)
+
+
+def measured_section(
+    named: Sequence[tuple[str, RunFolder, np.ndarray[Any, Any]]], data: str, title: str = "Measured"
+) -> Html:
+    """A section for other reports, of a few hundred samples each: FID, KID, precision, recall, EQ and spectra.
+
+    named  (name, run, samples uint8 (N, H, W, C)) each, N more than the 64 features; `data` as for training
+    """
+    import torch
+
+    from aliasfree.data import unit_range
+    from aliasfree.evaluation.features import extract
+    from aliasfree.evaluation.spectra import radial_power_spectrum
+    from aliasfree.experiments.equivariance import network_equivariance
+    from aliasfree.experiments.evaluate import compare_sets
+    from aliasfree.experiments.extractors import kept_features, make_extractor
+    from aliasfree.experiments.real import open_real
+
+    metrics = []
+    sample = named[0][2]
+    real = open_real(data, (sample.shape[1], sample.shape[2]), sample.shape[3])
+    extractor = make_extractor(None, real)
+    reference = kept_features(extractor, real.train)
+    for name, run, pixels in named:
+        images = torch.from_numpy(np.moveaxis(pixels, -1, 1).copy())
+        floor = real.test[: len(images)]
+        sets = {
+            kind: {k: v and asdict(v) for k, v in compare_sets(extract(extractor, x), reference).items()}
+            for kind, x in (("generated", images), ("floor", floor))
+        }
+        model = run.load_model()
+        settings = run.settings
+        found = network_equivariance(
+            model, real.test, settings.num_train_timesteps, periodic=settings.padding_mode == "circular", repeats=1
+        )
+        about = {"accuracy": extractor.accuracy} if hasattr(extractor, "accuracy") else {}
+        frequency, generated = radial_power_spectrum(unit_range(images))
+        _, wanted = radial_power_spectrum(unit_range(real.train[:2000]))
+        metrics.append(
+            {
+                "source": str(run.path), "config": name, "num": len(images), "protocol": "default",
+                "fingerprint": real.fingerprint, "image_size": list(images.shape[2:]),
+                "parameters": sum(p.numel() for p in model.parameters()), "equivariance": found,
+                "fidelity": {extractor.name: {**about, **sets}},
+                "spectra": {"frequency": frequency.tolist(), "generated": generated.tolist(), "real": wanted.tolist()},
+            }
+        )  # fmt: skip
+    rows = summarise(metrics)
+    shown = [c for c in COLUMNS if any(c[0] in row.figures for row in rows)]
+    body = [[row.name, *(_cell(row, *column) for column in shown)] for row in rows]
+    return report.section(
+        title,
+        report.text(
+            f"By the features of {_features(rows[0])}. ± is half of the 95 % interval; “real” is the figure of as many "
+            "real images that the reference does not hold. EQ is the network's own, in decibel."
+        ),
+        report.table(["", *(c[1] for c in shown)], body),
+        report.figure(
+            report.picture(equivariance_figure(_named(metrics)), "EQ over noise level"), "EQ by noise level."
+        ),
+        report.figure(report.picture(spectra_picture(metrics), "radial spectra"), _SPECTRA),
+    )
+
+
+def _row(members: list[tuple[dict[str, Any], dict[str, Any]]]) -> Row:
+    facts, first = members[0]
+    figures: dict[str, Estimate] = {}
+    for key, *_ in COLUMNS:
+        found = [value for f, fidelity in members if (value := _figure(key, f, fidelity)) is not None]
+        if found:
+            figures[key] = found[0] if len(members) == 1 else over_runs([v.value for v in found])
+    floor = {k: Estimate(**v) for k, v in first["floor"].items() if v}
+    name = facts.get("config") or Path(facts["source"]).name
+    return Row(name, next(k for k, v in facts["fidelity"].items() if v is first), len(members), facts["num"],
+               first.get("accuracy"), figures, floor)  # fmt: skip
+
+
+def _figure(key: str, facts: dict[str, Any], fidelity: dict[str, Any]) -> Estimate | None:
+    if key in ("images_per_second", "parameters"):
+        value = facts.get(key)
+        return None if value is None else Estimate(float(value))
+    if key.startswith("eq_"):
+        found = (facts.get("equivariance") or {}).get("overall", {}).get(key)
+    else:
+        found = fidelity["generated"].get(key)
+    return None if not found or found["value"] is None else Estimate(**found)
+
+
+def _cell(row: Row, key: str, title: str, factor: float, digits: int) -> str:  # noqa: ARG001
+    estimate, floor = row.figures.get(key), row.floor.get(key)
+    if estimate is None:
+        return "–"
+    half = estimate.half_width
+    words = f"{estimate.value * factor:,.{digits}f}" + ("" if half is None else f" ± {half * factor:.{digits}f}")
+    return words if floor is None else f"{words} (real {floor.value * factor:.{digits}f})"
+
+
+def _name(row: Row) -> str:
+    return row.name if row.runs == 1 else f"{row.name}, {row.runs} runs"
+
+
+def _features(row: Row) -> str:
+    return row.features if row.accuracy is None else f"{row.features} ({100 * row.accuracy:.1f} % right)"
+
+
+def _names(metrics: Sequence[dict[str, Any]]) -> list[str]:
+    """The config where that tells them apart, else the folder too."""
+    configs = [f.get("config") or Path(f["source"]).name for f in metrics]
+    return [c if configs.count(c) == 1 else f"{c}, {f['source']}" for c, f in zip(configs, metrics, strict=True)]
+
+
+def _named(metrics: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    known = [f for f in metrics if f.get("equivariance")]
+    return [(name, f["equivariance"]) for name, f in zip(_names(known), known, strict=True)]
+
+
+def _losses(run: Path) -> tuple[Any, Any]:
+    from aliasfree.training import RunFolder
+
+    return RunFolder(run).losses() if run.is_dir() else (np.empty(0), np.empty(0))
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

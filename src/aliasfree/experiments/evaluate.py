@@ -1,0 +1,258 @@
+"""`aliasfree evaluate`: a run or a folder of images against real ones, as metrics.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aliasfree.errors import ArgumentError
+from aliasfree.experiments.drawing import Drawer, Processes
+from aliasfree.experiments.extractors import kept_features, make_extractor
+from aliasfree.experiments.generate import SampleSettings
+from aliasfree.experiments.real import RealImages, open_real
+from aliasfree.pictures import save_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aliasfree.evaluation import Estimate
+    from aliasfree.evaluation.features import Extractor, Features
+
+__all__ = ["FIGURES", "PROTOCOLS", "EvaluateSettings", "compare_sets", "evaluate", "folder_images", "read_metrics"]
+
+PROTOCOLS = ("default", "paper")
+FIGURES = ("is", "fid", "kid", "precision", "recall")
+MANIFOLD = 10_000
+"""Images of each set that precision and recall see; their cost is the product of both."""
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """What is compared, and how."""
+
+    data: str  # real images, as for training
+    num: int | None = None  # images to draw; None = 10,000, the paper's 2,000 with its protocol
+    features: str | None = None  # None = classifier where the data have labels, else pixels; inception with "paper"
+    weights: Path | None = None  # of Inception
+    protocol: str = "default"  # "paper": 2,000 images through Inception, the paper's full sampling chain, no interval
+    equivariance: bool = True  # of a run's network
+    sampling: SampleSettings = field(default_factory=SampleSettings)
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ArgumentError(f"--protocol is default or paper, not {self.protocol!r}.")
+        if self.num is not None and self.num < 2:
+            raise ArgumentError(f"--num must be at least 2, not {self.num}: one image has no spread.")
+
+    @property
+    def count(self) -> int:
+        """Images to draw."""
+        return self.num or (2_000 if self.protocol == "paper" else 10_000)
+
+
+def evaluate(
+    source: Path,
+    settings: EvaluateSettings,
+    *,
+    out: Path | None = None,
+    device: str = "auto",
+    progress: Callable[[str], Progress] | None = None,
+) -> dict[str, Any] | None:
+    """Measure a run, or a folder of images, and write metrics.json; gives what it holds.
+
+    out       the JSON; None = RUN/metrics.json, or FOLDER-metrics.json beside the folder. Figures of other features of
+              the same images that are there already are kept
+    progress  progress("drawing") gives what is told (done, total) of that stage
+
+    Under torchrun all processes draw, and all but the first give None. Raises ArgumentError, DataError, RunError.
+    """
+    from aliasfree.training import RunFolder
+
+    told = progress or (lambda _: lambda _done, _total: None)
+    processes = Processes()
+    run = RunFolder(source)
+    facts: dict[str, Any]
+    if run.exists:
+        model = run.config["model"]
+        size = model["sample_size"]
+        shape = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+        channels = int(model["in_channels"])
+        drawer = Drawer(run, settings.sampling, source / "evaluation", device, processes)
+        images = drawer.images(settings.count, progress=told("drawing"))
+        if not processes.is_main:
+            return None
+        facts = {
+            "source": str(source),
+            "config": run.settings.config,
+            "training_seed": run.settings.seed,
+            "padding_mode": run.settings.padding_mode,
+            "trained_on": run.settings.data,
+            "steps": int(run.losses()[0][-1]) if len(run.losses()[0]) else 0,
+            "parameters": sum(p.numel() for p in drawer.sampler.pipeline.unet.parameters()),
+            "weights": drawer.weights,
+            "sampling": {k: v for k, v in dataclasses.asdict(settings.sampling).items() if k != "batch_size"},
+            "images_per_second": drawer.speed(),
+        }
+    else:
+        if not processes.is_main:
+            return None
+        images = folder_images(source)
+        channels, shape = int(images.shape[1]), (int(images.shape[2]), int(images.shape[3]))
+        if settings.num is not None:
+            images = images[: settings.num]
+        facts = {"source": str(source)}
+    real = open_real(settings.data, shape, channels, progress=told("reading"))
+    name = settings.features or ("inception" if settings.protocol == "paper" else None)
+    extractor = make_extractor(name, real, settings.weights, told("learning"))
+    facts |= {
+        "data": settings.data,
+        "fingerprint": real.fingerprint,
+        "held_out": real.held_out,
+        "image_size": list(shape),
+        "num": len(images),
+        "protocol": settings.protocol,
+    }
+    facts["spectra"] = _spectra(images, real)
+    path = out or (source / "metrics.json" if run.exists else source.with_name(f"{source.name}-metrics.json"))
+    kept = _kept(path, facts)
+    fidelity = _fidelity(images, real, extractor, settings, told("comparing"))
+    facts["fidelity"] = kept.get("fidelity", {}) | {extractor.name: fidelity}
+    if run.exists and settings.equivariance:
+        from aliasfree.experiments.equivariance import network_equivariance
+
+        facts["equivariance"] = kept.get("equivariance") or network_equivariance(
+            drawer.sampler.pipeline.unet, real.test, run.settings.num_train_timesteps,
+            periodic=run.settings.padding_mode == "circular", progress=told("shifting and turning"),
+        )  # fmt: skip
+    save_bytes((json.dumps(_plain(facts), indent=1) + "\n").encode(), path)
+    return facts
+
+
+def folder_images(folder: Path) -> Tensor:
+    """The images of a folder of one size, uint8 (N, C, H, W). Raises DataError, and ArgumentError for a single one."""
+    import numpy as np
+    import torch
+
+    from aliasfree.data import open_images
+
+    data = open_images(folder)
+    if len(data) < 2:
+        raise ArgumentError(f"{folder} holds one image; a comparison needs at least two, better thousands.")
+    return torch.from_numpy(np.array(data.images))
+
+
+def compare_sets(
+    generated: Features, real: Features, *, singular: bool = False, intervals: bool = True
+) -> dict[str, Estimate | None]:
+    """The figures of generated against real images; "is" is None without classes.
+
+    singular   allow fewer images than features in FID
+    intervals  95 %, over images
+    """
+    from aliasfree.evaluation import fidelity as f
+    from aliasfree.evaluation.intervals import Estimate
+
+    a, b = generated.values, real.values
+    near, far = _few(generated.values), _few(real.values)
+    figures: dict[str, Estimate | None] = {"is": None}
+    p = generated.probabilities
+    if not intervals:
+        if p is not None:
+            figures["is"] = Estimate(f.inception_score(p, splits=min(10, len(p)))[0])
+        figures["fid"] = Estimate(f.frechet_distance(a, b, singular=singular))
+        figures["kid"] = Estimate(f.kernel_distance(a, b)[0])
+        figures["precision"], figures["recall"] = (Estimate(v) for v in f.precision_recall(near, far))
+        return figures
+    if p is not None:
+        figures["is"] = f.inception_estimate(p)
+    figures["fid"] = f.frechet_estimate(a, b, singular=singular)
+    figures["kid"] = f.kernel_estimate(a, b)
+    figures["precision"], figures["recall"] = f.precision_recall_estimate(near, far)
+    return figures
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """metrics.json of a run (or the file itself). Raises ArgumentError where there is none."""
+    path = path / "metrics.json" if path.is_dir() else path
+    try:
+        facts = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ArgumentError(
+            f"There is no {path}; measure first, with `aliasfree evaluate {path.parent} --data ...`."
+        ) from error
+    except ValueError as error:
+        raise ArgumentError(f"{path} is not valid JSON ({error}); measure again.") from error
+    if not isinstance(facts, dict) or "fidelity" not in facts:
+        raise ArgumentError(f"{path} was not written by `aliasfree evaluate`.")
+    return facts
+
+
+def _fidelity(
+    images: Tensor, real: RealImages, extractor: Extractor, settings: EvaluateSettings, progress: Progress
+) -> dict[str, Any]:
+    """Figures of one extractor: of the images, and of as many real test images as the floor."""
+    from aliasfree.evaluation.features import extract
+
+    paper = settings.protocol == "paper"
+    reference = kept_features(extractor, real.train, progress)
+    floor = real.test[: len(images)]
+    options = {"singular": paper, "intervals": not paper}
+    sets = {
+        "generated": compare_sets(extract(extractor, images, progress=progress), reference, **options),
+        "floor": compare_sets(kept_features(extractor, floor, progress), reference, **options),
+    }
+    about = {"accuracy": extractor.accuracy} if hasattr(extractor, "accuracy") else {}
+    counts = {"generated": len(images), "reference": len(reference), "floor": len(floor)}
+    return {
+        "key": extractor.key,
+        **about,
+        "images": counts,
+        **{k: {n: v and dataclasses.asdict(v) for n, v in figures.items()} for k, figures in sets.items()},
+    }
+
+
+def _spectra(images: Tensor, real: RealImages) -> dict[str, list[float]]:
+    from aliasfree.data import unit_range
+    from aliasfree.evaluation.spectra import radial_power_spectrum
+
+    frequency, generated = radial_power_spectrum(unit_range(images[:2000]))
+    _, wanted = radial_power_spectrum(unit_range(real.train[:2000]))
+    return {"frequency": frequency.tolist(), "generated": generated.tolist(), "real": wanted.tolist()}
+
+
+def _kept(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier call measured on the same images of the same network and data."""
+    if not path.is_file():
+        return {}
+    try:
+        before = read_metrics(path)
+    except ArgumentError:
+        return {}
+    changing = ("images_per_second", "steps")
+    same = all(before.get(k) == v for k, v in _plain(facts).items() if k not in changing)
+    return before if same else {}
+
+
+def _few(x: Tensor) -> Tensor:
+    import torch
+
+    if len(x) <= MANIFOLD:
+        return x
+    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:MANIFOLD]]
+
+
+def _plain(value: Any) -> Any:
+    """Values JSON can hold: not finite = null."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value

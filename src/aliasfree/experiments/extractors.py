@@ -1,0 +1,83 @@
+"""Feature extractors for a data set: a classifier trained once on its labels, Inception, or pixels; features kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aliasfree.errors import ArgumentError, did_you_mean
+from aliasfree.experiments.real import RealImages
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aliasfree.evaluation import Classifier
+    from aliasfree.evaluation.features import Extractor, Features
+
+__all__ = ["classifier_for", "kept_features", "make_extractor"]
+
+Progress = Callable[[int, int], None]
+
+
+def make_extractor(
+    name: str | None, real: RealImages, weights: Path | None = None, progress: Progress | None = None
+) -> Extractor:
+    """The extractor of a name: None = "classifier" where the data have labels, else "pixels".
+
+    weights  of Inception; None = torch's hub folder or a download
+
+    Raises ArgumentError for another name or a classifier without labels, and what `InceptionFeatures` raises.
+    """
+    from aliasfree.evaluation.features import EXTRACTORS, ClassifierFeatures, InceptionFeatures, PixelFeatures
+
+    if name is None:
+        name = "pixels" if real.train_labels is None else "classifier"
+    if name not in EXTRACTORS:
+        raise ArgumentError(f"There are no --features {name!r}{did_you_mean(name, EXTRACTORS)}.")
+    if weights is not None and name != "inception":
+        raise ArgumentError("--weights are those of Inception, so they need --features inception.")
+    if name == "inception":
+        return InceptionFeatures(weights)
+    if name == "pixels":
+        return PixelFeatures()
+    return ClassifierFeatures(*classifier_for(real, progress))
+
+
+def classifier_for(real: RealImages, progress: Progress | None = None) -> tuple[Classifier, float]:
+    """(classifier, its accuracy on the test images), seeded, trained on the first call and kept in the data cache."""
+    from aliasfree.data import unit_range
+    from aliasfree.evaluation import cached_classifier
+
+    if real.train_labels is None or real.test_labels is None:
+        raise ArgumentError(f"The data {real.source} have no labels to train a classifier on; take --features pixels.")
+    shape = "x".join(map(str, real.train.shape[1:]))
+    path = _cache() / f"classifier-{real.fingerprint[:16]}-{shape}.safetensors"
+    sets = (unit_range(real.train), real.train_labels, unit_range(real.test), real.test_labels)
+    return cached_classifier(path, *sets, progress=progress)
+
+
+def kept_features(extractor: Extractor, images: Tensor, progress: Progress | None = None) -> Features:
+    """`extract`, with the features of the same images kept in the data cache."""
+    import torch
+    from safetensors.torch import load_file, save
+
+    from aliasfree.evaluation.features import Features, extract
+    from aliasfree.pictures import save_bytes
+
+    digest = hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16]
+    path = _cache() / f"features-{extractor.key}-{digest}-{len(images)}.safetensors"
+    if path.is_file():
+        known = load_file(path)
+        return Features(known["values"], known.get("probabilities"))
+    features = extract(extractor, images, progress=progress)
+    tensors = {"values": features.values, "probabilities": features.probabilities}
+    save_bytes(save({k: v.contiguous() for k, v in tensors.items() if isinstance(v, torch.Tensor)}), path)
+    return features
+
+
+def _cache() -> Path:
+    from aliasfree.data.cache import cache_root
+
+    return cache_root(None) / "evaluation"
