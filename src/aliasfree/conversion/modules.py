@@ -95,7 +95,11 @@ class AliasFreeDownsample2D(Converted, Downsample2D):
         if self.padding != 0:
             return how.decimate(self.conv(hidden_states), 2)
         h, w = hidden_states.shape[-2:]
-        padded = F.pad(hidden_states, (0, 1, 0, 1)) if how.padding_mode is None else how.extend(hidden_states, 2)
+        if how.padding_mode is None:
+            more = 2 if how.periodic else 1
+            padded = F.pad(hidden_states, (0, more, 0, more))
+        else:
+            padded = how.extend(hidden_states, 2)
         return how.decimate(self.conv(padded), 2)[..., : h // 2, : w // 2]
 
 

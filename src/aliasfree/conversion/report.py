@@ -206,7 +206,11 @@ def _implied_inputs(model: nn.Module) -> dict[str, Any] | None:
         return None
     config = model.config
     height, width = sides(config.get("sample_size") or 64)
-    sample = torch.empty(1, config["in_channels"], height, width, device="meta")
+
+    def planes(*shape: int) -> Tensor:
+        return torch.empty(1, *shape, device="meta", dtype=model.dtype)
+
+    sample = planes(config["in_channels"], height, width)
     if isinstance(model, AutoencoderKL):
         return {"sample": sample}
     inputs: dict[str, Any] = {"sample": sample, "timestep": torch.zeros(1, device="meta")}
@@ -216,9 +220,8 @@ def _implied_inputs(model: nn.Module) -> dict[str, Any] | None:
         return inputs
     if config.get("addition_embed_type") or config.get("class_embed_type") or config.get("encoder_hid_dim_type"):
         return None  # what these want is not in the config
-    inputs["encoder_hidden_states"] = torch.empty(1, 77, sides(config["cross_attention_dim"])[0], device="meta")
+    inputs["encoder_hidden_states"] = planes(77, sides(config["cross_attention_dim"])[0])
     if isinstance(model, ControlNetModel):
         factor = 2 ** (len(config["conditioning_embedding_out_channels"]) - 1)
-        condition = (1, config["conditioning_channels"], factor * height, factor * width)
-        inputs["controlnet_cond"] = torch.empty(condition, device="meta")
+        inputs["controlnet_cond"] = planes(config["conditioning_channels"], factor * height, factor * width)
     return inputs

@@ -46,6 +46,11 @@ class Treatment:
         """What the filters find outside the plane."""
         return self.padding_mode or "reflect"
 
+    @property
+    def periodic(self) -> bool:
+        """Whether downsampling takes the plane for one period of a torus, whatever the padding ("ideal")."""
+        return self.config.down is not None and self.config.down.kind == "ideal"
+
     def extend(self, x: Tensor, after: int) -> Tensor:
         """x with `after` more rows and columns behind its last ones, as the filters see them."""
         mode = {"zeros": "constant"}.get(self.padding, self.padding)
@@ -76,7 +81,7 @@ class Treatment:
         """
         assert self.config.down is not None
         spec = on_pixel(self.config.down.at_rate(factor))
-        if spec.kind == "ideal":  # the op is pixel-centred
+        if self.periodic:  # the op is pixel-centred
             z = translate2d(z, (factor - 1) / 2, (factor - 1) / 2, "fourier")
         return downsample2d(z, spec, factor, self.padding)
 

@@ -1,0 +1,97 @@
+"""The report: everything touched, everything left and why, and what it costs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from aliasfree import conversion_report, convert, revert
+from aliasfree.errors import ArgumentError
+
+MODELS = ("UNet2DModel", "UNet2DModel, skip blocks", "UNet2DConditionModel", "AutoencoderKL", "ControlNetModel")
+SPATIAL = (nn.Conv2d, nn.AvgPool2d, nn.SiLU)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_spatial_module_is_in_it_once(make, name):
+    model = make(name)
+    spatial = {n for n, m in model.named_modules() if isinstance(m, SPATIAL)}
+    classes = {n: type(m).__name__ for n, m in model.named_modules()}
+    report = conversion_report(convert(model, "D-hq", padding_mode="circular"))
+    touched, left = {e.name for e in report.touched}, {e.name for e in report.left}
+    assert spatial <= touched | left
+    assert not touched & left
+    assert all(classes[e.name] == e.kind for e in (*report.touched, *report.left))
+    changed = {n for n, m in model.named_modules() if n and type(m).__name__ != classes[n]}
+    assert changed <= touched
+    assert all(e.text for e in (*report.touched, *report.left))
+
+
+def test_a_stock_model_is_all_left(make):
+    report = conversion_report(make("UNet2DModel"))
+    assert report.config == "A"
+    assert report.touched == ()
+    assert report.flops_before == report.flops_after
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_stay_and_operations_grow(make, name):
+    model = make(name)
+    parameters = sum(p.numel() for p in model.parameters())
+    reports = {c: conversion_report(convert(model, c)) for c in ("B-hq",)}
+    revert(model)
+    reports["D-hq"] = conversion_report(convert(model, "D-hq"))
+    b, d = reports["B-hq"], reports["D-hq"]
+    assert b.parameters == d.parameters == parameters
+    assert b.flops_before == d.flops_before
+    assert b.flops_after < d.flops_after
+    if name != "UNet2DModel, skip blocks":  # whose stock filters cost more
+        assert b.flops_before < b.flops_after
+
+
+def test_operations_before_are_those_torch_counts(make):
+    model = make("UNet2DModel")
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    with FlopCounterMode(display=False) as counter:
+        model(x, 3)
+    convert(model, "D-hq")
+    report = conversion_report(model, {"sample": x, "timestep": 3})
+    assert report.flops_before == counter.get_total_flops()
+    assert conversion_report(model, [x, 3]) == report
+    assert conversion_report(model).flops_before * 2 == pytest.approx(report.flops_before, rel=0.05)
+
+
+def test_filters_count_what_polyphase_filtering_needs():
+    model = nn.Sequential(nn.SiLU())
+    report = conversion_report(convert(model, "C-hq"), [torch.zeros(2, 3, 8, 8)])
+    # up and down, each a line of 12 taps at half of the samples of 8 x 16 and of 16 x 16
+    assert report.flops_after - report.flops_before == 2 * 6 * 2 * (8 * 16 + 16 * 16) * 6
+    model = nn.Sequential(nn.Conv2d(3, 3, 3, stride=2, padding=1))
+    report = conversion_report(convert(model, "B-hq"), [torch.zeros(1, 3, 8, 8)])
+    assert report.flops_before == 2 * 9 * 9 * 16
+    assert report.flops_after == 2 * 9 * 9 * 64 + 2 * 3 * (4 * 8 + 8 * 8) * 13 / 2
+
+
+def test_counting_leaves_the_model_as_it_is(make, run):
+    model = convert(make("UNet2DModel, skip blocks"), "D-hq")
+    out = run(model)
+    conversion_report(model)
+    assert torch.equal(run(model), out)
+
+
+def test_it_reads_as_a_table(make):
+    text = str(conversion_report(convert(make("UNet2DModel"), "D-hq", padding_mode="circular")))
+    assert text.startswith("Config D-hq, circular padding:")
+    assert "GFLOP a call" in text
+    assert "conv_act" in text
+    assert "4 Attention: softmax over positions, no resampling (down_blocks.1.attentions.0, " in text
+
+
+def test_unknown_models_need_inputs_and_wrong_ones_are_refused():
+    model = convert(nn.Sequential(nn.Conv2d(3, 3, 3, stride=2), nn.SiLU()), "D-hq")
+    assert conversion_report(model).flops_after is None
+    assert conversion_report(model, [torch.zeros(1, 3, 9, 9)]).flops_after > 0
+    with pytest.raises(ArgumentError, match="does not take the inputs"):
+        conversion_report(model, [torch.zeros(1, 5, 9, 9)])
