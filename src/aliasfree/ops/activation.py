@@ -8,32 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from aliasfree.errors import ConfigError, did_you_mean
 from aliasfree.filters import FilterSpec
 from aliasfree.ops import kernels
+from aliasfree.ops.padding import Padding
 from aliasfree.ops.plain import filtered_activation
+from aliasfree.ops.pointwise import ACTIVATIONS, activation_function, activation_name
 from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
-from aliasfree.ops.resample import Padding, backend_for, check
+from aliasfree.ops.resample import backend_for, check
 
 __all__ = ["ACTIVATIONS", "filtered_activation2d", "filtered_activation2d_reference"]
 
 Activation = Callable[[Tensor], Tensor]
-
-ACTIVATIONS: dict[str, Activation] = {"gelu": F.gelu, "silu": F.silu, "relu": F.relu, "identity": lambda x: x}
-"""name -> pointwise function; GELU is the exact (erf) one."""
-
-
-def activation_function(activation: str | Activation) -> Activation:
-    """The function behind a name; a callable is returned as it is. Raises ConfigError."""
-    if callable(activation):
-        return activation
-    try:
-        return ACTIVATIONS[activation]
-    except KeyError:
-        raise ConfigError(f"unknown activation {activation!r}{did_you_mean(activation, ACTIVATIONS)}") from None
 
 
 def filtered_activation2d(
@@ -63,13 +50,6 @@ def filtered_activation2d(
     if chosen == "torch" or name is None:
         return filtered_activation(x, function, up_spec, down_spec, factor, padding)
     return kernels.filtered_activation2d(x, name, up_spec.key, down_spec.key, factor, padding, chosen)
-
-
-def activation_name(activation: str | Activation) -> str | None:
-    """The name of a function of the table, None for any other."""
-    if isinstance(activation, str):
-        return activation
-    return next((name for name, function in ACTIVATIONS.items() if function is activation), None)
 
 
 def filtered_activation2d_reference(

@@ -9,9 +9,10 @@ from torch import Tensor
 from aliasfree.errors import ArgumentError, did_you_mean
 from aliasfree.filters import FilterSpec
 from aliasfree.ops import kernels
-from aliasfree.ops.activation import activation_function, activation_name
 from aliasfree.ops.backends.registry import Choice, choose
-from aliasfree.ops.resample import Padding, check
+from aliasfree.ops.padding import Padding
+from aliasfree.ops.pointwise import activation_function, activation_name
+from aliasfree.ops.resample import check
 
 __all__ = ["explain"]
 

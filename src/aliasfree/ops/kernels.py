@@ -65,7 +65,7 @@ custom_op = torch.library.custom_op
 @custom_op("aliasfree::upsample2d", mutates_args=())
 def upsample2d(x: Tensor, spec: str, factor: int, padding: str, backend: str) -> Tensor:
     run = _runner("upsample2d", x, None, spec, "", factor, padding, backend)
-    return run.upsample2d(x, _spec(spec), factor, padding)  # type: ignore[no-any-return]
+    return run.upsample2d(x, _spec(spec), factor, padding)
 
 
 @custom_op("aliasfree::upsample2d_backward", mutates_args=())
@@ -73,13 +73,13 @@ def upsample2d_backward(
     grad: Tensor, height: int, width: int, spec: str, factor: int, padding: str, backend: str
 ) -> Tensor:
     run = _runner("upsample2d", grad, None, spec, "", factor, padding, backend)
-    return run.upsample2d_backward(grad, _spec(spec), factor, padding, (height, width))  # type: ignore[no-any-return]
+    return run.upsample2d_backward(grad, _spec(spec), factor, padding, (height, width))
 
 
 @custom_op("aliasfree::downsample2d", mutates_args=())
 def downsample2d(x: Tensor, spec: str, factor: int, padding: str, backend: str) -> Tensor:
     run = _runner("downsample2d", x, None, "", spec, factor, padding, backend)
-    return run.downsample2d(x, _spec(spec), factor, padding)  # type: ignore[no-any-return]
+    return run.downsample2d(x, _spec(spec), factor, padding)
 
 
 @custom_op("aliasfree::downsample2d_backward", mutates_args=())
@@ -87,7 +87,7 @@ def downsample2d_backward(
     grad: Tensor, height: int, width: int, spec: str, factor: int, padding: str, backend: str
 ) -> Tensor:
     run = _runner("downsample2d", grad, None, "", spec, factor, padding, backend)
-    return run.downsample2d_backward(grad, _spec(spec), factor, padding, (height, width))  # type: ignore[no-any-return]
+    return run.downsample2d_backward(grad, _spec(spec), factor, padding, (height, width))
 
 
 @custom_op("aliasfree::filtered_activation2d", mutates_args=())
@@ -95,7 +95,7 @@ def filtered_activation2d(
     x: Tensor, activation: str, up: str, down: str, factor: int, padding: str, backend: str
 ) -> Tensor:
     run = _runner("filtered_activation2d", x, activation, up, down, factor, padding, backend)
-    return run.filtered_activation2d(x, activation, _spec(up), _spec(down), factor, padding)  # type: ignore[no-any-return]
+    return run.filtered_activation2d(x, activation, _spec(up), _spec(down), factor, padding)
 
 
 @custom_op("aliasfree::filtered_activation2d_backward", mutates_args=())
@@ -103,9 +103,7 @@ def filtered_activation2d_backward(
     grad: Tensor, x: Tensor, activation: str, up: str, down: str, factor: int, padding: str, backend: str
 ) -> Tensor:
     run = _runner("filtered_activation2d", x, activation, up, down, factor, padding, backend)
-    return run.filtered_activation2d_backward(  # type: ignore[no-any-return]
-        grad, x, activation, _spec(up), _spec(down), factor, padding
-    )
+    return run.filtered_activation2d_backward(grad, x, activation, _spec(up), _spec(down), factor, padding)
 
 
 # shapes, for compilers that trace without data
@@ -188,7 +186,8 @@ def _keep_activation_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor)
 def _activation_double_gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     """No kernel has a second derivative: PyTorch's own differentiation of the plain path gives it."""
     activation, up, down, factor, padding, _ = ctx.rest
-    gradients = double_backward(grad, *ctx.saved_tensors, activation, _spec(up), _spec(down), factor, padding)
+    seed, x = ctx.saved_tensors
+    gradients = double_backward(grad, seed, x, activation, _spec(up), _spec(down), factor, padding)
     return *gradients, *[None] * 6
 
 

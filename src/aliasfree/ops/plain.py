@@ -25,6 +25,7 @@ from aliasfree.filters import (
 )
 from aliasfree.ops.backends.registry import Call
 from aliasfree.ops.padding import Padding, extend_axis, outside
+from aliasfree.ops.pointwise import ACTIVATIONS
 from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
 
 __all__ = ["axis_matrices", "filtered_activation", "resample"]
@@ -193,8 +194,17 @@ def _line_kernel(
         return kernel.reshape((1, 1, 1, -1) if axis else (1, 1, -1, 1))
 
 
+def adjoint(
+    grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: tuple[int, int], *, up: bool
+) -> Tensor:
+    """The transpose of `resample` from `size`: what a gradient of its output is for its input."""
+    where = (spec, factor, padding, up, grad.dtype, grad.device)
+    terms = zip(axis_matrices(size[0], 0, *where), axis_matrices(size[1], 1, *where), strict=True)
+    return sum_terms([(r.mT @ grad) @ c for r, c in terms])
+
+
 class PlainBackend:
-    """ "torch" or "reference" behind the custom ops, for compilers that see only those; gradients by autograd."""
+    """ "torch" and "reference" behind the custom ops, for compilers that see only those; autograd sleeps in there."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -210,7 +220,7 @@ class PlainBackend:
     def upsample2d_backward(
         self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: tuple[int, int]
     ) -> Tensor:
-        return _vjp(lambda x: self.upsample2d(x, spec, factor, padding), grad.new_zeros(*grad.shape[:2], *size), grad)
+        return _in_format_of(grad, adjoint(grad, spec, factor, padding, size, up=True))
 
     def downsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
         if self.name == "reference":
@@ -220,26 +230,26 @@ class PlainBackend:
     def downsample2d_backward(
         self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: tuple[int, int]
     ) -> Tensor:
-        return _vjp(lambda x: self.downsample2d(x, spec, factor, padding), grad.new_zeros(*grad.shape[:2], *size), grad)
+        return _in_format_of(grad, adjoint(grad, spec, factor, padding, size, up=False))
 
     def filtered_activation2d(
         self, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
     ) -> Tensor:
-        from aliasfree.ops.activation import ACTIVATIONS
-
-        y = ACTIVATIONS[activation](self.upsample2d(x, up, factor, padding))
-        return self.downsample2d(y, down, factor, padding)
+        u = self.upsample2d(x, up, factor, padding)
+        return self.downsample2d(ACTIVATIONS[activation].function(u), down, factor, padding)
 
     def filtered_activation2d_backward(
         self, grad: Tensor, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
     ) -> Tensor:
-        return _vjp(lambda x: self.filtered_activation2d(x, activation, up, down, factor, padding), x, grad)
+        u = self.upsample2d(x, up, factor, padding)
+        lifted = adjoint(grad, down, factor, padding, (u.shape[2], u.shape[3]), up=False)
+        du = ACTIVATIONS[activation].backward(lifted, u)
+        return _in_format_of(x, adjoint(du, up, factor, padding, (x.shape[2], x.shape[3]), up=True))
 
 
-def _vjp(function: Callable[[Tensor], Tensor], x: Tensor, grad: Tensor) -> Tensor:
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        return torch.autograd.grad(function(x), x, grad)[0]
+def _in_format_of(x: Tensor, y: Tensor) -> Tensor:
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def double_backward(
@@ -255,6 +265,7 @@ def double_backward(
     """Gradients of <cotangent, backward(grad, x)> with respect to grad and x."""
     with torch.enable_grad():
         x, grad = x.detach().requires_grad_(), grad.detach().requires_grad_()
-        y = PlainBackend("torch").filtered_activation2d(x, activation, up, down, factor, padding)
+        y = filtered_activation(x, ACTIVATIONS[activation].function, up, down, factor, padding)
         (first,) = torch.autograd.grad(y, x, grad, create_graph=True)
-        return torch.autograd.grad(first, (grad, x), cotangent, materialize_grads=True)
+        to_grad, to_x = torch.autograd.grad(first, (grad, x), cotangent, materialize_grads=True)
+        return to_grad, to_x

@@ -64,23 +64,23 @@ _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 jit = numba.njit(nogil=True, cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _gelu(u: Any) -> Any:
     # the rounding left where Phi is 0 would grow with u
     return mul(u, where_less(u, splat(_PHI_LEFT), splat(_ZERO), add(_phi(u), splat(_HALF))))
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _gelu_slope(u: Any) -> Any:
     return fma(u, splat(_ZERO), add(_slope(u), splat(_HALF)))  # u 0 keeps what is not finite
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _sigmoid(u: Any) -> Any:
     return where_less(u, splat(_SIGMOID_LEFT), splat(_ZERO), add(_logistic(u), splat(_HALF)))
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _activate(s: Any, at: int, n: int, code: int) -> None:
     """Row of n vectors through the activation, in place."""
     if code == 1:
@@ -97,7 +97,7 @@ def _activate(s: Any, at: int, n: int, code: int) -> None:
             store(s, i, mul(u, _sigmoid(u)))
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _times_slope(s: Any, at: int, inner: int, n: int, code: int) -> None:
     """Row at `at` times the activation's derivative at the row `inner`, in place."""
     shift = inner - at
@@ -118,7 +118,7 @@ def _times_slope(s: Any, at: int, inner: int, n: int, code: int) -> None:
             store(s, i, mul(load(s, i), mul(g, fma(u, rest, one))))
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _fir(
     s: Any, to: int, step: int, start: int, stride: int, offsets: Any, o: int, weights: Any, w: int, taps: int, n: int,
     onto: bool,
@@ -150,7 +150,7 @@ def _fir(
         j += 1
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _along_row(s: Any, to: int, start: int, ints: Any, weights: Any, term: int, onto: bool) -> None:
     """Horizontal taps of one term; `to` and `start` are where pixel 0 lies."""
     w = ints[T.H_WEIGHTS] + term * ints[T.H_TAPS]
@@ -163,7 +163,7 @@ def _along_row(s: Any, to: int, start: int, ints: Any, weights: Any, term: int, 
         )  # fmt: skip
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _pad(s: Any, row: int, ints: Any) -> None:
     """What the horizontal taps read outside the row that begins at `row`."""
     for i in range(ints[T.PADS]):
@@ -175,7 +175,7 @@ def _pad(s: Any, row: int, ints: Any) -> None:
         store(s, row + ints[at] * LANES, v)
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _fold(s: Any, row: int, ints: Any) -> None:
     """Add what an adjoint left outside the row to where it belongs."""
     for i in range(ints[T.FOLDS]):
@@ -184,7 +184,7 @@ def _fold(s: Any, row: int, ints: Any) -> None:
         store(s, to, add(load(s, to), load(s, row + ints[at] * LANES)))
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _load_pixels(x: Any, s: Any, at: int, group: Any, plane: int, first: int, n: int) -> None:
     """Pixels first .. first + n - 1 of a group of planes of `plane` pixels; n >= 16 unless channels are last."""
     image, channel, channels, last = group
@@ -201,7 +201,7 @@ def _load_pixels(x: Any, s: Any, at: int, group: Any, plane: int, first: int, n:
         j += LANES
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _store_pixels(s: Any, at: int, y: Any, group: Any, plane: int, first: int, n: int) -> None:
     """The inverse of `_load_pixels`."""
     image, channel, channels, last = group
@@ -218,7 +218,7 @@ def _store_pixels(s: Any, at: int, y: Any, group: Any, plane: int, first: int, n
         j += LANES
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _slot(m: Any, keys: int, n: int, slots: int, key: int) -> tuple[int, bool]:
     """Slot of a ring that holds `key` of 0 .. n - 1, and whether it was there; else the least recently used one."""
     m[0] += 1
@@ -236,13 +236,13 @@ def _slot(m: Any, keys: int, n: int, slots: int, key: int) -> tuple[int, bool]:
     return slot, False
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _forget(m: Any, keys: int, n: int, slots: int) -> None:
     m[keys : keys + n + slots] = -1
     m[keys + n + slots : keys + n + 2 * slots] = 0
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _low_row(x: Any, s: Any, m: Any, group: Any, ring: Any, row: int) -> int:
     """Where row `row` of the input lies in the scratch, loaded if need be."""
     height, width, rows, stride, at, keys = ring
@@ -255,7 +255,7 @@ def _low_row(x: Any, s: Any, m: Any, group: Any, ring: Any, row: int) -> int:
     return here
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _load_all(x: Any, s: Any, m: Any, group: Any, ring: Any) -> None:
     """All rows at once when the ring has room for them: in one piece when they are narrow."""
     height, width, rows, stride, at, keys = ring
@@ -268,7 +268,7 @@ def _load_all(x: Any, s: Any, m: Any, group: Any, ring: Any) -> None:
             _load_pixels(x, s, at + row * stride, group, height * width, row * width, width)
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _spread_row(
     x: Any, s: Any, m: Any, group: Any, ring: Any, ints: Any, weights: Any, row: int, low: int, to: int, offsets: int
 ) -> None:
@@ -292,18 +292,18 @@ def _spread_row(
     _fold(s, to, ints)
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _extended(ints: Any, high: bool) -> int:
     return ints[T.EXTRA_LEFT] + (ints[T.WIDE] if high else ints[T.NARROW]) + ints[T.EXTRA_RIGHT]
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _clear(s: Any, at: int, n: int) -> None:
     for i in range(at, at + n * LANES, LANES):
         store(s, i, splat(_ZERO))
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def walk(
     mode: int, code: int, x: Any, grad: Any, y: Any, where: Any, up: Any, up_w: Any, lift: Any, lift_w: Any, down: Any,
     down_w: Any, s: Any, m: Any, begin: int, end: int,
@@ -393,7 +393,7 @@ def walk(
             _store_pixels(s, out_at, y, group, out_plane, 0, out_plane)
 
 
-@jit  # type: ignore[untyped-decorator]
+@jit
 def _copy(s: Any, to: int, start: int, n: int) -> None:
     for i in range(0, n * LANES, LANES):
         store(s, to + i, load(s, start + i))

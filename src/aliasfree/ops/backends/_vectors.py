@@ -20,7 +20,7 @@ F32, I16, I32 = ir.FloatType(), ir.IntType(16), ir.IntType(32)
 FLOATS, SHORTS, INTS = (ir.VectorType(t, LANES) for t in (F32, I16, I32))
 
 
-class _VectorType(types.Type):  # type: ignore[misc]
+class _VectorType(types.Type):
     def __init__(self) -> None:
         super().__init__(name=f"float32x{LANES}")
 
@@ -29,7 +29,7 @@ VECTOR = _VectorType()
 
 
 @register_model(_VectorType)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: Any) -> None:
         super().__init__(manager, fe_type, FLOATS)
 
@@ -70,7 +70,7 @@ def _store(b: Any, vector: Any, pointer: Any, element: Any) -> None:
     b.store(b.trunc(upper, SHORTS), pointer, align=2)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load(typing: Any, array: Any, index: Any) -> Any:
     """16 elements from array[index]."""
 
@@ -80,7 +80,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
     return VECTOR(array, types.intp), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     """16 elements to array[index]."""
 
@@ -91,7 +91,7 @@ def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     return types.void(array, types.intp, VECTOR), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def splat(typing: Any, scalar: Any) -> Any:
     """16 times the same number."""
 
@@ -121,7 +121,7 @@ def _fma(b: Any, x: Any, y: Any, z: Any) -> Any:
     return b.call(cgutils.get_or_insert_function(b.module, signature, f"llvm.fma.v{LANES}f32"), (x, y, z))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
     """x y + z, rounded once."""
 
@@ -131,7 +131,7 @@ def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
     return VECTOR(VECTOR, VECTOR, VECTOR), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def where_less(typing: Any, x: Any, bound: Any, a: Any, otherwise: Any) -> Any:
     """a where x < bound, else `otherwise`; NaN is not less than anything."""
 
@@ -165,7 +165,7 @@ def _polynomial(b: Any, t: Any, coefficients: tuple[float, ...]) -> Any:
     return value
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load_tile(typing: Any, x: Any, base: Any, stride: Any, last: Any, buffer: Any, at: Any) -> Any:
     """16 pixels of 16 planes, buffer[at + 16 pixel + plane] = x[base + min(plane, last) stride + pixel]."""
 
@@ -186,7 +186,7 @@ def load_tile(typing: Any, x: Any, base: Any, stride: Any, last: Any, buffer: An
     return types.void(x, types.intp, types.intp, types.intp, buffer, types.intp), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def store_tile(typing: Any, buffer: Any, at: Any, y: Any, base: Any, stride: Any, last: Any) -> Any:
     """The inverse of `load_tile`; planes beyond `last` are not written."""
 

@@ -96,28 +96,29 @@ class Choice:
 def kernel_backend(name: str) -> Backend:
     """The backend of a name in `KERNELS`. Importing it is cheap; compilers are imported at its first call."""
     module, _, attribute = _BACKENDS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)()  # type: ignore[no-any-return]
+    return getattr(importlib.import_module(module), attribute)()
+
+
+def choose(call: Call, backend: str = "auto") -> Choice:
+    """Who runs `call`. Raises BackendError for an unknown name, or one that was asked for and cannot."""
+    forced = os.environ.get(ENVIRONMENT) if backend == "auto" else None
+    return _choose(call, forced or backend, f" in ${ENVIRONMENT}" if forced else "")
 
 
 @lru_cache(maxsize=4096)
-def choose(call: Call, backend: str = "auto") -> Choice:
-    """Who runs `call`. Raises BackendError for an unknown name, or one that was asked for and cannot."""
-    asked = backend
-    if backend == "auto" and os.environ.get(ENVIRONMENT):
-        asked = os.environ[ENVIRONMENT]
+def _choose(call: Call, asked: str, source: str) -> Choice:
     if asked not in NAMES:
-        source = "" if asked == backend else f" in ${ENVIRONMENT}"
         raise BackendError(f"unknown backend {asked!r}{source}{did_you_mean(str(asked), NAMES)}")
     if asked in ("torch", "reference"):
         return Choice(asked, asked, ())
-    refusals = []
+    refusals: list[tuple[str, str]] = []
     for name in KERNELS if asked == "auto" else (asked,):
         reason = kernel_backend(name).refusal(call)
         if reason is None:
             return Choice(name, asked, tuple(refusals))
         refusals.append((name, reason))
     if asked != "auto":
-        raise BackendError(f"backend {asked!r} cannot run this {call.op}: {refusals[0][1]}; use backend='auto'")
+        raise BackendError(f"backend {asked!r}{source} cannot run this {call.op}: {refusals[0][1]}; use 'auto'")
     return Choice("torch", asked, tuple(refusals))
 
 
