@@ -8,13 +8,16 @@ A program owns one tile and walks over groups of P planes: its matrices stay on 
 it. P planes lie side by side, (rows, P columns) or (rows P, columns), so that P of them are one product.
 
 A zero of a matrix times an infinity would spread NaN over the whole tile. A window that holds any is therefore
-multiplied with its finite part, and what the others reach is worked out from their places (`_product`).
+multiplied with its finite part, and what the others reach is worked out from their places (`_careful`).
 """
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+COUNTS = ["per_image", "groups", "tiles", "tiles_w", "strips", "workers"]
+"""Arguments that no address depends on: their values shall not lead to another compilation."""
 
 
 @triton.jit
@@ -54,73 +57,74 @@ def _matrix(table, index, M: tl.constexpr, N: tl.constexpr):
 
 
 @triton.jit
-def _not_finite(x):
-    """1 if any of x is an infinity or NaN, else 0."""
-    return tl.max(tl.max(tl.where(tl.abs(x.to(tl.float32)) < float("inf"), 0, 1), axis=1), axis=0)
+def _scaled(x, dtype: tl.constexpr):
+    """x times a power of two that brings its largest number to 2^8 .. 2^9, as dtype; the inverse of that power; and
+    whether infinities or NaN are among x. The matrix units' float16 then neither overflows nor loses small numbers."""
+    x = x.to(tl.float32)
+    size = tl.abs(x)
+    most = _largest(tl.where(size < float("inf"), size, float("inf")))
+    broken = most == float("inf")
+    if broken:
+        most = _largest(tl.where(size < float("inf"), size, 0.0))
+    exponent = tl.maximum(most.to(tl.int32, bitcast=True) >> 23, 17)
+    scale = ((262 - exponent) << 23).to(tl.float32, bitcast=True)
+    inverse = ((exponent - 8) << 23).to(tl.float32, bitcast=True)
+    return (x * scale).to(dtype), inverse, broken
 
 
 @triton.jit
-def _dot(a, b, PRECISION: tl.constexpr):
-    if PRECISION == "interpreted":  # the interpreter takes the bits of bfloat16 for integers
-        return tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
-    else:
-        return tl.dot(a, b, input_precision=PRECISION)
+def _largest(x):
+    return tl.max(tl.max(x, axis=1), axis=0)
 
 
 @triton.jit
 def _sandwich(rows, x, cols, ROWS_FIRST: tl.constexpr, PRECISION: tl.constexpr):
     """rows x cols. ROWS_FIRST: (M, K) (K, P L) (L, N) -> (M P, N); else (M, K) (K P, L) (L, N) -> (M, P N)."""
     if ROWS_FIRST:
-        t = _dot(rows, x, PRECISION).to(x.dtype)
+        t = tl.dot(rows, x, input_precision=PRECISION).to(x.dtype)
         t = tl.reshape(t, (rows.shape[0] * x.shape[1] // cols.shape[0], cols.shape[0]))
-        return _dot(t, cols, PRECISION)
+        return tl.dot(t, cols, input_precision=PRECISION)
     else:
-        t = _dot(x, cols, PRECISION).to(x.dtype)
+        t = tl.dot(x, cols, input_precision=PRECISION).to(x.dtype)
         t = tl.reshape(t, (rows.shape[1], cols.shape[1] * x.shape[0] // rows.shape[1]))
-        return _dot(rows, t, PRECISION)
+        return tl.dot(rows, t, input_precision=PRECISION)
 
 
 @triton.jit
-def _product(rows, x, cols, broken, ROWS_FIRST: tl.constexpr, PRECISION: tl.constexpr):
-    """`_sandwich`; broken: x may hold infinities and NaN. They reach where the matrices are not zero: an infinity if
-    all that comes there has one sign, else NaN."""
+def _sign(x):
+    """-1, 0 or 1; 0 for NaN."""
+    return tl.where(x > 0, 1.0, tl.where(x < 0, -1.0, 0.0)).to(x.dtype)
+
+
+@triton.jit
+def _careful(rows, x, cols, ROWS_FIRST: tl.constexpr, PRECISION: tl.constexpr):
+    """`_sandwich` of x with infinities and NaN. They reach where the matrices are not zero: an infinity if all that
+    comes there has one sign, else NaN. That is found by counting, which products of -1, 0 and 1 do exactly."""
+    finite = tl.abs(x) < float("inf")
+    y = _sandwich(rows, tl.where(finite, x, 0.0).to(x.dtype), cols, ROWS_FIRST, PRECISION)
+    rows, cols = _sign(rows), _sign(cols)
+    count = _sandwich(tl.abs(rows), tl.where(finite, 0.0, 1.0).to(x.dtype), tl.abs(cols), ROWS_FIRST, PRECISION)
+    signed = _sandwich(rows, tl.where(finite, 0.0, _sign(x)).to(x.dtype), cols, ROWS_FIRST, PRECISION)
+    return tl.where(count > 0, tl.where(tl.abs(signed) == count, signed * float("inf"), float("nan")), y)
+
+
+@triton.jit
+def _product(x, rows, row_index, cols, first_cols, col_index, broken,
+             TERMS: tl.constexpr, M: tl.constexpr, K: tl.constexpr, L: tl.constexpr, N: tl.constexpr,
+             ROWS_FIRST: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+    """Sum of terms R x C, R (M, K), C (L, N), laid out as in `_sandwich`. The first term's C is loaded already;
+    broken: x holds infinities or NaN."""
     if broken:
-        v = x.to(tl.float32)
-        finite = tl.abs(v) < float("inf")
-        sign = tl.where(finite, 0.0, tl.where(v > 0, 1.0, tl.where(v < 0, -1.0, 0.0))).to(x.dtype)
-        y = _sandwich(rows, tl.where(finite, v, 0.0).to(x.dtype), cols, ROWS_FIRST, PRECISION)
-        to_rows = tl.abs(rows.to(tl.float32)).to(x.dtype)
-        to_cols = tl.abs(cols.to(tl.float32)).to(x.dtype)
-        reach = _sandwich(to_rows, tl.where(finite, 0.0, 1.0).to(x.dtype), to_cols, ROWS_FIRST, PRECISION)
-        sign = _sandwich(rows, sign, cols, ROWS_FIRST, PRECISION)
-        there = tl.where(tl.abs(sign) > 0.999 * reach, sign * float("inf"), float("nan"))
-        y = tl.where(reach > 0, there, y)
+        y = _careful(_matrix(rows, row_index * TERMS, M, K), x, _matrix(cols, col_index * TERMS, L, N),
+                     ROWS_FIRST, PRECISION)  # fmt: skip
+        for t in tl.static_range(1, TERMS):
+            y += _careful(_matrix(rows, row_index * TERMS + t, M, K), x, _matrix(cols, col_index * TERMS + t, L, N),
+                          ROWS_FIRST, PRECISION)  # fmt: skip
     else:
-        y = _sandwich(rows, x, cols, ROWS_FIRST, PRECISION)
-    return y
-
-
-@triton.jit
-def _rise(x, rows, row_index, cols, first_cols, col_index, broken,
-          TERMS: tl.constexpr, M: tl.constexpr, K: tl.constexpr, L: tl.constexpr, N: tl.constexpr,
-          PRECISION: tl.constexpr):  # fmt: skip
-    """Sum of terms R x C with x (K, P L): (M P, N). The columns of the first term are loaded already."""
-    y = _product(_matrix(rows, row_index * TERMS, M, K), x, first_cols, broken, True, PRECISION)
-    for t in tl.static_range(1, TERMS):
-        c = _matrix(cols, col_index * TERMS + t, L, N)
-        y += _product(_matrix(rows, row_index * TERMS + t, M, K), x, c, broken, True, PRECISION)
-    return y
-
-
-@triton.jit
-def _fall(y, x, rows, row_index, cols, first_cols, col_index, broken,
-          TERMS: tl.constexpr, M: tl.constexpr, K: tl.constexpr, L: tl.constexpr, N: tl.constexpr,
-          PRECISION: tl.constexpr):  # fmt: skip
-    """y + sum of terms R x C with x (K P, L): (M, P N)."""
-    y += _product(_matrix(rows, row_index * TERMS, M, K), x, first_cols, broken, False, PRECISION)
-    for t in tl.static_range(1, TERMS):
-        c = _matrix(cols, col_index * TERMS + t, L, N)
-        y += _product(_matrix(rows, row_index * TERMS + t, M, K), x, c, broken, False, PRECISION)
+        y = _sandwich(_matrix(rows, row_index * TERMS, M, K), x, first_cols, ROWS_FIRST, PRECISION)
+        for t in tl.static_range(1, TERMS):
+            y += _sandwich(_matrix(rows, row_index * TERMS + t, M, K), x, _matrix(cols, col_index * TERMS + t, L, N),
+                           ROWS_FIRST, PRECISION)  # fmt: skip
     return y
 
 
@@ -136,11 +140,12 @@ def _gain(z, gains, start_h, start_w, P: tl.constexpr):
 
 
 @triton.jit
-def _activation(z, NAME: tl.constexpr):
+def _activation(z, unit, NAME: tl.constexpr):
+    """Activation of z in units of `unit`, in the same units."""
     if NAME == "gelu":
-        return 0.5 * z * (1 + tl.erf(z * 0.7071067811865476))
+        return 0.5 * z * (1 + tl.erf(z * (unit * 0.7071067811865476)))
     elif NAME == "silu":
-        return z / (1 + tl.exp(-z))
+        return z / (1 + tl.exp(-unit * z))
     elif NAME == "relu":
         return tl.where(z <= 0, 0.0, z)  # keeps NaN
     else:
@@ -162,7 +167,7 @@ def _through(z, dy, NAME: tl.constexpr):
         return dy
 
 
-@triton.jit
+@triton.jit(do_not_specialize=[c for c in COUNTS if c != "strips"])
 def resample(
     x, y, rows, cols, row_start, col_start,
     channels, per_image, groups, tiles, tiles_w, workers, h, w, h_out, w_out, need_h, need_w, tile_h, tile_w,
@@ -181,13 +186,13 @@ def resample(
         c = (group % per_image) * P + tl.arange(0, P)
         v = _window(x + image * xn, c, channels, at_h, at_w, h, w, need_h, need_w, xc, xh, xw,
                     XH, XW, WHOLE_H, WHOLE_W)  # fmt: skip
-        v = tl.reshape(v, (XH, P * XW)).to(cols.dtype.element_ty)
-        out = _rise(v, rows, ti, cols, c0, tj, _not_finite(v) > 0, TERMS, TH, XH, XW, TW, PRECISION)
-        out = tl.reshape(out, (TH, P, TW))
+        v, unit, broken = _scaled(tl.reshape(v, (XH, P * XW)), cols.dtype.element_ty)
+        out = _product(v, rows, ti, cols, c0, tj, broken, TERMS, TH, XH, XW, TW, True, PRECISION)
+        out = tl.reshape(out * unit, (TH, P, TW))
         _put(y + image * yn, out, c, channels, ti * tile_h, tj * tile_w, h_out, w_out, tile_h, tile_w, yc, yh, yw)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def activate(
     x, y, up_rows, up_cols, down_rows, down_cols, row_start, col_start, middle_h, middle_w, up_gain, down_gain,
     channels, per_image, groups, tiles, tiles_w, strips, workers, h, w, need_h, need_w, tile_h, tile_w,
@@ -203,6 +208,7 @@ def activate(
     down0 = _matrix(down_cols, tj * DOWN, AW, TW)
     at_w = tl.load(col_start + tj)
     mid_w = tl.load(middle_w + tj)
+    operand = up_cols.dtype.element_ty
     for group in range(tl.program_id(0) // tiles, groups, workers):
         image = (group // per_image).to(tl.int64)
         c = (group % per_image) * P + tl.arange(0, P)
@@ -213,21 +219,21 @@ def activate(
             mid_h = tl.load(middle_h + strip)
             v = _window(x + image * xn, c, channels, at_h, at_w, h, w, need_h, need_w, xc, xh, xw,
                         XH, XW, WHOLE_H, WHOLE_W)  # fmt: skip
-            v = tl.reshape(v, (XH, P * XW)).to(up_cols.dtype.element_ty)
-            broken = _not_finite(v) > 0
-            z = _rise(v, up_rows, strip, up_cols, up0, tj, broken, UP, AH, XH, XW, AW, PRECISION)
+            v, unit, broken = _scaled(tl.reshape(v, (XH, P * XW)), operand)
+            z = _product(v, up_rows, strip, up_cols, up0, tj, broken, UP, AH, XH, XW, AW, True, PRECISION)
             if UP_GAIN:
                 z = _gain(z, up_gain, mid_h, mid_w, P)
-            a = _activation(z, NAME)
+            a = _activation(z, unit, NAME)
             if DOWN_GAIN:
                 a = _gain(a, down_gain, mid_h, mid_w, P)
-            a = a.to(down_cols.dtype.element_ty)
-            out = _fall(out, a, down_rows, strip, down_cols, down0, tj, broken, DOWN, TH, AH, AW, TW, PRECISION)
+            a = a.to(operand)
+            out += unit * _product(a, down_rows, strip, down_cols, down0, tj, broken,
+                                   DOWN, TH, AH, AW, TW, False, PRECISION)  # fmt: skip
         _put(y + image * yn, tl.reshape(out, (TH, P, TW)), c, channels, ti * tile_h, tj * tile_w, h, w,
              tile_h, tile_w, yc, yh, yw)  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def backward(
     x, g, y, up_rows, up_cols, lift_rows, lift_cols, fall_rows, fall_cols,
     x_row_start, x_col_start, g_row_start, g_col_start, middle_h, middle_w, up_gain, down_gain,
@@ -258,24 +264,22 @@ def backward(
             mid_h = tl.load(middle_h + strip)
             u = _window(g + image * gn, c, channels, tl.load(g_row_start + strip), g_at_w, h, w, g_need_h, g_need_w,
                         gc, gh, gw, GH, GW, G_WHOLE_H, G_WHOLE_W)  # fmt: skip
-            u = tl.reshape(u, (GH, P * GW)).to(operand)
-            broken = _not_finite(u) > 0
-            dz = _rise(u, lift_rows, strip, lift_cols, lift0, tj, broken, DOWN, AH, GH, GW, AW, PRECISION)
+            u, unit, broken = _scaled(tl.reshape(u, (GH, P * GW)), operand)
+            dz = _product(u, lift_rows, strip, lift_cols, lift0, tj, broken, DOWN, AH, GH, GW, AW, True, PRECISION)
             if DOWN_GAIN:
                 dz = _gain(dz, down_gain, mid_h, mid_w, P)
             if NAME != "identity":
                 v = _window(x + image * xn, c, channels, tl.load(x_row_start + strip), x_at_w, h, w, need_h, need_w,
                             xc, xh, xw, XH, XW, WHOLE_H, WHOLE_W)  # fmt: skip
-                v = tl.reshape(v, (XH, P * XW)).to(operand)
-                x_broken = _not_finite(v) > 0
-                z = _rise(v, up_rows, strip, up_cols, up0, tj, x_broken, UP, AH, XH, XW, AW, PRECISION)
+                v, x_unit, x_broken = _scaled(tl.reshape(v, (XH, P * XW)), operand)
+                z = _product(v, up_rows, strip, up_cols, up0, tj, x_broken, UP, AH, XH, XW, AW, True, PRECISION)
                 if UP_GAIN:
                     z = _gain(z, up_gain, mid_h, mid_w, P)
-                dz = _through(z, dz, NAME)
+                dz = _through(z * x_unit, dz, NAME)
                 broken = broken | x_broken
             if UP_GAIN:
                 dz = _gain(dz, up_gain, mid_h, mid_w, P)
-            out = _fall(out, dz.to(operand), fall_rows, strip, fall_cols, fall0, tj, broken,
-                        UP, TH, AH, AW, TW, PRECISION)  # fmt: skip
+            out += unit * _product(dz.to(operand), fall_rows, strip, fall_cols, fall0, tj, broken,
+                                   UP, TH, AH, AW, TW, False, PRECISION)  # fmt: skip
         _put(y + image * yn, tl.reshape(out, (TH, P, TW)), c, channels, ti * tile_h, tj * tile_w, h, w,
              tile_h, tile_w, yc, yh, yw)  # fmt: skip

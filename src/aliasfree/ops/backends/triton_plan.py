@@ -10,7 +10,7 @@ import numpy as np
 
 from aliasfree.filters import Array, FilterSpec, downsampling_offset, upsampling_offset
 from aliasfree.ops.backends.triton_tables import Band, axis_band, block_side, gains, longest
-from aliasfree.ops.resample import Padding
+from aliasfree.ops.padding import Padding
 
 __all__ = ["Chain", "Plan", "Step", "activation_chain", "bands", "plan", "resampling_chain"]
 
@@ -18,8 +18,15 @@ TILE = 64
 """Longest side of a tile of the output."""
 MIDDLE = 128
 """Most pixels of the higher rate along a row of a tile."""
-POINTWISE = 100
-"""Cost of an activation in multiply-adds of the matrix units (H200: about 1000 of these a clock, 10 activations)."""
+POINTWISE = 200
+"""Cost of an activation in multiply-adds of the matrix units (per clock about 2000 of these, 10 activations)."""
+READ = (100, 400)
+"""Cost of reading a pixel, in the same unit: of whole rows, and of parts of rows, whose accesses are short."""
+
+OVERHEAD = 100_000
+"""Cost of a strip besides its arithmetic, in the same unit."""
+FULL = 64
+"""Rows from which a product runs at the full rate of the matrix units."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +116,15 @@ def plan(chain: Chain, most_planes: int, least_planes: int, room: int) -> Plan |
                 planes *= 2
             if largest > room:
                 continue
-            work = strip_h * window_h * window_w + strip_h * window_w * strip_w
+            work = OVERHEAD / planes + window_h * window_w * (strip_h + READ[tiles_w > 1])
+            narrow = 1.5 if strip_h * planes < FULL else 1.0
+            work += narrow * strip_h * window_w * strip_w
             if chain.last is not None:
-                work += strip_h * strip_w * (out_w + POINTWISE) + out_h * strip_h * out_w
+                work += strip_h * strip_w * (narrow * out_w + POINTWISE) + out_h * strip_h * out_w
             # accesses that waste part of every sector cost as if planes were missing
             cost = tiles_h * tiles_w * strips * work * max(1.0, least_planes / planes)
             if best is None or cost < best[0]:
-                warps = 8 if planes * largest > 8192 else 4
+                warps = 8 if planes * largest > 4096 else 4
                 best = cost, Plan((tile_h, tile_w), (strip_h, strip_w), planes, warps)
     return None if best is None else best[1]
 

@@ -25,7 +25,7 @@ from aliasfree.filters import (
     upsampling_kernel,
     upsampling_offset,
 )
-from aliasfree.ops.resample import Padding, outside
+from aliasfree.ops.padding import Padding, outside
 
 __all__ = ["Band", "Gains", "Tiling", "axis_band", "block_side", "gains", "longest", "tiling"]
 
@@ -253,9 +253,7 @@ def tiling(last: Band | None, first: tuple[Band, ...], tile: int, strip: int) ->
         wholes.append(everything)
     combined = None
     if last is not None:
-        dense = [
-            last.block(*t, m[0], (out, strips * middle), whole) for t, m in zip(tiles, middles, strict=True)
-        ]
+        dense = [last.block(*t, m[0], (out, strips * middle), whole) for t, m in zip(tiles, middles, strict=True)]
         # columns are contiguous over the strips because strips are as long as their blocks
         combined = np.array(dense).reshape(len(tiles), -1, out, strips, middle).transpose(0, 3, 1, 2, 4)
     return Tiling(
