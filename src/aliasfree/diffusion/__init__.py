@@ -1,5 +1,6 @@
 """Noise schedule, training objective, motions and sampling."""
 
+from aliasfree.diffusion.callbacks import MotionCallback
 from aliasfree.diffusion.loss import training_loss
 from aliasfree.diffusion.noise import sample_generators
 from aliasfree.diffusion.pipeline import AliasFreePipeline, AliasFreePipelineOutput
@@ -11,6 +12,7 @@ __all__ = [
     "AliasFreePipeline",
     "AliasFreePipelineOutput",
     "Motion",
+    "MotionCallback",
     "MotionSchedule",
     "PaperDDPMScheduler",
     "Rotation",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aliasfree.errors import ArgumentError
+from aliasfree.errors import ArgumentError, RunError
 from aliasfree.experiments.generate import MotionSettings, Sampler, SampleSettings
 from aliasfree.pictures import save_bytes
 
@@ -100,8 +100,13 @@ class Drawer:
             if k % self.processes.count == self.processes.rank and self._known(folder, part) is None:
                 self._draw(folder, part, motion, num, progress)
         self.processes.wait()
-        drawn = [self._known(folder, part) for part in parts]
-        return torch.from_numpy(np.moveaxis(np.concatenate([d for d in drawn if d is not None]), -1, 1).copy())
+        drawn = []
+        for part in parts:
+            pixels = self._known(folder, part)
+            if pixels is None:
+                raise RunError(f"{_path(folder, part)} is missing: another process has not drawn it; start again.")
+            drawn.append(pixels)
+        return torch.from_numpy(np.moveaxis(np.concatenate(drawn), -1, 1).copy())
 
     def speed(self, motion: MotionSettings | None = None) -> float | None:
         """Images per second of the parts that were drawn at a motion, all processes together; None = not known."""

@@ -1,0 +1,223 @@
+"""Motion in diffusers' own pipelines, by the callback they call after every sampling step."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from diffusers.callbacks import PipelineCallback
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from aliasfree.diffusion.history import move_history
+from aliasfree.diffusion.transforms import Motion, Window
+from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
+from aliasfree.ops.spatial import Amount, Method
+
+__all__ = ["PIPELINES", "MotionCallback"]
+
+PIPELINES: dict[str, str] = {
+    "StableDiffusionPipeline": "planes",
+    "StableDiffusionImg2ImgPipeline": "planes",
+    "StableDiffusionXLPipeline": "planes",
+    "StableDiffusionXLImg2ImgPipeline": "planes",
+    "StableDiffusion3Pipeline": "planes",
+    "StableDiffusion3Img2ImgPipeline": "planes",
+    "LatentConsistencyModelPipeline": "planes",
+    "FluxPipeline": "packed",
+    "FluxImg2ImgPipeline": "packed",
+}
+"""Pipelines that motion was tested in, and how they keep their latents: "planes" (N, C, H, W), or "packed" into tokens
+(N, H/2 W/2, 4 C). Those that hold more images than the latents (inpainting, ControlNet) or videos are not among them."""
+
+NOISES = ("independent", "co-moving")
+
+
+class MotionCallback(PipelineCallback):
+    """Rotates, shifts or zooms the latents of a diffusers pipeline while it samples.
+
+        pipe(prompt, callback_on_step_end=MotionCallback(rotate=45, schedule=(0.5, 1)))
+
+    rotate     degrees within +-3600, counter-clockwise positive; needs square images
+    translate  pixels of the image down and right
+    zoom       factor, 0.1 .. 10. All three are the whole motion, for all samples or a list with one for each
+    method     "fourier" (keeps white noise white), "spline" or "bicubic"
+    schedule   window of sampling progress over which the motion is spread, or a function from progress to share
+    noise      "independent", or "co-moving": noise the scheduler injects turns with the frame
+    size       (height, width) of the image, for oblong images of pipelines that pack their latents; None = square
+
+    What the scheduler remembers of past steps moves along. May be used again, and for several runs one after the other.
+    Raises ArgumentError for amounts out of range, a pipeline not in `PIPELINES`, and co-moving noise of a scheduler that
+    keeps a noise tree.
+    """
+
+    tensor_inputs = ["latents"]  # noqa: RUF012 (what diffusers asks the pipeline for)
+
+    def __init__(
+        self,
+        rotate: Amount = 0.0,
+        translate: tuple[Amount, Amount] = (0.0, 0.0),
+        zoom: Amount = 1.0,
+        method: Method = "fourier",
+        schedule: Window = (0.0, 1.0),
+        noise: str = "independent",
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        if noise not in NOISES:
+            raise ArgumentError(f"unknown noise {noise!r}{did_you_mean(str(noise), NOISES)}")
+        self.noise, self.size, self.translate = noise, size, translate
+        self._motion_of = partial(Motion.of, rotate, zoom=zoom, method=method, schedule=schedule)
+        self._each = any(_length(a) > 1 for a in (rotate, *translate, zoom))
+        longest = max(_length(a) for a in (rotate, *translate, zoom))
+        self._motion = self._motion_of(
+            translate=translate, batch_size=longest
+        )  # refuses bad amounts before any sampling
+        self._done = 0.0
+
+    def callback_fn(
+        self, pipeline: Any, step_index: int, timestep: Any, callback_kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Called by the pipeline after step `step_index`: moves what it is given, and the scheduler's history."""
+        del timestep
+        layout = _layout(pipeline)
+        latents = callback_kwargs["latents"]
+        if step_index == 0:
+            self._begin(pipeline, callback_kwargs)
+        steps = pipeline.num_timesteps
+        share = self._motion.schedule.share((step_index + 1) / steps)
+        if share != self._done:
+            move = partial(self._move, start=self._done, end=share, unpack=self._unpack(pipeline, layout, latents))
+            move_history(pipeline.scheduler, latents.shape, move)
+            for name in ("latents", "denoised"):
+                if name in callback_kwargs:
+                    callback_kwargs[name] = move(callback_kwargs[name])
+            self._done = share
+        if self.noise == "co-moving":
+            if step_index + 1 < steps:
+                self._co_move(pipeline.scheduler, latents.shape, self._unpack(pipeline, layout, latents))
+            else:
+                _let_go(pipeline.scheduler)
+        return callback_kwargs
+
+    def __call__(
+        self, pipeline: Any, step_index: int, timestep: Any, callback_kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What diffusers calls; see `callback_fn`."""
+        return self.callback_fn(pipeline, step_index, timestep, callback_kwargs)
+
+    def _begin(self, pipeline: Any, given: dict[str, Any]) -> None:
+        latents = given["latents"]
+        if "denoised" in pipeline._callback_tensor_inputs and "denoised" not in given:
+            raise ArgumentError(
+                f"{type(pipeline).__name__} shows what it calls denoised: pass "
+                f"callback_on_step_end_tensor_inputs=['latents', 'denoised'], so that it moves too"
+            )
+        per_pixel = 1 / pipeline.vae_scale_factor
+        dy, dx = (torch.as_tensor(a, dtype=torch.float64) * per_pixel for a in self.translate)
+        self._motion = self._motion_of(translate=(dy.tolist(), dx.tolist()), batch_size=len(latents))
+        self._done = 0.0
+        _let_go(pipeline.scheduler)
+        if self._motion and self.noise == "co-moving" and hasattr(pipeline.scheduler, "noise_sampler"):
+            raise ArgumentError(
+                f"{type(pipeline.scheduler).__name__} draws its noise from a tree, so it cannot move along: use "
+                f"noise='independent' or another scheduler"
+            )
+
+    def _move(self, x: Tensor, start: float, end: float, unpack: _Unpack | None) -> Tensor:
+        planes = x if unpack is None else unpack(x)
+        exact = planes if planes.dtype == torch.float64 else planes.float()
+        moved = self._motion.move(exact, start, end).to(x.dtype)
+        return moved if unpack is None else unpack.pack(moved)
+
+    def _unpack(self, pipeline: Any, layout: str, latents: Tensor) -> _Unpack | None:
+        return _Unpack.of(pipeline, latents, self.size) if layout == "packed" else None
+
+    def _co_move(self, scheduler: Any, shape: torch.Size, unpack: _Unpack | None) -> None:
+        """Let the scheduler's next step inject noise of the frame as it is now."""
+        _let_go(scheduler)
+        if self._done == 0.0:
+            return
+        move = partial(self._move, start=0.0, end=self._done, unpack=unpack)
+        plain, timesteps = scheduler.step, scheduler.timesteps
+
+        @functools.wraps(plain)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            if scheduler.timesteps is not timesteps:  # the run was interrupted, and another has begun
+                _let_go(scheduler)
+                return plain(*args, **kwargs)
+            with _MovedNoise(move, shape, each=self._each):
+                return plain(*args, **kwargs)
+
+        scheduler.step = step
+
+
+def _layout(pipeline: Any) -> str:
+    for kind in type(pipeline).__mro__:
+        if kind.__name__ in PIPELINES:
+            return PIPELINES[kind.__name__]
+    raise ArgumentError(
+        f"motion is not supported in {type(pipeline).__name__}; use one of {', '.join(PIPELINES)}, or AliasFreePipeline "
+        f"for unconditional models"
+    )
+
+
+def _let_go(scheduler: Any) -> None:
+    """Give a scheduler its own `step` back."""
+    vars(scheduler).pop("step", None)
+
+
+class _MovedNoise(TorchFunctionMode):
+    """While active, normal noise of the latents' shape is drawn moved. Only a scheduler's step runs within it."""
+
+    def __init__(self, move: Callable[[Tensor], Tensor], shape: torch.Size, each: bool) -> None:
+        super().__init__()
+        self.move, self.shape, self.each = move, shape, each
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func not in (torch.randn, torch.randn_like) or out.shape[1:] != self.shape[1:]:
+            return out
+        if self.each and len(out) != self.shape[0]:
+            raise ArgumentError("co-moving noise with an amount for each sample needs one generator for the batch")
+        return self.move(out)
+
+
+class _Unpack:
+    """Latents packed 2x2 into tokens (N, H/2 W/2, 4 C), to planes (N, C, H, W); `pack` goes back."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.height, self.width = height, width
+
+    @classmethod
+    def of(cls, pipeline: Any, tokens: Tensor, size: Sequence[int] | None) -> _Unpack:
+        count = tokens.shape[1]
+        if size is None:
+            side = round(count**0.5)
+            if side * side != count:
+                raise ShapeError(
+                    f"{count} tokens are no square image: give MotionCallback the image's size=(height, width)"
+                )
+            return cls(side, side)
+        height, width = (side // (2 * pipeline.vae_scale_factor) for side in size)
+        if height * width != count:
+            raise ShapeError(f"an image of {size[0]}x{size[1]} has {height * width} tokens, not {count}")
+        return cls(height, width)
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        n, _, c = tokens.shape
+        planes = tokens.reshape(n, self.height, self.width, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+        return planes.reshape(n, c // 4, 2 * self.height, 2 * self.width)
+
+    def pack(self, planes: Tensor) -> Tensor:
+        n, c = planes.shape[:2]
+        cells = planes.reshape(n, c, self.height, 2, self.width, 2).permute(0, 2, 4, 1, 3, 5)
+        return cells.reshape(n, self.height * self.width, 4 * c)
+
+
+def _length(amount: Any) -> int:
+    if isinstance(amount, Tensor):
+        return amount.numel()
+    return 1 if isinstance(amount, int | float) else len(amount)

@@ -1,0 +1,76 @@
+"""The table of several runs: seeds joined, intervals, floors; Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aliasfree.errors import ArgumentError
+from aliasfree.experiments.compare import csv_text, markdown, summarise, write_report
+from aliasfree.plots import Curve, Panel, learning_curves, panels
+
+
+def facts(config: str, seed: int, fid: float, kid: float = 0.002) -> dict[str, Any]:
+    estimate = lambda v: {"value": v, "low": v - 0.5, "high": v + 0.5}  # noqa: E731
+    figures = {"is": None, "fid": estimate(fid), "kid": {"value": kid, "low": None, "high": None}}
+    return {
+        "source": f"runs/{config}-{seed}", "config": config, "training_seed": seed, "num": 100, "protocol": "default",
+        "fingerprint": "f", "image_size": [8, 8], "sampling": {"seed": seed, "steps": 50}, "parameters": 1234,
+        "images_per_second": 10.0 + seed,
+        "equivariance": {"overall": {"eq_t": estimate(20.0), "eq_r": {"value": None, "low": None, "high": None}}},
+        "fidelity": {"pixels": {"generated": figures, "floor": {"fid": estimate(1.0), "is": None}}},
+    }  # fmt: skip
+
+
+def test_runs_that_differ_in_their_seed_become_one_row_with_an_interval_over_runs():
+    rows = summarise([facts("A", 0, 10.0), facts("D-hq", 0, 8.0), facts("A", 1, 12.0)])
+    assert [(r.name, r.runs) for r in rows] == [("A", 2), ("D-hq", 1)]
+    fid = rows[0].figures["fid"]
+    # t of one degree of freedom
+    assert (fid.value, fid.half_width) == pytest.approx((11.0, 12.7062 * 2**0.5 / 2**0.5), rel=1e-4)
+    assert rows[1].figures["fid"].half_width == pytest.approx(0.5)
+    assert rows[0].floor["fid"].value == 1.0
+    assert "is" not in rows[0].figures
+    assert "eq_r" not in rows[0].figures
+
+
+def test_the_markdown_table_has_the_floor_on_the_same_line():
+    lines = markdown(summarise([facts("A", 0, 10.0), facts("D-hq", 0, 8.0)])).splitlines()
+    assert len(lines) == 4
+    assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|")
+    assert "| A | pixels | 100 | 10.00 ± 0.50 (real 1.00) | 2.00 |" in lines[2]
+    assert "1,234" in lines[2]
+    assert "IS" not in lines[0]
+
+
+def test_the_csv_has_the_raw_values():
+    (row,) = csv.DictReader(io.StringIO(csv_text(summarise([facts("A", 0, 10.0)]))))
+    assert (row["name"], row["fid"], row["fid_low"], row["fid_floor"]) == ("A", "10.0", "9.5", "1.0")
+    assert (row["kid"], row["kid_low"], row["is"]) == ("0.002", "", "")
+
+
+def test_a_report_of_nothing_and_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(ArgumentError, match="at least one run"):
+        write_report([], tmp_path / "a.html")
+    with pytest.raises(ArgumentError, match=r"\.html"):
+        write_report([tmp_path], tmp_path / "a.pdf")
+
+
+def test_a_plot_shows_every_curve_and_needs_a_value():
+    curves = [Curve(f"c{k}", [0, 1], [k, k + 1], [k - 0.1, k], [k + 0.1, k + 2]) for k in range(9)]
+    picture = np.asarray(panels([Panel("t", "x", "y", curves), Panel("t", "x", "y", curves[:1])]))
+    colours = {tuple(c) for c in picture.reshape(-1, 3).tolist()}
+    for wanted in ((0, 114, 178), (213, 94, 0), (0, 158, 115)):
+        assert wanted in colours
+    with pytest.raises(ArgumentError, match="finite value"):
+        panels([Panel("t", "x", "y", [Curve("a", [0], [float("nan")])])])
+
+
+def test_learning_curves_are_moving_means():
+    steps = np.arange(1, 301)
+    picture = learning_curves([("A", steps, np.full(300, 0.5)), ("short", steps[:5], np.full(5, 0.7))])
+    assert picture.size[0] > 300

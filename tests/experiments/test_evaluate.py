@@ -1,0 +1,294 @@
+"""`aliasfree evaluate`: runs and folders against real images, resumable, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from aliasfree.errors import AliasfreeError, ArgumentError
+from aliasfree.evaluation import classifier
+from aliasfree.evaluation.features import ClassifierFeatures
+from aliasfree.experiments import compare, drawing
+from aliasfree.experiments.drawing import Drawer
+from aliasfree.experiments.equivariance import PAPER, Way, every_way, network_equivariance, rotation_curves
+from aliasfree.experiments.evaluate import EvaluateSettings, evaluate, read_metrics
+from aliasfree.experiments.extractors import classifier_for, make_extractor
+from aliasfree.experiments.generate import MotionSettings, SampleSettings
+from aliasfree.experiments.real import RealImages, open_real
+from aliasfree.experiments.turned import evaluate_turned, table_text
+from aliasfree.training import RunFolder, RunSettings, train
+
+FAST = SampleSettings(steps=2, scheduler="ddpm-clipped", batch_size=40)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALIASFREE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(drawing, "PART", 50)
+        patch.setattr(classifier, "IMAGES_SEEN", 5_000)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A run of two steps on 8x8 digits."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    settings = RunSettings(data="digits", config="A", out=out, image_size=8, base_channels=4, steps=2, batch_size=4,
+                           device="cpu", sample_every=None)  # fmt: skip
+    train(settings, console=Console(quiet=True))
+    return out
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def real(_cache) -> RealImages:
+    return open_real("digits", (8, 8), 1)
+
+
+def save_images(folder: Path, images: torch.Tensor) -> Path:
+    folder.mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image[0].numpy()).save(folder / f"{i:04d}.png")
+    return folder
+
+
+def test_a_run_is_measured_and_a_stopped_measurement_goes_on(run):
+    settings = EvaluateSettings(data="digits", num=120, features="pixels", sampling=FAST)
+    facts = evaluate(run, settings, device="cpu")
+    assert json.loads((run / "metrics.json").read_text())["fidelity"] == facts["fidelity"]
+    figures = facts["fidelity"]["pixels"]
+    assert figures["images"] == {"generated": 120, "reference": 1438, "floor": 120}
+    assert figures["generated"]["is"] is None
+    for name in ("fid", "kid"):
+        generated, floor = figures["generated"][name], figures["floor"][name]
+        assert generated["low"] < generated["value"] < generated["high"]
+        # noise is farther from digits than digits are
+        assert generated["low"] > floor["value"]
+    assert figures["floor"]["precision"]["value"] > 0.6 > figures["generated"]["precision"]["value"]
+    assert facts["parameters"] == sum(p.numel() for p in RunFolder(run).load_model().parameters())
+    assert facts["images_per_second"] > 0
+    assert set(facts["equivariance"]["overall"]) == {"eq_t", "eq_t_frac", "eq_r"}
+
+    parts = sorted((run / "evaluation").glob("*/part-*.npy"))
+    assert [len(np.load(p)) for p in parts] == [50, 50, 20]
+    stamps = [p.stat().st_mtime_ns for p in parts]
+    parts[1].unlink()
+    again = evaluate(run, settings, device="cpu")
+    assert again["fidelity"] == facts["fidelity"]
+    assert [p.stat().st_mtime_ns for p in (parts[0], parts[2])] == [stamps[0], stamps[2]]
+    assert parts[1].exists()
+
+
+def test_figures_of_other_features_are_kept_while_the_images_are_the_same(run):
+    base = {"data": "digits", "num": 80, "sampling": FAST}
+    evaluate(run, EvaluateSettings(**base, features="pixels"), device="cpu")
+    both = evaluate(run, EvaluateSettings(**base, features="classifier"), device="cpu")
+    assert set(both["fidelity"]) == {"pixels", "classifier"}
+    assert both["fidelity"]["classifier"]["accuracy"] > 0.5
+    assert both["fidelity"]["classifier"]["generated"]["is"]["value"] >= 1
+    other = evaluate(run, EvaluateSettings(**{**base, "num": 79}, features="pixels", equivariance=False), device="cpu")
+    assert set(other["fidelity"]) == {"pixels"}
+
+
+def test_real_images_in_a_folder_are_as_good_as_real_images(tmp_path, real):
+    folder = save_images(tmp_path / "images", real.test)
+    facts = evaluate(folder, EvaluateSettings(data="digits", features="pixels"))
+    figures = facts["fidelity"]["pixels"]
+    for name, wanted in figures["floor"].items():
+        if wanted is not None:
+            assert figures["generated"][name]["value"] == pytest.approx(wanted["value"], rel=1e-6, abs=1e-9)
+    assert (tmp_path / "images-metrics.json").is_file()
+
+
+def test_the_papers_protocol_has_no_interval_and_allows_few_images(run):
+    settings = EvaluateSettings(data="digits", protocol="paper", num=40, features="pixels", sampling=FAST,
+                                equivariance=False)  # fmt: skip
+    fid = evaluate(run, settings, device="cpu")["fidelity"]["pixels"]["generated"]["fid"]
+    assert fid["value"] > 0
+    assert fid["low"] is None
+    assert EvaluateSettings(data="digits", protocol="paper").count == 2000
+    assert EvaluateSettings(data="digits").count == 10_000
+
+
+class _Rank:
+    """One of two processes, where the other has come to the end already."""
+
+    count = 2
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+    def wait(self) -> None:
+        pass
+
+
+def test_two_processes_draw_the_same_images_as_one_and_share_the_work(run, monkeypatch):
+    alone = Drawer(RunFolder(run), FAST, run / "one", "cpu").images(120)
+    shares = []
+    for rank in (0, 1):
+        drawer = Drawer(RunFolder(run), FAST, run / "two", "cpu", _Rank(rank))
+        draw = drawer.sampler.draw
+        drawn: list[int] = []
+        monkeypatch.setattr(drawer.sampler, "draw", lambda i, *a, d=draw, n=drawn, **k: (n.extend(i), d(i, *a, **k))[1])
+        images = drawer.images(120) if rank else None
+        if not rank:
+            with pytest.raises(AliasfreeError, match="has not drawn it"):
+                drawer.images(120)
+        shares.append(drawn)
+    assert [len(s) for s in shares] == [70, 50]
+    assert sorted(shares[0] + shares[1]) == list(range(120))
+    # rounding in the last bits of the arithmetic at most
+    assert (images.int() - alone.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda f, real: f.mkdir(), "no images"),
+    (lambda f, real: save_images(f, real.test[:1]), "holds one image"),
+    (lambda f, real: save_images(f, real.test[:30]), "30 images are too few for a Frechet distance over 64 features"),
+])  # fmt: skip
+def test_folders_that_cannot_be_measured_get_a_sentence(tmp_path, real, make, words):
+    make(tmp_path / "f", real)
+    with pytest.raises(AliasfreeError, match=words):
+        evaluate(tmp_path / "f", EvaluateSettings(data="digits", features="pixels"))
+    assert not (tmp_path / "f-metrics.json").exists()
+
+
+def test_images_of_mixed_sizes_are_refused(tmp_path, real):
+    folder = save_images(tmp_path / "f", real.test[:3])
+    Image.new("L", (9, 9)).save(folder / "odd.png")
+    with pytest.raises(AliasfreeError, match="size"):
+        evaluate(folder, EvaluateSettings(data="digits"))
+
+
+@pytest.mark.parametrize("wrong", [{"protocol": "x"}, {"num": 1}])
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ArgumentError):
+        EvaluateSettings(data="digits", **wrong)
+
+
+def test_extractors_are_found_by_name_or_say_what_is_missing(real, tmp_path):
+    assert make_extractor("pixels", real).name == "pixels"
+    with pytest.raises(ArgumentError, match="did you mean 'pixels'"):
+        make_extractor("pixel", real)
+    with pytest.raises(ArgumentError, match="need --features inception"):
+        make_extractor("pixels", real, tmp_path)
+    nameless = RealImages("x", real.fingerprint, real.train, real.test, None, None, held_out=True)
+    assert make_extractor(None, nameless).name == "pixels"
+    with pytest.raises(ArgumentError, match="no labels"):
+        make_extractor("classifier", nameless)
+
+
+def test_held_out_images_are_no_training_images(real):
+    assert (len(real.train), len(real.test), real.held_out) == (1438, 359, True)
+    assert len(real.train) + len(real.test) == 1797
+    again = open_real("digits", (8, 8), 1)
+    assert torch.equal(again.test, real.test)
+
+
+def test_a_networks_equivariance_is_given_at_each_noise_level_and_over_all(run, real):
+    model = RunFolder(run).load_model()
+    found = network_equivariance(model, real.test, num=4, levels=(0.1, 0.5))
+    assert [level["t"] for level in found["levels"]] == [100, 500]
+    for name in ("eq_t", "eq_t_frac", "eq_r"):
+        levels = [level[name]["value"] for level in found["levels"]]
+        assert min(levels) <= found["overall"][name]["value"] <= max(levels)
+    assert found == network_equivariance(model, real.test, num=4, levels=(0.1, 0.5))
+
+
+def test_turned_samples_are_measured_beside_the_turned_image(run, real, tmp_path):
+    judge = ClassifierFeatures(*classifier_for(real))
+    drawer = Drawer(RunFolder(run), FAST, run / "evaluation", "cpu")
+    ways = [Way(), PAPER]
+    curves = rotation_curves(drawer, ways, [45.0, 90.0], 80, judge, real.train)
+    assert [c.name for c in curves] == [
+        "fourier, independent, 0:1", "spline, independent, 0:1 (paper)", "x(0) turned, fourier",
+            "x(0) turned, bicubic",
+    ]  # fmt: skip
+    for c in curves:
+        assert c.degrees == (0.0, 45.0, 90.0)
+        # the same upright images in all of them
+        assert c.fd[0] == curves[0].fd[0]
+        assert c.kept[0].value == 1.0
+        assert c.step[0] is None
+        assert c.right == (None, None, None)
+    fourier = curves[2]
+    # turned by 90 degrees and back is exact: nothing is lost and every class is kept
+    assert fourier.kept[2].value == 1.0
+    assert fourier.fd[2].value == pytest.approx(fourier.fd[0].value, rel=1e-6)
+    assert fourier.db[2].value > 100
+    # a network that was hardly trained draws something else when it is turned
+    assert curves[0].db[2].value < 30
+    assert all(c.fd[2].value > 0 for c in curves)
+
+
+def test_a_way_that_turns_a_finished_image_is_the_baseline(run, real):
+    """All of the turning after the last step is what turning the image is, but for the clipping to pixels."""
+    judge = ClassifierFeatures(*classifier_for(real))
+    drawer = Drawer(RunFolder(run), FAST, run / "evaluation", "cpu")
+    late, baseline, _ = rotation_curves(drawer, [Way(schedule=(1.0, 1.0))], [90.0], 80, judge, real.train)
+    assert late.db[1].value > 40
+    assert late.kept[1].value == pytest.approx(baseline.kept[1].value, abs=0.03)
+
+
+def test_the_page_of_turned_samples_has_its_table_and_figures(run):
+    curves, page = evaluate_turned(run, "digits", [PAPER], [0.0, 90.0], 70, FAST, device="cpu")
+    html, facts = page.read_text(), json.loads(page.with_suffix(".json").read_text())
+    assert page == run / "rotation.html"
+    assert [c["name"] for c in facts["curves"]] == [c.name for c in curves]
+    assert html.count("data:image/png") == 1
+    assert page.with_suffix(".png").is_file()
+    lines = table_text(curves).splitlines()
+    assert lines[0].startswith("| theta = 90 |")
+    assert len(lines) == 2 + 3
+    with pytest.raises(ArgumentError, match="more than 64"):
+        evaluate_turned(run, "digits", [PAPER], [0.0, 90.0], 10, FAST, device="cpu")
+
+
+def test_every_way_is_every_combination():
+    ways = every_way([(0, 1), (0.5, 1)])
+    assert len(set(ways)) == 8
+    assert PAPER in ways
+    assert PAPER.motion(30.0) == MotionSettings(rotate=30.0, method="spline")
+
+
+def test_measured_runs_become_one_report(run, tmp_path):
+    evaluate(run, EvaluateSettings(data="digits", num=70, features="pixels", sampling=FAST), device="cpu")
+    rows, files = compare.write_report([run], tmp_path / "r.html")
+    assert [f.suffix for f in files] == [".md", ".csv", ".html"]
+    assert rows[0].name == "A"
+    html = (tmp_path / "r.html").read_text()
+    assert html.count("data:image/png") == 3
+    with pytest.raises(ArgumentError, match="--overwrite"):
+        compare.write_report([run], tmp_path / "r.html")
+
+
+def test_the_demos_section_measures_samples_in_memory(run):
+    samples = np.moveaxis(Drawer(RunFolder(run), FAST, run / "evaluation", "cpu").images(70).numpy(), 1, -1)
+    section = compare.measured_section([("A", RunFolder(run), samples)], "digits")
+    assert section.count("data:image/png") == 2
+    assert "FID" in section
+    assert "EQ-R" in section
+
+
+def test_metrics_that_are_not_there_get_a_sentence(tmp_path):
+    with pytest.raises(ArgumentError, match="aliasfree evaluate"):
+        read_metrics(tmp_path)
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(ArgumentError, match="not valid JSON"):
+        read_metrics(tmp_path)
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(ArgumentError, match="not written by"):
+        read_metrics(tmp_path)
