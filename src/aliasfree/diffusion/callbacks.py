@@ -30,8 +30,9 @@ PIPELINES: dict[str, str] = {
     "FluxPipeline": "packed",
     "FluxImg2ImgPipeline": "packed",
 }
-"""Pipelines that motion was tested in, and how they keep their latents: "planes" (N, C, H, W), or "packed" into tokens
-(N, H/2 W/2, 4 C). Those that hold more images than the latents (inpainting, ControlNet) or videos are not among them."""
+"""Pipelines that motion was tested in, and how they keep their latents: "planes" (N, C, H, W), or "packed" into
+tokens (N, H/2 W/2, 4 C). Not among them are those that hold more images than the latents (inpainting, ControlNet), and
+those of videos."""
 
 NOISES = ("independent", "co-moving")
 
@@ -50,8 +51,8 @@ class MotionCallback(PipelineCallback):
     size       (height, width) of the image, for oblong images of pipelines that pack their latents; None = square
 
     What the scheduler remembers of past steps moves along. May be used again, and for several runs one after the other.
-    Raises ArgumentError for amounts out of range, a pipeline not in `PIPELINES`, and co-moving noise of a scheduler that
-    keeps a noise tree.
+    Raises ArgumentError for amounts out of range, a pipeline not in `PIPELINES`, and co-moving noise of a scheduler
+    that keeps a noise tree.
     """
 
     tensor_inputs = ["latents"]  # noqa: RUF012 (what diffusers asks the pipeline for)
@@ -197,9 +198,7 @@ class _Unpack:
         if size is None:
             side = round(count**0.5)
             if side * side != count:
-                raise ShapeError(
-                    f"{count} tokens are no square image: give MotionCallback the image's size=(height, width)"
-                )
+                raise ShapeError(f"{count} tokens are no square image; give MotionCallback size=(height, width)")
             return cls(side, side)
         height, width = (side // (2 * pipeline.vae_scale_factor) for side in size)
         if height * width != count:
