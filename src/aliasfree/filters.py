@@ -103,7 +103,7 @@ class FilterSpec:
     @property
     def key(self) -> str:
         """The filter as JSON text; `FilterSpec(**json.loads(key))` gives it back."""
-        return self._key  # type: ignore[attr-defined, no-any-return]
+        return self._key  # type: ignore[attr-defined]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; `FilterSpec(**d)` gives the filter back."""

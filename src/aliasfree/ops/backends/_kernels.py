@@ -1,6 +1,6 @@
 """The CPU kernels: 16 planes side by side in vector lanes, walked row by row, so that no full-size temporary exists.
 
-One routine, `walk`, serves every op and its backward:
+One routine, `_walk`, serves every op and its backward:
     ACTIVATION           rows of x --spread--> high-rate row --activation--> gather --> rows of y
     ACTIVATION_BACKWARD  the high-rate rows of x and of dy, multiplied as act'(.) dy, gathered
     SPREAD, GATHER       one half alone
@@ -9,6 +9,8 @@ A high-rate row lives only until its low-passed rows are made; those, and the ro
 
 from __future__ import annotations
 
+import zlib
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -60,8 +62,8 @@ _logistic = odd_rational(
 _PHI_LEFT, _SIGMOID_LEFT = np.float32(-_PHI_END), np.float32(-_SIGMOID_END)
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
-# called by kernels alone, so without the wrappers that would let Python call them
-jit = numba.njit(nogil=True, cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+# called by kernels alone, so without what would let Python call them, and kept on disk only as part of those
+jit = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 @jit
@@ -123,25 +125,38 @@ def _fir(
     s: Any, to: int, step: int, start: int, stride: int, offsets: Any, o: int, weights: Any, w: int, taps: int, n: int,
     onto: bool,
 ) -> None:  # fmt: skip
-    """s[to + step j] (+)= sum_k weights[w + k] s[start + stride j + offsets[o + k]], j < n, four outputs at a time."""
+    """s[to + step j] (+)= sum_k weights[w + k] s[start + stride j + offsets[o + k]], j < n, eight outputs at a time."""
     j = 0
     zero = splat(_ZERO)
-    while j + 4 <= n:
+    while j + 8 <= n:
         d, b = to + j * step, start + j * stride
-        a0, a1, a2, a3 = zero, zero, zero, zero
-        if onto:
-            a0, a1, a2, a3 = load(s, d), load(s, d + step), load(s, d + 2 * step), load(s, d + 3 * step)
+        a0, a1, a2, a3, a4, a5, a6, a7 = zero, zero, zero, zero, zero, zero, zero, zero
         for k in range(taps):
             c, i = splat(weights[w + k]), b + offsets[o + k]
             a0 = fma(c, load(s, i), a0)
             a1 = fma(c, load(s, i + stride), a1)
             a2 = fma(c, load(s, i + 2 * stride), a2)
             a3 = fma(c, load(s, i + 3 * stride), a3)
+            a4 = fma(c, load(s, i + 4 * stride), a4)
+            a5 = fma(c, load(s, i + 5 * stride), a5)
+            a6 = fma(c, load(s, i + 6 * stride), a6)
+            a7 = fma(c, load(s, i + 7 * stride), a7)
+        if onto:
+            a0, a1 = add(a0, load(s, d)), add(a1, load(s, d + step))
+            a2, a3 = add(a2, load(s, d + 2 * step)), add(a3, load(s, d + 3 * step))
+            a4, a5 = add(a4, load(s, d + 4 * step)), add(a5, load(s, d + 5 * step))
+            a6, a7 = add(a6, load(s, d + 6 * step)), add(a7, load(s, d + 7 * step))
         store(s, d, a0)
         store(s, d + step, a1)
         store(s, d + 2 * step, a2)
         store(s, d + 3 * step, a3)
-        j += 4
+        store(s, d + 4 * step, a4)
+        store(s, d + 5 * step, a5)
+        store(s, d + 6 * step, a6)
+        store(s, d + 7 * step, a7)
+        j += 8
+        if j < n < j + 8 and not onto:
+            j = n - 8  # the last eight overlap the ones before
     while j < n:
         a = load(s, to + j * step) if onto else zero
         for k in range(taps):
@@ -303,8 +318,14 @@ def _clear(s: Any, at: int, n: int) -> None:
         store(s, i, splat(_ZERO))
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def walk(
+@jit
+def _copy(s: Any, to: int, start: int, n: int) -> None:
+    for i in range(0, n * LANES, LANES):
+        store(s, to + i, load(s, start + i))
+
+
+@jit
+def _walk(
     mode: int, code: int, x: Any, grad: Any, y: Any, where: Any, up: Any, up_w: Any, lift: Any, lift_w: Any, down: Any,
     down_w: Any, s: Any, m: Any, begin: int, end: int,
 ) -> None:  # fmt: skip
@@ -393,7 +414,33 @@ def walk(
             _store_pixels(s, out_at, y, group, out_plane, 0, out_plane)
 
 
-@jit
-def _copy(s: Any, to: int, start: int, n: int) -> None:
-    for i in range(0, n * LANES, LANES):
-        store(s, to + i, load(s, start + i))
+def _compiled() -> tuple[Any, Any]:
+    # Numba keeps compiled code by the date of this file alone; a constant that differs with every source makes it
+    # compile anew whenever one of them changes.
+    sources = [Path(__file__).with_name(name) for name in ("_kernels.py", "_vectors.py", "tables.py")]
+    version = zlib.crc32(b"".join(path.read_bytes() for path in sources))
+
+    @numba.njit(nogil=True, cache=True, error_model="numpy")
+    def serial(
+        mode: int, code: int, x: Any, grad: Any, y: Any, where: Any, up: Any, up_w: Any, lift: Any, lift_w: Any,
+        down: Any, down_w: Any, s: Any, m: Any, groups: int,
+    ) -> int:  # fmt: skip
+        _walk(mode, code, x, grad, y, where, up, up_w, lift, lift_w, down, down_w, s[0], m[0], 0, groups)
+        return version
+
+    @numba.njit(nogil=True, cache=True, error_model="numpy", parallel=True)
+    def parallel(
+        mode: int, code: int, x: Any, grad: Any, y: Any, where: Any, up: Any, up_w: Any, lift: Any, lift_w: Any,
+        down: Any, down_w: Any, s: Any, m: Any, groups: int,
+    ) -> int:  # fmt: skip
+        threads = len(s)
+        for t in numba.prange(threads):
+            begin, end = groups * t // threads, groups * (t + 1) // threads
+            _walk(mode, code, x, grad, y, where, up, up_w, lift, lift_w, down, down_w, s[t], m[t], begin, end)
+        return version
+
+    return serial, parallel
+
+
+serial, parallel = _compiled()
+"""The whole walk over `groups` groups of planes, in the calling thread or on len(s) threads."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -158,16 +160,38 @@ def _walk(
         where, up.ints, up.weights, lift.ints, lift.weights, down.ints, down.weights,
     )  # fmt: skip
     threads = min(torch.get_num_threads(), groups, 1 + groups * LANES * low[0] * low[1] // SHARE)
-    scratch = _scratch(threads, int(where[k.FLOATS]), int(where[k.INTS]))
-    bounds = [groups * i // threads for i in range(threads + 1)]
-    jobs = [(*scratch[i], bounds[i], bounds[i + 1]) for i in range(threads)]
-    if threads == 1:
-        k.walk(*arguments, *jobs[0])
-        return
-    waiting = [_pool(threads - 1).submit(k.walk, *arguments, *job) for job in jobs[1:]]
-    k.walk(*arguments, *jobs[0])
-    for job in waiting:
-        job.result()
+    _run_on(threads, k, (*arguments, *_scratch(max(threads, 1), int(where[k.FLOATS]), int(where[k.INTS])), groups))
+
+
+def _run_on(threads: int, k: Any, arguments: tuple[Any, ...]) -> None:
+    """Run the kernel on so many threads of Numba's pool, which is torch's own OpenMP pool where both use one."""
+    import numba
+
+    threads = min(threads, numba.config.NUMBA_NUM_THREADS)
+    if threads > 1 and not _FORKED and _POOL.acquire(blocking=False):
+        try:
+            if numba.get_num_threads() != threads:
+                numba.set_num_threads(threads)
+            _compiled(k.parallel, arguments)
+        finally:
+            _POOL.release()
+    else:  # one thread, or the pool is at work for another caller, or it did not survive a fork
+        _compiled(k.serial, arguments)
+
+
+def _compiled(kernel: Any, arguments: tuple[Any, ...]) -> None:
+    """Call the kernel; say so when that made it compile."""
+    known, began = len(kernel.signatures), time.monotonic()
+    kernel(*arguments)
+    if len(kernel.signatures) > known and (seconds := time.monotonic() - began) > 1:
+        _LOG.warning("aliasfree compiled its CPU kernels in %.1f s; they are kept on disk for the next time.", seconds)
+
+
+_LOG = logging.getLogger("aliasfree")
+_POOL = threading.Lock()
+_FORKED: list[bool] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _FORKED.append(True))
 
 
 @lru_cache(maxsize=1)
@@ -178,29 +202,30 @@ def _kernels() -> Any:
 
 
 class _Scratch(threading.local):
-    """Work space of the threads that one calling thread keeps busy; it grows and stays."""
+    """Work space of the kernels that one calling thread runs; it grows and stays."""
 
-    def __init__(self) -> None:
-        self.kept: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
+    floats = np.zeros((0, 0), np.float32)
+    ints = np.zeros((0, 0), np.int64)
 
 
 _SCRATCH = _Scratch()
 
 
-def _scratch(threads: int, floats: int, ints: int) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    kept = _SCRATCH.kept
-    for i in range(threads):
-        if i == len(kept):
-            kept.append((np.zeros(floats, np.float32), np.zeros(ints, np.int64)))
-        elif kept[i][0].size < floats or kept[i][1].size < ints:
-            sizes = max(floats, kept[i][0].size), max(ints, kept[i][1].size)
-            kept[i] = np.zeros(sizes[0], np.float32), np.zeros(sizes[1], np.int64)
-    return kept
+def _scratch(threads: int, floats: int, ints: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    kept = _SCRATCH
+    if kept.floats.shape[1] < floats or len(kept.floats) < threads:
+        kept.floats = _aligned(max(threads, len(kept.floats)), max(floats, kept.floats.shape[1]))
+    if kept.ints.shape[1] < ints or len(kept.ints) < threads:
+        kept.ints = np.zeros((max(threads, len(kept.ints)), max(ints, kept.ints.shape[1])), np.int64)
+    return kept.floats[:threads], kept.ints[:threads]
 
 
-@lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="aliasfree")
+def _aligned(rows: int, columns: int) -> NDArray[np.float32]:
+    """Rows that begin on cache lines: vectors that straddle two cost double."""
+    columns = -(-columns // LANES) * LANES
+    raw = np.zeros(rows * columns + LANES, np.float32)
+    skip = -raw.ctypes.data % (4 * LANES) // 4
+    return raw[skip : skip + rows * columns].reshape(rows, columns)
 
 
 _NOTHING = Tables(np.zeros(T.HEADER, np.int64), np.zeros(1, np.float32), (0, 0), (0, 0))

@@ -136,18 +136,21 @@ def _build(
     counts = np.array([len(c) for c in terms.classes])
     pair_class = pairs % factor
     first = np.concatenate([[0], np.cumsum(counts[pair_class])])
-    rows, columns, values = [], [], []
+    rows: list[Ints] = []
+    columns: list[Ints] = []
+    values: list[Array] = []
     for p, terms_of in enumerate(terms.classes):
         mine = phase == p
         for r, (v, _) in enumerate(terms_of):
             rows.append(first[pair[mine]] + r)
             columns.append(low_row[mine])
             values.append(v[(tap[mine] - p) // factor])
-    order = (np.concatenate(rows), np.concatenate(columns)) if rows else (np.zeros(0, int), np.zeros(0, int))
-    value = np.concatenate(values) if values else np.zeros(0)
-    if not spreading:
-        order = order[::-1]
-    ptr, source, weight = _sparse(*order, value, int(first[-1]) if spreading else low[0])
+    row, column = np.concatenate([*rows, []]).astype(np.int64), np.concatenate([*columns, []]).astype(np.int64)
+    value = np.concatenate([*values, []])
+    if spreading:
+        ptr, source, weight = _sparse(row, column, value, int(first[-1]))
+    else:
+        ptr, source, weight = _sparse(column, row, value, low[0])
     if not spreading:  # of a gathered row: its pair and which of its terms
         owner = np.repeat(np.arange(len(pairs)), counts[pair_class])
         most = max(1, int(counts.max()))
@@ -234,7 +237,9 @@ def _horizontal(low: int, high: int, terms: _Terms, factor: int, padding: Paddin
     else:
         reach = (max(0, offset), max(0, factor * (low - 1) - offset + taps - 1 - (high - 1)))
     extra = (0, 0) if forward or padding == "zeros" else reach
-    segments, offsets, columns = [], [], []
+    segments: list[tuple[int, ...]] = []
+    offsets: list[int] = []
+    columns: list[int] = []
     step = factor if spreading else 1
     start = -extra[0]
     least, most = 0, source - 1
