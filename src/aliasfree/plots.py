@@ -52,6 +52,7 @@ def panels(content: Sequence[Panel], columns: int = 2, dpi: int = 110) -> Image.
     """Panels side by side with one legend below. Raises ArgumentError without a finite value."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     names = list(dict.fromkeys(curve.name for panel in content for curve in panel.curves))
     if not any(np.isfinite(np.asarray(c.y, np.float64)).any() for panel in content for c in panel.curves):
@@ -59,7 +60,8 @@ def panels(content: Sequence[Panel], columns: int = 2, dpi: int = 110) -> Image.
     rows = math.ceil(len(content) / columns)
     columns = min(columns, len(content))
     legend_rows = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(5.4 * columns, 3.7 * rows + 0.24 * legend_rows), dpi=dpi, layout="constrained")
+    width = 5.4 if columns < 3 else 3.9
+    figure = Figure(figsize=(width * columns, 3.7 * rows + 0.24 * legend_rows), dpi=dpi, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes: Any = figure.subplots(rows, columns, squeeze=False)
     handles: dict[str, Any] = {}
@@ -71,6 +73,8 @@ def panels(content: Sequence[Panel], columns: int = 2, dpi: int = 110) -> Image.
         cell.set_ylabel(panel.y_label)
         if panel.log:
             cell.set_yscale("log")
+            for axis_ticks in (cell.yaxis.set_major_formatter, cell.yaxis.set_minor_formatter):
+                axis_ticks(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.6)))
         cell.grid(color="#dddddd", linewidth=0.6)
         cell.spines[["top", "right"]].set_visible(False)
     for cell in axes.flat[len(content) :]:

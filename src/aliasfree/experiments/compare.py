@@ -111,8 +111,14 @@ def write_report(runs: Sequence[Path], out: Path, *, overwrite: bool = False) ->
 
 def compose(runs: Sequence[Path], metrics: Sequence[dict[str, Any]], rows: Sequence[Row]) -> str:
     """The page as text."""
-    shown = [c for c in COLUMNS if any(c[0] in row.figures for row in rows)]
-    body = [[_name(row), _features(row), f"{row.images:,}", *(_cell(row, *column) for column in shown)] for row in rows]
+    tables = []
+    for columns in (COLUMNS[:5], COLUMNS[5:]):
+        shown = [c for c in columns if any(c[0] in row.figures for row in rows)]
+        body = [
+            [_name(row), _features(row), f"{row.images:,}", *(_unbroken(row, *column) for column in shown)]
+            for row in rows
+        ]
+        tables += [report.table(["", "features", "images", *(c[1] for c in shown)], body)] if shown else []
     best = min((r for r in rows if "fid" in r.figures), key=lambda r: r.figures["fid"].value, default=None)
     headline = f"{len(metrics)} runs compared" if len(metrics) > 1 else "One run measured"
     if best is not None and len({row.features for row in rows}) == 1 and len(rows) > 1:
@@ -125,7 +131,7 @@ def compose(runs: Sequence[Path], metrics: Sequence[dict[str, Any]], rows: Seque
                 "seed alone. “real” is the same figure of as many real test images, the best a generator can expect. "
                 "EQ is the network's own, over all noise levels, in decibel: 20 more is a tenth of the error."
             ),
-            report.table(["", "features", "images", *(c[1] for c in shown)], body),
+            *tables,
         )
     ]
     if any(facts.get("equivariance") for facts in metrics):
@@ -236,7 +242,7 @@ def measured_section(
         )  # fmt: skip
     rows = summarise(metrics)
     shown = [c for c in COLUMNS if any(c[0] in row.figures for row in rows)]
-    body = [[row.name, *(_cell(row, *column) for column in shown)] for row in rows]
+    body = [[row.name, *(_unbroken(row, *column) for column in shown)] for row in rows]
     return report.section(
         title,
         report.text(
@@ -282,6 +288,11 @@ def _cell(row: Row, key: str, title: str, factor: float, digits: int) -> str:  #
     half = estimate.half_width
     words = f"{estimate.value * factor:,.{digits}f}" + ("" if half is None else f" ± {half * factor:.{digits}f}")
     return words if floor is None else f"{words} (real {floor.value * factor:.{digits}f})"
+
+
+def _unbroken(row: Row, *column: Any) -> str:
+    """The cell with a line break nowhere but before what is in brackets."""
+    return _cell(row, *column).replace(" ± ", "\u00a0±\u00a0").replace("(real ", "(real\u00a0")
 
 
 def _name(row: Row) -> str:

@@ -115,7 +115,7 @@ def table_rows(curves: Sequence[RotationCurve]) -> list[tuple[str, ...]]:
         rows.append(
             (
                 curve.name,
-                f"{kept:.1f} [{low:.0f}, {high:.0f}] %",
+                f"{kept:.1f} [{low:.0f}, {high:.0f}]\u00a0%",
                 curve.fd[k].text(1),
                 f"{curve.fd[k].value / curve.fd[zero].value:.2f}",
                 "exact" if math.isinf(curve.db[k].value) else curve.db[k].text(1),
