@@ -18,7 +18,7 @@ from aliasfree.config import Config
 from aliasfree.conversion.modules import Filter, Record, sides
 from aliasfree.conversion.surgery import conversion_of, revert
 from aliasfree.conversion.survey import survey
-from aliasfree.conversion.treatment import Treatment, on_pixel
+from aliasfree.conversion.treatment import Treatment
 from aliasfree.errors import ArgumentError
 from aliasfree.filters import FilterSpec
 
@@ -161,15 +161,13 @@ class _Counting(Treatment):
     tally: _Tally = field(default_factory=_Tally)
 
     def interpolate(self, x: Tensor, factor: int = 2, size: Sequence[int] | None = None) -> Tensor:
-        assert self.config.up is not None
         high = (factor * x.shape[-2], factor * x.shape[-1])
-        self._add(x, high, self.config.up.at_rate(factor), factor)
+        self._add(x, high, self.specs["interpolate"][factor], factor)
         return x.new_empty(*x.shape[:2], *(high if size is None else size))
 
     def decimate(self, z: Tensor, factor: int) -> Tensor:
-        assert self.config.down is not None
         low = z.new_empty(*z.shape[:2], *(-(-n // factor) for n in z.shape[-2:]))
-        self._add(low, tuple(z.shape[-2:]), on_pixel(self.config.down.at_rate(factor)), factor)
+        self._add(low, tuple(z.shape[-2:]), self.specs["decimate"][factor], factor)
         return low
 
     def activate(self, x: Tensor, activation: str | Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ARG002
@@ -184,9 +182,8 @@ class _Counting(Treatment):
     def _both_ways(self, x: Tensor, y: Tensor) -> None:
         rate = self.config.oversample
         high = (rate * x.shape[-2], rate * x.shape[-1])
-        for low, spec in ((x, self.config.up), (y, self.config.down)):
-            assert spec is not None
-            self._add(low, high, spec.at_rate(rate), rate)
+        self._add(x, high, self.specs["up"][rate], rate)
+        self._add(y, high, self.specs["down"][rate], rate)
 
     def _add(self, low: Tensor, high: tuple[int, ...], spec: FilterSpec, factor: int) -> None:
         """Between a plane `low` and one of size `high`, either way: taps / factor multiply-adds for each sample of the

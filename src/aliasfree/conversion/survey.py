@@ -16,7 +16,7 @@ from diffusers.models.upsampling import FirUpsample2D, KUpsample2D, Upsample2D
 from torch import nn
 
 from aliasfree.conversion.modules import ACTIVATIONS, CONVERTED, Filter, sides
-from aliasfree.conversion.treatment import Treatment
+from aliasfree.conversion.treatment import FACTORS, Treatment
 
 __all__ = ["Finding", "survey"]
 
@@ -212,8 +212,10 @@ def _obstacle(module: nn.Module) -> str:
     if isinstance(module, nn.AvgPool2d):
         window = sides(module.kernel_size)
         touching = window == sides(module.stride) and sides(module.padding) == (0, 0)
-        square = window[0] == window[1] and module.divisor_override is None
-        return "" if touching and square else "an average pool with overlapping, padded, oblong or rescaled windows"
+        square = window[0] == window[1] and window[0] in FACTORS and module.divisor_override is None
+        return (
+            "" if touching and square else "an average pool with overlapping, padded, oblong, large or rescaled windows"
+        )
     if isinstance(module, nn.Upsample):
         factors = sides(module.scale_factor)
         if module.align_corners or module.mode not in ("nearest", "nearest-exact", "bilinear"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,10 @@ def on_pixel(spec: FilterSpec) -> FilterSpec:
     return replace(spec, taps=spec.taps + 1)
 
 
+FACTORS = range(2, 9)
+"""Factors of decimation that are known; of interpolation the even ones."""
+
+
 @dataclass(frozen=True)
 class Treatment:
     """Filters of a converted module.
@@ -40,6 +44,20 @@ class Treatment:
 
     config: Config
     padding_mode: Padding | None = None
+    specs: dict[str, dict[int, FilterSpec]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # worked out once: a forward pass that is compiled designs no filters
+        up, down, rate = self.config.up, self.config.down, self.config.oversample
+        specs: dict[str, dict[int, FilterSpec]] = {"interpolate": {}, "decimate": {}, "up": {}, "down": {}}
+        if up is not None and down is not None:
+            specs = {
+                "interpolate": {f: up.at_rate(f) for f in FACTORS if f % 2 == 0},
+                "decimate": {f: on_pixel(down.at_rate(f)) for f in FACTORS},
+                "up": {rate: up.at_rate(rate)},
+                "down": {rate: down.at_rate(rate)},
+            }
+        object.__setattr__(self, "specs", specs)
 
     @property
     def padding(self) -> Padding:
@@ -69,8 +87,7 @@ class Treatment:
         if any(more):
             mode = "circular" if self.padding == "circular" else "replicate"
             x = F.pad(x, (0, more[1], 0, more[0]), mode=mode)
-        assert self.config.up is not None
-        y = upsample2d(x, self.config.up.at_rate(factor), factor, self.padding)
+        y = upsample2d(x, self.specs["interpolate"][factor], factor, self.padding)
         return y[..., : high[0], : high[1]] if tuple(y.shape[-2:]) != high else y
 
     def decimate(self, z: Tensor, factor: int) -> Tensor:
@@ -79,30 +96,26 @@ class Treatment:
         z is what a strided operation would give at stride 1, so the kept samples are those the stock model computes,
         and the low-pass must sit on them: an odd kernel.
         """
-        assert self.config.down is not None
-        spec = on_pixel(self.config.down.at_rate(factor))
+        spec = self.specs["decimate"][factor]
         if self.periodic:  # the op is pixel-centred
             z = translate2d(z, (factor - 1) / 2, (factor - 1) / 2, "fourier")
         return downsample2d(z, spec, factor, self.padding)
 
     def activate(self, x: Tensor, activation: str | Callable[[Tensor], Tensor]) -> Tensor:
         """A pointwise nonlinearity of planes, by name or function, evaluated at `config.oversample` times the rate."""
-        assert self.config.up is not None
-        assert self.config.down is not None
         rate = self.config.oversample
-        up, down = self.config.up.at_rate(rate), self.config.down.at_rate(rate)
-        return filtered_activation2d(x, activation, up, down, rate, self.padding)
+        return filtered_activation2d(
+            x, activation, self.specs["up"][rate], self.specs["down"][rate], rate, self.padding
+        )
 
     def gate(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """a function(b) of planes x = (a, b) (N, 2C, H, W), evaluated at the higher rate: (N, C, H, W).
 
         The product doubles the bandwidth too, so both factors are upsampled.
         """
-        assert self.config.up is not None
-        assert self.config.down is not None
         rate = self.config.oversample
-        a, b = upsample2d(x, self.config.up.at_rate(rate), rate, self.padding).chunk(2, dim=1)
-        return downsample2d(a * function(b), self.config.down.at_rate(rate), rate, self.padding)
+        a, b = upsample2d(x, self.specs["up"][rate], rate, self.padding).chunk(2, dim=1)
+        return downsample2d(a * function(b), self.specs["down"][rate], rate, self.padding)
 
 
 def is_plane(x: Tensor) -> bool:

@@ -160,8 +160,8 @@ def _layout(pipeline: Any) -> str:
         if kind.__name__ in PIPELINES:
             return PIPELINES[kind.__name__]
     raise ArgumentError(
-        f"motion is not supported in {type(pipeline).__name__}; use one of {', '.join(PIPELINES)}, or AliasFreePipeline "
-        f"for unconditional models"
+        f"motion is not supported in {type(pipeline).__name__}; use one of {', '.join(PIPELINES)}, or "
+        f"AliasFreePipeline for unconditional models"
     )
 
 
