@@ -119,7 +119,7 @@ def test_two_filters():
 def test_tiles_of_a_large_plane_meet_without_a_seam(height, width, padding):
     x = random(1, 1, height, width)
     chain = activation_chain(SPECS["2N"], SPECS["2N"], 2, padding, (height, width))
-    cut = plan(chain, 1, 1, ROOM[torch.float32])
+    cut = plan(chain, 1, 1, ROOM)
     assert cut.tile[0] < height or cut.tile[1] < width
     check_resampling(x, SPECS["hq"], 2, padding)
     check_activation(x, SPECS["2N"], 2, padding)
@@ -130,7 +130,7 @@ def test_tiles_meet_along_both_axes():
 
 
 def test_a_plane_that_passes_in_strips_and_windows_wraps_around():
-    check_activation(random(1, 1, 33, 70, dtype=torch.bfloat16), SPECS["hq"].at_rate(4), 4, "circular")
+    check_activation(random(1, 1, 9, 66, dtype=torch.bfloat16), SPECS["hq"].at_rate(4), 4, "circular")
 
 
 def test_channels_last_stays_channels_last():
@@ -310,7 +310,7 @@ def test_a_band_and_its_tiles_are_the_matrix_of_the_axis(n, padding):
 def test_plans_exist_for_every_named_filter_and_fit_their_room():
     for spec in SPECS.values():
         for n in (1, 8, 33, 64, 300):
-            for room in set(ROOM.values()):
+            for room in (ROOM, ROOM // 2):
                 for chain in (
                     activation_chain(spec, spec, 2, "zeros", (n, n), backward=True),
                     resampling_chain(spec, 2, "zeros", (n, n), up=True),

@@ -25,8 +25,13 @@ __all__ = ["TritonBackend"]
 
 ACTIVATIONS = ("gelu", "silu", "relu", "identity")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-ROOM = {torch.bfloat16: 8192, torch.float16: 8192, torch.float32: 4096}
+ROOM = 4096
 """Numbers per block of a program; accumulators are float32, operands as wide as `OPERAND`."""
+REGISTERS = 128
+"""Registers per thread in 16-bit types: two programs of 8 warps share a multiprocessor, one computes as one loads.
+The rare path for infinities and NaN then spills; that of finite numbers was compiled with 101 (backward 137)."""
+SHARED = 160 << 10
+"""Bytes of shared memory per program that such blocks may take; GPUs with less get half the room."""
 OPERAND = {torch.bfloat16: torch.float16, torch.float16: torch.float16, torch.float32: torch.float32}
 """Type of matrices and factors. bfloat16 is scaled to float16, as fast and eight times as precise."""
 SECTOR = 32
@@ -63,7 +68,9 @@ class TritonBackend:
             return "the 'ideal' filter has no taps; products with dense matrices serve it"
         if 0 in call.shape:
             return None
-        if any(_plan(chain, call.shape, call.dtype, call.channels_last) is None for chain in _chains(call)):
+        if any(
+            _plan(chain, call.shape, call.dtype, call.device, call.channels_last) is None for chain in _chains(call)
+        ):
             return f"a filter of {max(s.taps for s in specs)} taps reaches beyond its largest tile"
         return None
 
@@ -121,12 +128,14 @@ def _channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-def _plan(chain: Chain, shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool) -> Plan | None:
+def _plan(
+    chain: Chain, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, channels_last: bool
+) -> Plan | None:
     n, c = shape[:2]
     most = c if channels_last else n * c
     most = min(64, 1 << (most - 1).bit_length())
     least = min(most, SECTOR // dtype.itemsize) if channels_last else 1
-    return plan(chain, most, least, ROOM[dtype])
+    return plan(chain, most, least, _room(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +213,7 @@ def _run(chain: Chain, inputs: tuple[Tensor, ...], size: Size, activation: str |
     )  # fmt: skip
     if not x.numel() or not y.numel():
         return y.zero_()
-    cut = _plan(chain, x.shape, x.dtype, last)
+    cut = _plan(chain, x.shape, x.dtype, x.device, last)
     assert cut is not None, "refusal() was not asked"
     where = (OPERAND[x.dtype], x.device)
     rows = _axis(chain, 0, cut.tile[0], cut.strip[0], *where)
@@ -222,6 +231,8 @@ def _run(chain: Chain, inputs: tuple[Tensor, ...], size: Size, activation: str |
         "tile_h": rows.tiling.tile, "tile_w": cols.tiling.tile,
         "P": cut.planes, "PRECISION": _precision(x), "num_warps": cut.warps,
     }  # fmt: skip
+    if OPERAND[x.dtype] == torch.float16 and x.is_cuda and not torch.version.hip:
+        settings["maxnreg"] = REGISTERS
     run = _resample if chain.last is None else _activate if len(inputs) == 1 else _backward
     with torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext():
         run(chain, inputs, y, rows, cols, (tiles * workers,), settings, activation)
@@ -297,6 +308,14 @@ def _window(prefix: str, name: str, i: int, rows: _Axis, cols: _Axis) -> Setting
 def _precision(x: Tensor) -> str:
     """How float32 factors are multiplied: as three TF32 products, which keep 22 bits, where there is TF32."""
     return "ieee" if torch.version.hip or not x.is_cuda else "tf32x3"
+
+
+@lru_cache(maxsize=16)
+def _room(device: torch.device) -> int:
+    if device.type != "cuda":
+        return ROOM
+    shared = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    return ROOM if shared >= SHARED else ROOM // 2
 
 
 @lru_cache(maxsize=8)

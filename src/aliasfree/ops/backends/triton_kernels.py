@@ -103,8 +103,9 @@ def _careful(rows, x, cols, ROWS_FIRST: tl.constexpr, PRECISION: tl.constexpr):
     finite = tl.abs(x) < float("inf")
     y = _sandwich(rows, tl.where(finite, x, 0.0).to(x.dtype), cols, ROWS_FIRST, PRECISION)
     rows, cols = _sign(rows), _sign(cols)
-    count = _sandwich(tl.abs(rows), tl.where(finite, 0.0, 1.0).to(x.dtype), tl.abs(cols), ROWS_FIRST, PRECISION)
-    signed = _sandwich(rows, tl.where(finite, 0.0, _sign(x)).to(x.dtype), cols, ROWS_FIRST, PRECISION)
+    EXACT: tl.constexpr = "ieee" if PRECISION == "ieee" else "tf32"
+    count = _sandwich(tl.abs(rows), tl.where(finite, 0.0, 1.0).to(x.dtype), tl.abs(cols), ROWS_FIRST, EXACT)
+    signed = _sandwich(rows, tl.where(finite, 0.0, _sign(x)).to(x.dtype), cols, ROWS_FIRST, EXACT)
     return tl.where(count > 0, tl.where(tl.abs(signed) == count, signed * float("inf"), float("nan")), y)
 
 

@@ -125,7 +125,7 @@ def plan(chain: Chain, most_planes: int, least_planes: int, room: int) -> Plan |
             # accesses that waste part of every sector cost as if planes were missing
             cost = tiles_h * tiles_w * strips * work * max(1.0, least_planes / planes)
             if best is None or cost < best[0]:
-                warps = 8 if planes * largest > 4096 else 4
+                warps = 8 if planes * largest > 2048 else 4
                 best = cost, Plan((tile_h, tile_w), (strip_h, strip_w), planes, warps)
     return None if best is None else best[1]
 
