@@ -49,4 +49,5 @@ def analyze(
         table.add_row(layer.name, layer.type, f"{100 * layer.guilt:.1f} %", db(layer.fixed_db), db(layer.alias_db))
     Console().print(table)
     left = ", ".join(f"{kind} replaced {db(value)}" for kind, value in found.without.items())
-    typer.echo(f"\nEQ-T_frac {db(found.eq_t_frac)}; {left}\nthe page is {page}")
+    typer.echo(f"\nEQ-T_frac {db(found.eq_t_frac)}; with periodic padding {db(found.periodic)}, then {left}")
+    typer.echo(f"the page is {page}")

@@ -2,12 +2,13 @@
 
 For every layer (`find_layers`) and its alias-free counterpart (its mean over sub-pixel shifts, see `layers`):
 
-    alias share   energy of the aliases at the layer's output, over the energy of the counterpart's output. The layer is
-                  run with periodic padding on the input it has in the network, so borders do not count
+    alias share   energy of the aliases at the layer's output, over the energy of the counterpart's output
     guilt         share of the network's EQ-T_frac error that goes when this layer alone is replaced by its counterpart
     DC gain       output over input of a constant; 1 keeps brightness
     Nyquist gain  downsampling and filtered nonlinearities: output over input of the highest frequency, which folds when
                   samples are dropped; upsampling: what a constant gets at other frequencies, a checkerboard. 0 is right
+
+All of this with periodic padding: what borders cost, often more than all layers, is told apart.
 """
 
 from __future__ import annotations
@@ -58,12 +59,13 @@ class LayerAliasing:
 
 @dataclass(frozen=True)
 class Aliasing:
-    """A network's layers, the guiltiest first, and its EQ-T_frac in dB: as it is, and with layers replaced."""
+    """A network's layers, the guiltiest first, and its EQ-T_frac in dB."""
 
     layers: tuple[LayerAliasing, ...]
-    eq_t_frac: float
-    without: dict[str, float]  # all layers of a kind replaced, "all" kinds, "all, circular": periodic padding too
-    alone: dict[str, float]  # the layers of a kind as they are and all others replaced
+    eq_t_frac: float  # as it is
+    periodic: float  # with periodic padding everywhere, as all that follows
+    without: dict[str, float]  # with all layers of a kind replaced, "all" for all kinds
+    alone: dict[str, float]  # with the layers of a kind as they are and all others replaced
     rate: int
 
 
@@ -83,7 +85,7 @@ def aliasing(
 
     call      what is asked of the model: images to images of the same size; None = model(x), or its `.sample`
     rate      how much finer than a pixel the counterparts look, >= 2
-    periodic  the model pads periodically, so every pixel counts; else the valid region of each shift
+    periodic  the model pads periodically, so for `eq_t_frac` every pixel counts; else the valid region of each shift
     repeats   shifts per image
     seed      of the shifts, the same for every replaced layer
     progress  told (layers done, in all)
@@ -96,38 +98,36 @@ def aliasing(
     model.eval()
     try:
         run = call or (lambda v: _sample(model(v)))
-        layers = find_layers(model, run, x)
-        if not layers:
-            raise ArgumentError(
-                f"{type(model).__name__} has no module that resamples or bends images, so there is nothing to analyse"
-            )
+        shifts = {"repeats": repeats, "seed": seed}
+        as_it_is = translation_agreement(run, x, True, periodic=periodic, **shifts)
+        with circular(model):
+            layers = find_layers(model, run, x)
+            if not layers:
+                raise ArgumentError(
+                    f"{type(model).__name__} has no module that resamples or bends images: there is nothing to analyse"
+                )
 
-        def error_with(replaced: Sequence[Layer]) -> Agreement:
-            with idealised(replaced, run, rate) as fn:
-                return translation_agreement(fn, x, True, periodic=periodic, repeats=repeats, seed=seed)
+            def error_with(replaced: Sequence[Layer]) -> Agreement:
+                with idealised(replaced, run, rate) as fn:
+                    return translation_agreement(fn, x, True, periodic=True, **shifts)
 
-        total = translation_agreement(run, x, True, periodic=periodic, repeats=repeats, seed=seed)
-        measured = []
-        for k, layer in enumerate(layers):
-            fixed = error_with([layer])
-            measured.append(_measure(layer, rate, fixed.db, 1 - _ratio(fixed) / max(_ratio(total), 1e-300)))
-            if progress is not None:
-                progress(k + 1, len(layers))
-        kinds: dict[str, list[Layer]] = {}
-        for layer in layers:
-            kinds.setdefault("resampling" if layer.kind in ("down", "up") else layer.kind, []).append(layer)
-        without = {kind: error_with(members).db for kind, members in kinds.items()}
-        alone = {kind: error_with([v for v in layers if v not in members]).db for kind, members in kinds.items()}
-        without["all"] = error_with(layers).db
-        if not periodic:
-            with circular(model), idealised(layers, run, rate) as fn:
-                without["all, circular"] = translation_agreement(
-                    fn, x, True, periodic=True, repeats=repeats, seed=seed
-                ).db
+            total = error_with([])
+            measured = []
+            for k, layer in enumerate(layers):
+                fixed = error_with([layer])
+                measured.append(_measure(layer, rate, fixed.db, 1 - _ratio(fixed) / max(_ratio(total), 1e-300)))
+                if progress is not None:
+                    progress(k + 1, len(layers))
+            kinds: dict[str, list[Layer]] = {}
+            for layer in layers:
+                kinds.setdefault("resampling" if layer.kind in ("down", "up") else layer.kind, []).append(layer)
+            without = {kind: error_with(members).db for kind, members in kinds.items()}
+            alone = {kind: error_with([v for v in layers if v not in members]).db for kind, members in kinds.items()}
+            without["all"] = error_with(layers).db
     finally:
         model.train(training)
     measured.sort(key=lambda m: -m.guilt)
-    return Aliasing(tuple(measured), total.db, without, alone, rate)
+    return Aliasing(tuple(measured), as_it_is.db, total.db, without, alone, rate)
 
 
 @torch.no_grad()
@@ -149,9 +149,8 @@ def shift_sweep(layer: Layer, frames: int = 16) -> tuple[Tensor, Tensor]:
 
 
 def _measure(layer: Layer, rate: int, fixed_db: float, guilt: float) -> LayerAliasing:
-    with circular(layer.module):
-        mean, alias = sub_pixel_mean(layer, layer.input, layer.scale, rate)
-        dc, nyquist = _gains(layer)
+    mean, alias = sub_pixel_mean(layer, layer.input, layer.scale, rate)
+    dc, nyquist = _gains(layer)
     pixels = mean.shape[-2] * mean.shape[-1]
     power = torch.fft.fft2(mean.double()).abs().square()
     frequency, signal = radial_mean(power.mean((0, 1)) / pixels)

@@ -87,11 +87,11 @@ def compose(found: Aliasing, subject: Subject, films: list[tuple[LayerAliasing, 
     worst = found.layers[0]
     return report.page(
         f"aliasing of {subject.name}",
-        f"{subject.name}: {db(found.eq_t_frac)} under sub-pixel shifts, {_percent(worst.guilt)} of the error from "
-        f"{worst.name}",
+        f"{subject.name}: {db(found.eq_t_frac)} under sub-pixel shifts, {db(found.periodic)} without borders, "
+        f"{_percent(worst.guilt)} of that error from {worst.name}",
         f"Measured on {subject.about}. Guilt is the share of the network's error under shifts by fractions of a pixel "
         f"that goes when one layer is replaced by its alias-free counterpart, which looks at {found.rate} times the "
-        "resolution. Borders are not counted at a layer.",
+        "resolution; all with periodic padding, so that the border is told apart.",
         _totals(found),
         _layers(found),
         _films(films),
@@ -111,11 +111,11 @@ def _percent(share: float) -> str:
 
 def _totals(found: Aliasing) -> Html:
     rows = [("as it is", db(found.eq_t_frac), "")]
+    if found.periodic != found.eq_t_frac:
+        rows.append(("with periodic padding", db(found.periodic), ""))
     for kind, alone in found.alone.items():
         rows.append((f"{kind} replaced", db(found.without[kind]), db(alone)))
     rows.append(("all replaced", db(found.without["all"]), ""))
-    if "all, circular" in found.without:
-        rows.append(("all replaced, and periodic padding", db(found.without["all, circular"]), ""))
     return report.section(
         "What holds the network back",
         report.text(
