@@ -15,24 +15,34 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba import types
 
 from aliasfree.ops.backends import tables as T
 from aliasfree.ops.backends._vectors import (
+    BLOCK,
+    Expression,
+    accumulate,
     add,
     fma,
+    get,
+    keep_apart,
     load,
     load_tile,
     mul,
-    odd_rational,
+    next_number,
+    pointer_to,
+    pointwise,
+    put,
     splat,
     store,
     store_tile,
-    where_less,
+    zeros,
 )
 from aliasfree.ops.backends.tables import LANES
 
 ACTIVATION, ACTIVATION_BACKWARD, SPREAD, GATHER = range(4)
-ACTIVATION_CODES = {"identity": 0, "relu": 1, "gelu": 2, "silu": 3}
+IDENTITY, RELU, GELU, SILU = range(4)
+ACTIVATION_CODES = {"identity": IDENTITY, "relu": RELU, "gelu": GELU, "silu": SILU}
 
 # where things lie in the table of integers `where`
 (PLANES, CHANNELS, IN_H, IN_W, OUT_H, OUT_W, GRAD_H, GRAD_W) = range(8)
@@ -41,83 +51,89 @@ ACTIVATION_CODES = {"identity": 0, "relu": 1, "gelu": 2, "silu": 3}
 (IN_KEYS, GRAD_KEYS, RING_KEYS, OFFSETS, INTS) = range(22, 27)
 WHERE = 27
 
-# Odd rationals in u, fitted here (weighted least squares, Lawson iteration), constant beyond their bound. Largest
-# error: Phi 9e-8, GELU' 1.1e-7, sigmoid 7e-9; evaluated in float32 3e-7 at most.
+
+def _odd_rational(numerator: tuple[float, ...], denominator: tuple[float, ...], bound: float) -> Any:
+    """v P(v^2) / Q(v^2), where v is u within [-bound, bound]."""
+
+    def formula(u: Expression) -> Expression:
+        v = u.clamped(bound)
+        t = v * v
+        return v * t.polynomial(numerator) / t.polynomial(denominator)
+
+    return formula
+
+
+# fitted here (weighted least squares, Lawson iteration); largest error: Phi 9e-8, GELU' 1.1e-7, sigmoid 7e-9; in
+# float32 arithmetic 3e-7 at most
 _PHI_END, _SIGMOID_END = 5.4, 17.5
-_phi = odd_rational(
+_phi = _odd_rational(
     (0.398941717, 0.0548828604, 0.00590510539, 0.0003728971, 6.75875684e-06),
     (1.0, 0.304228571, 0.040523043, 0.00304552799, 0.000133800688, 5.63077927e-07),
     _PHI_END,
 )
-_slope = odd_rational(
+_slope = _odd_rational(
     (0.797885357, -0.0309902283, 0.0142293798, 1.93545129e-05, 3.59445963e-05, 1.92774746e-07),
     (1.0, 0.294501053, 0.0409814722, 0.00352301658, 0.000192048604, 8.94747291e-06),
     5.7,
 )
-_logistic = odd_rational(
+_logistic = _odd_rational(
     (0.249999982, 0.00836863706, 5.47858987e-05, 8.12348502e-08, 1.33158512e-11),
     (1.0, 0.116807811, 0.00161981503, 5.16189042e-06, 3.08078731e-09),
     _SIGMOID_END,
 )
-_PHI_LEFT, _SIGMOID_LEFT = np.float32(-_PHI_END), np.float32(-_SIGMOID_END)
-_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+
+
+def _sigmoid(u: Expression) -> Expression:
+    return u.pick(-_SIGMOID_END, 0.0, _logistic(u) + 0.5)
+
+
+def _silu_slope(u: Expression) -> Expression:
+    g = _sigmoid(u)
+    return g * (1.0 - g).times_plus(u, 1.0)
+
+
+# what is not finite must stay so: u 0; and the rounding left where Phi is 0 would grow with u
+gelu = pointwise(lambda u: u * u.pick(-_PHI_END, 0.0, _phi(u) + 0.5))
+gelu_slope = pointwise(lambda u: u.times_plus(u.constant(0.0), _slope(u) + 0.5))
+silu = pointwise(lambda u: u * _sigmoid(u))
+silu_slope = pointwise(_silu_slope)
+relu = pointwise(lambda u: u.where_less(0.0, 0.0))
+relu_slope = pointwise(lambda u: u.pick(1e-45, u * 0.0, u.constant(1.0)))
+
+_ZERO = np.float32(0)
 
 # called by kernels alone, so without what would let Python call them, and kept on disk only as part of those
 jit = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 @jit
-def _gelu(u: Any) -> Any:
-    # the rounding left where Phi is 0 would grow with u
-    return mul(u, where_less(u, splat(_PHI_LEFT), splat(_ZERO), add(_phi(u), splat(_HALF))))
-
-
-@jit
-def _gelu_slope(u: Any) -> Any:
-    return fma(u, splat(_ZERO), add(_slope(u), splat(_HALF)))  # u 0 keeps what is not finite
-
-
-@jit
-def _sigmoid(u: Any) -> Any:
-    return where_less(u, splat(_SIGMOID_LEFT), splat(_ZERO), add(_logistic(u), splat(_HALF)))
-
-
-@jit
 def _activate(s: Any, at: int, n: int, code: int) -> None:
     """Row of n vectors through the activation, in place."""
-    if code == 1:
-        zero = splat(_ZERO)
-        for i in range(at, at + n * LANES, LANES):
-            u = load(s, i)
-            store(s, i, where_less(u, zero, zero, u))
-    elif code == 2:
-        for i in range(at, at + n * LANES, LANES):
-            store(s, i, _gelu(load(s, i)))
-    elif code == 3:
-        for i in range(at, at + n * LANES, LANES):
-            u = load(s, i)
-            store(s, i, mul(u, _sigmoid(u)))
+    for i in range(at, at + n * LANES, LANES):
+        u = load(s, i)
+        if code == GELU:
+            u = gelu(u)
+        elif code == SILU:
+            u = silu(u)
+        elif code == RELU:
+            u = relu(u)
+        store(s, i, u)
 
 
 @jit
 def _times_slope(s: Any, at: int, inner: int, n: int, code: int) -> None:
     """Row at `at` times the activation's derivative at the row `inner`, in place."""
     shift = inner - at
-    if code == 1:
-        zero = splat(_ZERO)
-        for i in range(at, at + n * LANES, LANES):
-            u = load(s, i + shift)
-            store(s, i, where_less(zero, u, load(s, i), mul(u, zero)))
-    elif code == 2:
-        for i in range(at, at + n * LANES, LANES):
-            store(s, i, mul(load(s, i), _gelu_slope(load(s, i + shift))))
-    elif code == 3:
-        one, minus = splat(_ONE), splat(-_ONE)
-        for i in range(at, at + n * LANES, LANES):
-            u = load(s, i + shift)
-            g = _sigmoid(u)
-            rest = fma(g, minus, one)
-            store(s, i, mul(load(s, i), mul(g, fma(u, rest, one))))
+    for i in range(at, at + n * LANES, LANES):
+        u = load(s, i + shift)
+        if code == GELU:
+            u = gelu_slope(u)
+        elif code == SILU:
+            u = silu_slope(u)
+        elif code == RELU:
+            u = relu_slope(u)
+        if code != IDENTITY:
+            store(s, i, mul(load(s, i), u))
 
 
 @jit
@@ -125,40 +141,19 @@ def _fir(
     s: Any, to: int, step: int, start: int, stride: int, offsets: Any, o: int, weights: Any, w: int, taps: int, n: int,
     onto: bool,
 ) -> None:  # fmt: skip
-    """s[to + step j] (+)= sum_k weights[w + k] s[start + stride j + offsets[o + k]], j < n, eight outputs at a time."""
+    """s[to + step j] (+)= sum_k weights[w + k] s[start + stride j + offsets[o + k]], j < n, BLOCK outputs at a time."""
+    keep_apart()
     j = 0
-    zero = splat(_ZERO)
-    while j + 8 <= n:
-        d, b = to + j * step, start + j * stride
-        a0, a1, a2, a3, a4, a5, a6, a7 = zero, zero, zero, zero, zero, zero, zero, zero
-        for k in range(taps):
-            c, i = splat(weights[w + k]), b + offsets[o + k]
-            a0 = fma(c, load(s, i), a0)
-            a1 = fma(c, load(s, i + stride), a1)
-            a2 = fma(c, load(s, i + 2 * stride), a2)
-            a3 = fma(c, load(s, i + 3 * stride), a3)
-            a4 = fma(c, load(s, i + 4 * stride), a4)
-            a5 = fma(c, load(s, i + 5 * stride), a5)
-            a6 = fma(c, load(s, i + 6 * stride), a6)
-            a7 = fma(c, load(s, i + 7 * stride), a7)
+    while j + BLOCK <= n:
+        sums = zeros()
         if onto:
-            a0, a1 = add(a0, load(s, d)), add(a1, load(s, d + step))
-            a2, a3 = add(a2, load(s, d + 2 * step)), add(a3, load(s, d + 3 * step))
-            a4, a5 = add(a4, load(s, d + 4 * step)), add(a5, load(s, d + 5 * step))
-            a6, a7 = add(a6, load(s, d + 6 * step)), add(a7, load(s, d + 7 * step))
-        store(s, d, a0)
-        store(s, d + step, a1)
-        store(s, d + 2 * step, a2)
-        store(s, d + 3 * step, a3)
-        store(s, d + 4 * step, a4)
-        store(s, d + 5 * step, a5)
-        store(s, d + 6 * step, a6)
-        store(s, d + 7 * step, a7)
-        j += 8
-        if j < n < j + 8 and not onto:
-            j = n - 8  # the last eight overlap the ones before
+            sums = get(s, to + j * step, step)
+        for k in range(taps):
+            sums = accumulate(sums, weights[w + k], s, start + j * stride + offsets[o + k], stride)
+        put(s, to + j * step, step, sums)
+        j += BLOCK
     while j < n:
-        a = load(s, to + j * step) if onto else zero
+        a = load(s, to + j * step) if onto else splat(_ZERO)
         for k in range(taps):
             a = fma(splat(weights[w + k]), load(s, start + j * stride + offsets[o + k]), a)
         store(s, to + j * step, a)
@@ -202,6 +197,7 @@ def _fold(s: Any, row: int, ints: Any) -> None:
 @jit
 def _load_pixels(x: Any, s: Any, at: int, group: Any, plane: int, first: int, n: int) -> None:
     """Pixels first .. first + n - 1 of a group of planes of `plane` pixels; n >= 16 unless channels are last."""
+    keep_apart()
     image, channel, channels, last = group
     base = (image * plane + first) * channels + channel
     j = 0
@@ -219,6 +215,7 @@ def _load_pixels(x: Any, s: Any, at: int, group: Any, plane: int, first: int, n:
 @jit
 def _store_pixels(s: Any, at: int, y: Any, group: Any, plane: int, first: int, n: int) -> None:
     """The inverse of `_load_pixels`."""
+    keep_apart()
     image, channel, channels, last = group
     base = (image * plane + first) * channels + channel
     j = 0
@@ -236,6 +233,7 @@ def _store_pixels(s: Any, at: int, y: Any, group: Any, plane: int, first: int, n
 @jit
 def _slot(m: Any, keys: int, n: int, slots: int, key: int) -> tuple[int, bool]:
     """Slot of a ring that holds `key` of 0 .. n - 1, and whether it was there; else the least recently used one."""
+    keep_apart()
     m[0] += 1
     slot = m[keys + key]
     if slot >= 0:
@@ -273,6 +271,7 @@ def _low_row(x: Any, s: Any, m: Any, group: Any, ring: Any, row: int) -> int:
 @jit
 def _load_all(x: Any, s: Any, m: Any, group: Any, ring: Any) -> None:
     """All rows at once when the ring has room for them: in one piece when they are narrow."""
+    keep_apart()
     height, width, rows, stride, at, keys = ring
     if rows < height:
         _forget(m, keys, height, rows)
@@ -288,6 +287,7 @@ def _spread_row(
     x: Any, s: Any, m: Any, group: Any, ring: Any, ints: Any, weights: Any, row: int, low: int, to: int, offsets: int
 ) -> None:
     """High-rate row `row` made from rows of x, pixel 0 at `to`; `low` is room for one low-rate row."""
+    keep_apart()
     width = ring[1]
     onto = False
     for pair in range(ints[ints[T.PAIR_PTR] + row], ints[ints[T.PAIR_PTR] + row + 1]):
@@ -324,7 +324,7 @@ def _copy(s: Any, to: int, start: int, n: int) -> None:
         store(s, to + i, load(s, start + i))
 
 
-@jit
+@numba.njit(nogil=True, error_model="numpy", inline="always")
 def _walk(
     mode: int, code: int, x: Any, grad: Any, y: Any, where: Any, up: Any, up_w: Any, lift: Any, lift_w: Any, down: Any,
     down_w: Any, s: Any, m: Any, begin: int, end: int,
@@ -414,33 +414,45 @@ def _walk(
             _store_pixels(s, out_at, y, group, out_plane, 0, out_plane)
 
 
-def _compiled() -> tuple[Any, Any]:
+# what a thread is told: addresses and lengths of eleven arrays, and numbers
+PACKET = ("x", "grad", "y", "where", "up", "up_w", "lift", "lift_w", "down", "down_w", "floats", "ints")
+MODE, CODE, GROUPS, CHUNKS, THREADS, NEXT_CHUNK, NEXT_THREAD = range(2 * len(PACKET), 2 * len(PACKET) + 7)
+PACKET_SIZE = NEXT_THREAD + 1
+
+
+def compiled(storage: Any) -> Any:
+    """The kernel for tensors stored as `storage` (float32; uint16 for bfloat16), a C function of a packet's address.
+
+    Any number of threads may call it with the same packet: they share the work, a chunk at a time.
+    """
     # Numba keeps compiled code by the date of this file alone; a constant that differs with every source makes it
     # compile anew whenever one of them changes.
     sources = [Path(__file__).with_name(name) for name in ("_kernels.py", "_vectors.py", "tables.py")]
     version = zlib.crc32(b"".join(path.read_bytes() for path in sources))
+    of_storage, of_float, of_int = pointer_to(storage), pointer_to(types.float32), pointer_to(types.int64)
 
-    @numba.njit(nogil=True, cache=True, error_model="numpy")
-    def serial(
-        mode: int, code: int, x: Any, grad: Any, y: Any, where: Any, up: Any, up_w: Any, lift: Any, lift_w: Any,
-        down: Any, down_w: Any, s: Any, m: Any, groups: int,
-    ) -> int:  # fmt: skip
-        _walk(mode, code, x, grad, y, where, up, up_w, lift, lift_w, down, down_w, s[0], m[0], 0, groups)
-        return version
+    @numba.cfunc(types.void(types.intp), nogil=True, cache=True, error_model="numpy")
+    def work(address: int) -> None:
+        p = numba.carray(of_int(address), version * 0 + PACKET_SIZE)
+        thread = next_number(address + 8 * NEXT_THREAD)
+        if thread >= p[THREADS]:
+            return
+        x, grad, y = (
+            numba.carray(of_storage(p[0]), p[1]), numba.carray(of_storage(p[2]), p[3]),
+            numba.carray(of_storage(p[4]), p[5]),
+        )  # fmt: skip
+        where, up, up_w = (
+            numba.carray(of_int(p[6]), p[7]), numba.carray(of_int(p[8]), p[9]), numba.carray(of_float(p[10]), p[11])
+        )  # fmt: skip
+        lift, lift_w = numba.carray(of_int(p[12]), p[13]), numba.carray(of_float(p[14]), p[15])
+        down, down_w = numba.carray(of_int(p[16]), p[17]), numba.carray(of_float(p[18]), p[19])
+        s = numba.carray(of_float(p[20] + 4 * thread * p[21]), p[21])
+        m = numba.carray(of_int(p[22] + 8 * thread * p[23]), p[23])
+        while True:
+            chunk = next_number(address + 8 * NEXT_CHUNK)
+            if chunk >= p[CHUNKS]:
+                return
+            begin, end = p[GROUPS] * chunk // p[CHUNKS], p[GROUPS] * (chunk + 1) // p[CHUNKS]
+            _walk(p[MODE], p[CODE], x, grad, y, where, up, up_w, lift, lift_w, down, down_w, s, m, begin, end)
 
-    @numba.njit(nogil=True, cache=True, error_model="numpy", parallel=True)
-    def parallel(
-        mode: int, code: int, x: Any, grad: Any, y: Any, where: Any, up: Any, up_w: Any, lift: Any, lift_w: Any,
-        down: Any, down_w: Any, s: Any, m: Any, groups: int,
-    ) -> int:  # fmt: skip
-        threads = len(s)
-        for t in numba.prange(threads):
-            begin, end = groups * t // threads, groups * (t + 1) // threads
-            _walk(mode, code, x, grad, y, where, up, up_w, lift, lift_w, down, down_w, s[t], m[t], begin, end)
-        return version
-
-    return serial, parallel
-
-
-serial, parallel = _compiled()
-"""The whole walk over `groups` groups of planes, in the calling thread or on len(s) threads."""
+    return work

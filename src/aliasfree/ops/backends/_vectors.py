@@ -6,6 +6,7 @@ are float32, or uint16 holding bfloat16. Indices count elements; nothing is boun
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.ir as ir
@@ -26,6 +27,9 @@ class _VectorType(types.Type):
 
 
 VECTOR = _VectorType()
+BLOCK = 4
+"""Vectors that a filter sums side by side, so that one sum need not wait for another."""
+ACCUMULATORS = types.UniTuple(VECTOR, BLOCK)
 
 
 @register_model(_VectorType)
@@ -101,19 +105,93 @@ def splat(typing: Any, scalar: Any) -> Any:
     return VECTOR(types.float32), build
 
 
-def _binary(instruction: str, doc: str) -> Any:
-    def typed(typing: Any, x: Any, y: Any) -> Any:
+@intrinsic
+def next_number(typing: Any, counter: Any) -> Any:
+    """counter[0], which grows by one for all threads at once; `counter` is the address of an int64."""
+
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        pointer = b.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return b.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "seq_cst")
+
+    return types.int64(types.int64), build
+
+
+def pointer_to(dtype: Any) -> Any:
+    """An intrinsic that makes a pointer to `dtype` of an address."""
+
+    def typed(typing: Any, address: Any) -> Any:
         def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            return getattr(b, instruction)(*args)
+            return b.inttoptr(args[0], context.get_value_type(sig.return_type))
 
-        return VECTOR(VECTOR, VECTOR), build
+        return types.CPointer(dtype)(types.int64), build
 
-    typed.__doc__ = doc
     return intrinsic(typed)
 
 
-add = _binary("fadd", "x + y")
-mul = _binary("fmul", "x y")
+@intrinsic
+def keep_apart(typing: Any) -> Any:
+    """Forbids LLVM to inline the function that calls this: copies of long ones cost seconds of compiling."""
+
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        b.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), build
+
+
+@intrinsic
+def zeros(typing: Any) -> Any:
+    """BLOCK vectors of zeros, to accumulate in."""
+
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return context.make_tuple(b, sig.return_type, [_constant(FLOATS, 0.0)] * BLOCK)
+
+    return ACCUMULATORS(), build
+
+
+@intrinsic
+def accumulate(typing: Any, sums: Any, weight: Any, array: Any, index: Any, stride: Any) -> Any:
+    """sums[j] + weight array[index + j stride], a float32 array."""
+
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        sums, weight, array, index, stride = args
+        factor, out = _splat(b, weight), []
+        for j in range(BLOCK):
+            x = _load(b, _address(context, b, sig.args[2], array, index), types.float32)
+            out.append(_fma(b, factor, x, b.extract_value(sums, j)))
+            index = b.add(index, stride)
+        return context.make_tuple(b, sig.return_type, out)
+
+    return ACCUMULATORS(ACCUMULATORS, types.float32, array, types.intp, types.intp), build
+
+
+@intrinsic
+def put(typing: Any, array: Any, index: Any, stride: Any, sums: Any) -> Any:
+    """array[index + j stride] = sums[j]"""
+
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        array, index, stride, sums = args
+        for j in range(BLOCK):
+            _store(b, b.extract_value(sums, j), _address(context, b, sig.args[0], array, index), types.float32)
+            index = b.add(index, stride)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, ACCUMULATORS), build
+
+
+@intrinsic
+def get(typing: Any, array: Any, index: Any, stride: Any) -> Any:
+    """The vectors array[index + j stride], to accumulate onto."""
+
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        array, index, stride = args
+        out = []
+        for _ in range(BLOCK):
+            out.append(_load(b, _address(context, b, sig.args[0], array, index), types.float32))
+            index = b.add(index, stride)
+        return context.make_tuple(b, sig.return_type, out)
+
+    return ACCUMULATORS(array, types.intp, types.intp), build
 
 
 def _fma(b: Any, x: Any, y: Any, z: Any) -> Any:
@@ -132,37 +210,86 @@ def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
 
 
 @intrinsic
-def where_less(typing: Any, x: Any, bound: Any, a: Any, otherwise: Any) -> Any:
-    """a where x < bound, else `otherwise`; NaN is not less than anything."""
+def add(typing: Any, x: Any, y: Any) -> Any:
+    """x + y"""
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return b.select(b.fcmp_ordered("<", args[0], args[1]), args[2], args[3])
+        return b.fadd(*args)
 
-    return VECTOR(VECTOR, VECTOR, VECTOR, VECTOR), build
+    return VECTOR(VECTOR, VECTOR), build
 
 
-def odd_rational(numerator: tuple[float, ...], denominator: tuple[float, ...], bound: float) -> Any:
-    """An intrinsic for v P(v^2) / Q(v^2), v = u within [-bound, bound]; coefficients from the lowest. NaN stays."""
+@intrinsic
+def mul(typing: Any, x: Any, y: Any) -> Any:
+    """x y"""
+
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return b.fmul(*args)
+
+    return VECTOR(VECTOR, VECTOR), build
+
+
+class Expression:
+    """A vector in a formula; `pointwise` turns the formula into instructions."""
+
+    def __init__(self, b: Any, value: Any) -> None:
+        self.b, self.value = b, value
+
+    def constant(self, value: float) -> Expression:
+        return Expression(self.b, _constant(FLOATS, value))
+
+    def _other(self, y: Expression | float) -> Any:
+        return y.value if isinstance(y, Expression) else _constant(FLOATS, y)
+
+    def __add__(self, y: Expression | float) -> Expression:
+        return Expression(self.b, self.b.fadd(self.value, self._other(y)))
+
+    def __rsub__(self, y: float) -> Expression:
+        return Expression(self.b, self.b.fsub(self._other(y), self.value))
+
+    def __mul__(self, y: Expression | float) -> Expression:
+        return Expression(self.b, self.b.fmul(self.value, self._other(y)))
+
+    def __truediv__(self, y: Expression) -> Expression:
+        return Expression(self.b, self.b.fdiv(self.value, y.value))
+
+    def times_plus(self, y: Expression, z: Expression | float) -> Expression:
+        """self y + z, rounded once."""
+        return Expression(self.b, _fma(self.b, self.value, y.value, self._other(z)))
+
+    def where_less(self, bound: float, a: Expression | float) -> Expression:
+        """a where self < bound, else self; NaN is not less than anything."""
+        return self.pick(bound, a, self)
+
+    def pick(self, bound: float, a: Expression | float, otherwise: Expression) -> Expression:
+        """a where self < bound, else `otherwise`."""
+        less = self.b.fcmp_ordered("<", self.value, self._other(bound))
+        return Expression(self.b, self.b.select(less, self._other(a), otherwise.value))
+
+    def clamped(self, bound: float) -> Expression:
+        """Within [-bound, bound]; NaN stays."""
+        low = self.where_less(-bound, -bound)
+        more = self.b.fcmp_ordered(">", low.value, self._other(bound))
+        return Expression(self.b, self.b.select(more, self._other(bound), low.value))
+
+    def polynomial(self, coefficients: tuple[float, ...]) -> Expression:
+        """Coefficients from the lowest."""
+        value = self.constant(coefficients[-1])
+        for c in coefficients[-2::-1]:
+            value = value.times_plus(self, c)
+        return value
+
+
+def pointwise(formula: Callable[[Expression], Expression]) -> Any:
+    """A formula as an intrinsic: vector -> vector."""
 
     def typed(typing: Any, u: Any) -> Any:
         def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            v = args[0]
-            for comparison, end in (("<", -bound), (">", bound)):
-                v = b.select(b.fcmp_ordered(comparison, v, _constant(FLOATS, end)), _constant(FLOATS, end), v)
-            t = b.fmul(v, v)
-            p, q = (_polynomial(b, t, c) for c in (numerator, denominator))
-            return b.fdiv(b.fmul(v, p), q)
+            return formula(Expression(b, args[0])).value
 
         return VECTOR(VECTOR), build
 
     return intrinsic(typed)
-
-
-def _polynomial(b: Any, t: Any, coefficients: tuple[float, ...]) -> Any:
-    value = _constant(FLOATS, coefficients[-1])
-    for c in coefficients[-2::-1]:
-        value = _fma(b, value, t, _constant(FLOATS, c))
-    return value
 
 
 @intrinsic

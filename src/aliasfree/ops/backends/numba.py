@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import logging
 import os
@@ -155,43 +156,75 @@ def _walk(
     where = _where(mode, n, c, tuple(low), tuple(size), channels, *tables)
     groups = n * -(-c // LANES) if channels else -(-n * c // LANES)
     up, lift, down = (t or _NOTHING for t in tables)
-    arguments = (
-        getattr(k, mode), k.ACTIVATION_CODES[activation], _array(x), _array(x if grad is None else grad), _array(y),
-        where, up.ints, up.weights, lift.ints, lift.weights, down.ints, down.weights,
+    threads = max(1, min(torch.get_num_threads(), groups, 1 + groups * LANES * low[0] * low[1] // SHARE))
+    floats, ints = _scratch(threads, int(where[k.FLOATS]), int(where[k.INTS]))
+    arrays = (
+        _array(x), _array(x if grad is None else grad), _array(y), where, up.ints, up.weights, lift.ints, lift.weights,
+        down.ints, down.weights,
     )  # fmt: skip
-    threads = min(torch.get_num_threads(), groups, 1 + groups * LANES * low[0] * low[1] // SHARE)
-    _run_on(threads, k, (*arguments, *_scratch(max(threads, 1), int(where[k.FLOATS]), int(where[k.INTS])), groups))
+    packet = np.zeros(k.PACKET_SIZE, np.int64)
+    for i, array in enumerate(arrays):
+        packet[2 * i : 2 * i + 2] = array.ctypes.data, array.size
+    packet[2 * len(arrays) : k.MODE] = floats.ctypes.data, floats.shape[1], ints.ctypes.data, ints.shape[1]
+    chunks = 1 if threads == 1 else min(groups, 4 * threads)
+    packet[[k.MODE, k.CODE, k.GROUPS, k.CHUNKS, k.THREADS]] = (
+        getattr(k, mode), k.ACTIVATION_CODES[activation], groups, chunks, threads
+    )  # fmt: skip
+    _run_on(threads, _function(y.dtype)[0], packet.ctypes.data)
 
 
-def _run_on(threads: int, k: Any, arguments: tuple[Any, ...]) -> None:
-    """Run the kernel on so many threads of Numba's pool, which is torch's own OpenMP pool where both use one."""
-    import numba
-
-    threads = min(threads, numba.config.NUMBA_NUM_THREADS)
-    if threads > 1 and not _FORKED and _POOL.acquire(blocking=False):
-        try:
-            if numba.get_num_threads() != threads:
-                numba.set_num_threads(threads)
-            _compiled(k.parallel, arguments)
-        finally:
-            _POOL.release()
-    else:  # one thread, or the pool is at work for another caller, or it did not survive a fork
-        _compiled(k.serial, arguments)
-
-
-def _compiled(kernel: Any, arguments: tuple[Any, ...]) -> None:
-    """Call the kernel; say so when that made it compile."""
-    known, began = len(kernel.signatures), time.monotonic()
-    kernel(*arguments)
-    if len(kernel.signatures) > known and (seconds := time.monotonic() - began) > 1:
-        _LOG.warning("aliasfree compiled its CPU kernels in %.1f s; they are kept on disk for the next time.", seconds)
+def _run_on(threads: int, function: Any, packet: int) -> None:
+    """Call function(packet) on so many threads: those of torch's own OpenMP where it is GNU's, else new ones."""
+    if threads == 1 or _FORKED:  # a pool of threads does not survive a fork
+        function(packet)
+        return
+    parallel = _openmp()
+    if parallel is not None:
+        parallel(function, packet, threads, 0)
+        return
+    others = [threading.Thread(target=function, args=(packet,)) for _ in range(threads - 1)]
+    for thread in others:
+        thread.start()
+    function(packet)
+    for thread in others:
+        thread.join()
 
 
-_LOG = logging.getLogger("aliasfree")
-_POOL = threading.Lock()
+@lru_cache(maxsize=1)
+def _openmp() -> Any:
+    """GOMP_parallel of the OpenMP library that torch has loaded, or None.
+
+    Threads of our own would compete with torch's, which spin for a while after each of its ops.
+    """
+    try:
+        parallel = ctypes.CDLL("libgomp.so.1").GOMP_parallel
+    except (OSError, AttributeError):
+        return None
+    parallel.argtypes = (_KERNEL, ctypes.c_ssize_t, ctypes.c_uint, ctypes.c_uint)
+    parallel.restype = None
+    return parallel
+
+
+_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_ssize_t)
 _FORKED: list[bool] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _FORKED.append(True))
+
+
+@lru_cache(maxsize=2)
+def _function(dtype: torch.dtype) -> Any:
+    """The compiled kernel for a storage type, which says so when it had to be compiled."""
+    from numba import types
+
+    began = time.monotonic()
+    kernel = _kernels().compiled(types.float32 if dtype == torch.float32 else types.uint16)
+    seconds = time.monotonic() - began
+    if not kernel.cache_hits:
+        _LOG.warning("aliasfree compiled its CPU kernels in %.1f s; they are kept on disk for the next time.", seconds)
+    return _KERNEL(kernel.address), kernel
+
+
+_LOG = logging.getLogger("aliasfree")
 
 
 @lru_cache(maxsize=1)
