@@ -17,12 +17,12 @@ def relative(a, b) -> float:
     return float((a.double() - b.double()).norm() / b.double().norm())
 
 
-@pytest.mark.parametrize(("name", "backend"), [("UNet2DModel", "inductor"), ("UNet2DConditionModel", "aot_eager")])
-def test_it_compiles_in_one_piece(make, run, name, backend):
+@pytest.mark.parametrize("name", ["UNet2DModel", "UNet2DConditionModel"])
+def test_it_compiles_in_one_piece(make, run, name):
     model = convert(make(name, torch.float32), "D-hq", feed_forward=True)
     out = run(model)
     torch._dynamo.reset()
-    model.compile(fullgraph=True, backend=backend)
+    model.compile(fullgraph=True, backend="aot_eager")  # inductor gives the same, and takes minutes
     assert relative(run(model), out) < 1e-5
 
 
@@ -52,11 +52,11 @@ def test_it_exports(make, run, name):
 @pytest.mark.parametrize("name", MODELS)
 def test_half_precision(make, run, name, dtype):
     model = convert(make(name), "D-hq", feed_forward=True)
-    exact = run(model)
-    out = run(model.to(dtype))
+    size = (8, 8)
+    exact = run(model, size)
+    out = run(model.to(dtype), size)
     assert out.dtype == dtype
-    stock = make(name)
-    stock_error = relative(run(make(name).to(dtype)), run(stock))
+    stock_error = relative(run(make(name).to(dtype), size), run(make(name), size))
     assert relative(out, exact) < 3 * stock_error + 0.01
 
 
