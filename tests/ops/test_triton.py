@@ -129,7 +129,7 @@ def test_tiles_meet_along_both_axes():
     check_activation(random(1, 1, 67, 70, dtype=torch.bfloat16), SPECS["hq"], 2, "circular")
 
 
-def test_a_plane_that_passes_in_strips_and_windows_wraps_around():
+def test_windows_of_a_periodic_plane_wrap_around_at_rate_4():
     check_activation(random(1, 1, 9, 66, dtype=torch.bfloat16), SPECS["hq"].at_rate(4), 4, "circular")
 
 
