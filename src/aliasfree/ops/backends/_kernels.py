@@ -30,7 +30,7 @@ from aliasfree.ops.backends._vectors import (
     load_tile,
     mul,
     next_number,
-    pointer_to,
+    pointer,
     pointwise,
     put,
     splat,
@@ -100,7 +100,7 @@ silu_slope = pointwise(_silu_slope)
 relu = pointwise(lambda u: u.where_less(0.0, 0.0))
 relu_slope = pointwise(lambda u: u.pick(1e-45, u * 0.0, u.constant(1.0)))
 
-_ZERO = np.float32(0)
+_ZERO, _INT = np.float32(0), np.int64(0)
 
 # called by kernels alone, so without what would let Python call them, and kept on disk only as part of those
 jit = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -414,40 +414,38 @@ def _walk(
             _store_pixels(s, out_at, y, group, out_plane, 0, out_plane)
 
 
-# what a thread is told: addresses and lengths of eleven arrays, and numbers
+# what a thread is told: addresses and lengths of twelve arrays, and numbers
 PACKET = ("x", "grad", "y", "where", "up", "up_w", "lift", "lift_w", "down", "down_w", "floats", "ints")
 MODE, CODE, GROUPS, CHUNKS, THREADS, NEXT_CHUNK, NEXT_THREAD = range(2 * len(PACKET), 2 * len(PACKET) + 7)
 PACKET_SIZE = NEXT_THREAD + 1
 
 
 def compiled(storage: Any) -> Any:
-    """The kernel for tensors stored as `storage` (float32; uint16 for bfloat16), a C function of a packet's address.
+    """The kernel for tensors of numbers like `storage` (float32; uint16 for bfloat16), a C function of an address.
 
-    Any number of threads may call it with the same packet: they share the work, a chunk at a time.
+    The address is that of a packet; any number of threads may be called with the same and share its work by chunks.
     """
     # Numba keeps compiled code by the date of this file alone; a constant that differs with every source makes it
     # compile anew whenever one of them changes.
     sources = [Path(__file__).with_name(name) for name in ("_kernels.py", "_vectors.py", "tables.py")]
     version = zlib.crc32(b"".join(path.read_bytes() for path in sources))
-    of_storage, of_float, of_int = pointer_to(storage), pointer_to(types.float32), pointer_to(types.int64)
 
     @numba.cfunc(types.void(types.intp), nogil=True, cache=True, error_model="numpy")
     def work(address: int) -> None:
-        p = numba.carray(of_int(address), version * 0 + PACKET_SIZE)
+        p = numba.carray(pointer(address, _INT), PACKET_SIZE + 0 * version)
         thread = next_number(address + 8 * NEXT_THREAD)
         if thread >= p[THREADS]:
             return
         x, grad, y = (
-            numba.carray(of_storage(p[0]), p[1]), numba.carray(of_storage(p[2]), p[3]),
-            numba.carray(of_storage(p[4]), p[5]),
+            numba.carray(pointer(p[0], storage), p[1]), numba.carray(pointer(p[2], storage), p[3]),
+            numba.carray(pointer(p[4], storage), p[5]),
         )  # fmt: skip
-        where, up, up_w = (
-            numba.carray(of_int(p[6]), p[7]), numba.carray(of_int(p[8]), p[9]), numba.carray(of_float(p[10]), p[11])
-        )  # fmt: skip
-        lift, lift_w = numba.carray(of_int(p[12]), p[13]), numba.carray(of_float(p[14]), p[15])
-        down, down_w = numba.carray(of_int(p[16]), p[17]), numba.carray(of_float(p[18]), p[19])
-        s = numba.carray(of_float(p[20] + 4 * thread * p[21]), p[21])
-        m = numba.carray(of_int(p[22] + 8 * thread * p[23]), p[23])
+        where = numba.carray(pointer(p[6], _INT), p[7])
+        up, up_w = numba.carray(pointer(p[8], _INT), p[9]), numba.carray(pointer(p[10], _ZERO), p[11])
+        lift, lift_w = numba.carray(pointer(p[12], _INT), p[13]), numba.carray(pointer(p[14], _ZERO), p[15])
+        down, down_w = numba.carray(pointer(p[16], _INT), p[17]), numba.carray(pointer(p[18], _ZERO), p[19])
+        s = numba.carray(pointer(p[20] + 4 * thread * p[21], _ZERO), p[21])
+        m = numba.carray(pointer(p[22] + 8 * thread * p[23], _INT), p[23])
         while True:
             chunk = next_number(address + 8 * NEXT_CHUNK)
             if chunk >= p[CHUNKS]:

@@ -116,16 +116,14 @@ def next_number(typing: Any, counter: Any) -> Any:
     return types.int64(types.int64), build
 
 
-def pointer_to(dtype: Any) -> Any:
-    """An intrinsic that makes a pointer to `dtype` of an address."""
+@intrinsic
+def pointer(typing: Any, address: Any, like: Any) -> Any:
+    """A pointer to numbers of the type of `like` at an address."""
 
-    def typed(typing: Any, address: Any) -> Any:
-        def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            return b.inttoptr(args[0], context.get_value_type(sig.return_type))
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return b.inttoptr(args[0], context.get_value_type(sig.return_type))
 
-        return types.CPointer(dtype)(types.int64), build
-
-    return intrinsic(typed)
+    return types.CPointer(like)(types.int64, like), build
 
 
 @intrinsic

@@ -214,10 +214,8 @@ if hasattr(os, "register_at_fork"):
 @lru_cache(maxsize=2)
 def _function(dtype: torch.dtype) -> Any:
     """The compiled kernel for a storage type, which says so when it had to be compiled."""
-    from numba import types
-
     began = time.monotonic()
-    kernel = _kernels().compiled(types.float32 if dtype == torch.float32 else types.uint16)
+    kernel = _kernels().compiled(np.float32(0) if dtype == torch.float32 else np.uint16(0))
     seconds = time.monotonic() - began
     if not kernel.cache_hits:
         _LOG.warning("aliasfree compiled its CPU kernels in %.1f s; they are kept on disk for the next time.", seconds)

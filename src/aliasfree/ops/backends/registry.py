@@ -28,7 +28,8 @@ _BACKENDS = {
     "numba": "aliasfree.ops.backends.numba:NumbaBackend",
     "triton": "aliasfree.ops.backends.triton:TritonBackend",
 }
-KERNELS = tuple(_BACKENDS)
+KERNELS = {"numba": "cpu", "triton": "cuda"}
+"""Backends with kernels, and the device they were written for: Triton's interpreter, too, runs on the CPU, slowly."""
 NAMES: tuple[str, ...] = ("auto", *KERNELS, "torch", "reference")
 LARGE = 1 << 20
 """Elements of a tensor from which "auto" says that no kernel serves it."""
@@ -112,7 +113,8 @@ def _choose(call: Call, asked: str, source: str) -> Choice:
     if asked in ("torch", "reference"):
         return Choice(asked, asked, ())
     refusals: list[tuple[str, str]] = []
-    for name in KERNELS if asked == "auto" else (asked,):
+    at_home = [name for name, device in KERNELS.items() if call.device.type == device]
+    for name in at_home if asked == "auto" else (asked,):
         reason = kernel_backend(name).refusal(call)
         if reason is None:
             return Choice(name, asked, tuple(refusals))
@@ -124,9 +126,9 @@ def _choose(call: Call, asked: str, source: str) -> Choice:
 
 def warn_if_slow(call: Call, choice: Choice, numel: int) -> None:
     """Say once that a large tensor goes without a kernel."""
-    if choice.asked == "auto" and choice.name == "torch" and numel >= LARGE and call.device.type in ("cpu", "cuda"):
-        name = "numba" if call.device.type == "cpu" else "triton"
-        _warn(call.op, dict(choice.refusals)[name], name)
+    if choice.asked == "auto" and choice.name == "torch" and numel >= LARGE and choice.refusals:
+        name, reason = choice.refusals[0]
+        _warn(call.op, reason, name)
 
 
 @lru_cache(maxsize=64)
