@@ -27,6 +27,10 @@ def train(
         str | None, _option("32", "A side, HEIGHTxWIDTH, or native.", panel=NETWORK, metavar="SIZE")
     ] = None,
     channels: Annotated[int | None, _option("as the data are", "1 grey, 3 colour.", panel=NETWORK)] = None,
+    model: Annotated[
+        Path | None,
+        _option("the paper's", "Folder of a diffusers UNet2DModel to convert and train or fine-tune.", panel=NETWORK),
+    ] = None,
     base_channels: Annotated[int | None, _option("the image size", "Width of the network.", panel=NETWORK)] = None,
     padding_mode: Annotated[str | None, _option("zeros", "zeros, circular or reflect.", panel=NETWORK)] = None,
     class_conditional: Annotated[

@@ -18,7 +18,6 @@ from aliasfree.training.settings import RunSettings
 if TYPE_CHECKING:
     from torch import nn
 
-    from aliasfree.models import AliasFreeUNet2DModel
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # the name diffusers gives
 LOCK = ".lock"
@@ -92,16 +91,17 @@ class RunFolder:
             raise CheckpointError(f"The run {self.path} has no checkpoint yet; go on with `aliasfree train --resume`.")
         return checkpoint
 
-    def load_model(self, ema: bool = True) -> AliasFreeUNet2DModel:
+    def load_model(self, ema: bool = True) -> Any:
         """The network on the CPU, in eval mode: averaged weights, or with `ema=False` those of the newest checkpoint.
 
         Raises `RunError` when there is no run, `CheckpointError` when it has no weights yet or they are damaged.
         """
-        from aliasfree.models import AliasFreeUNet2DModel
+        from aliasfree.training.pretrained import model_class
 
         config = self.config
+        network = model_class(config["model"])
         if not ema:
-            model = AliasFreeUNet2DModel.from_config(config["model"])
+            model = network.from_config(config["model"])
             model.load_state_dict(self.load_checkpoint().tensors["model"])
             return model.eval()
         if not (self.model / WEIGHTS).is_file():
@@ -110,7 +110,7 @@ class RunFolder:
                 f"with `aliasfree train --resume --out {self.path}`."
             )
         try:
-            return AliasFreeUNet2DModel.from_pretrained(self.model, local_files_only=True).eval()
+            return network.from_pretrained(self.model, local_files_only=True).eval()
         except (OSError, ValueError, RuntimeError, _safetensors_error()) as error:
             raise CheckpointError(
                 f"The weights in {self.model} are damaged ({str(error).splitlines()[0]}); "

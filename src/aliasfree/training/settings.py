@@ -30,6 +30,7 @@ class RunSettings:
     out: Path  # the run folder
     image_size: int | tuple[int, int] | None = 32  # pixels, (H, W) or a side; None = as the data are; divisible by 8
     channels: int | None = None  # 1 grey, 3 colour, None = as the data are
+    model: Path | None = None  # folder of a diffusers UNet2DModel to convert and train; None = the paper's network
     base_channels: int | None = None  # width of the network; None = image size, as in the paper
     padding_mode: str = "zeros"
     class_conditional: bool = False  # learn from the labels, for guidance when sampling
@@ -59,6 +60,8 @@ class RunSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", str(self.data))
         object.__setattr__(self, "out", Path(self.out))
+        if self.model is not None:
+            object.__setattr__(self, "model", Path(self.model))
         if isinstance(self.image_size, list | tuple):
             object.__setattr__(self, "image_size", _size(self.image_size))
         self._check()
@@ -80,6 +83,9 @@ class RunSettings:
                     f"--image-size must be a positive multiple of 8 because the network halves it three times, "
                     f"not {side}; try {lower} or {lower + 8}."
                 )
+        for name, value in (("--base-channels", self.base_channels), ("--class-conditional", self.class_conditional)):
+            if self.model is not None and value:
+                raise ArgumentError(f"{name} is of the paper's network; leave it out with --model.")
         _at_least("--base-channels", self.base_channels, 4, none="the image size")
         if self.base_channels is not None and self.base_channels % 4:
             raise ArgumentError(f"--base-channels must be a multiple of 4 (attention heads), not {self.base_channels}.")
@@ -124,6 +130,7 @@ class RunSettings:
         """Plain JSON types only."""
         values = dataclasses.asdict(self)
         values["out"] = str(self.out)
+        values["model"] = None if self.model is None else str(self.model)
         if isinstance(self.image_size, tuple):
             values["image_size"] = list(self.image_size)
         return values

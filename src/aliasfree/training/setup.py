@@ -11,6 +11,7 @@ import torch
 
 from aliasfree.errors import ArgumentError, CheckpointError, RunError
 from aliasfree.training.checkpoint import resume_command
+from aliasfree.training.pretrained import load_unet
 from aliasfree.training.run_folder import RunFolder
 from aliasfree.training.settings import RunSettings
 
@@ -49,8 +50,11 @@ def num_classes(settings: RunSettings, data: ImageData) -> int | None:
     return data.num_classes
 
 
-def build_model(settings: RunSettings, data: ImageData) -> AliasFreeUNet2DModel:
-    """The untrained network for the data, the same for the same seed; the global generator is left as it was."""
+def build_model(settings: RunSettings, data: ImageData) -> Any:
+    """The network to train on the data: the paper's, untrained, or the one `settings.model` names.
+
+    The same for the same seed; the global generator is left as it was.
+    """
     from aliasfree.data import check_image_size
     from aliasfree.models import AliasFreeUNet2DModel
 
@@ -59,6 +63,9 @@ def build_model(settings: RunSettings, data: ImageData) -> AliasFreeUNet2DModel:
         raise ArgumentError(f"The data {settings.data!r} hold no images; give another source.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
+        if settings.model is not None:
+            size = (height, width)
+            return load_unet(settings.model, settings.config, settings.padding_mode, size, data.channels)
         return AliasFreeUNet2DModel(
             alias_free=settings.config,
             sample_size=height if height == width else (height, width),

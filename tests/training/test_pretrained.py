@@ -1,0 +1,91 @@
+"""Training a diffusers UNet2DModel, converted, in the same loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DConditionModel, UNet2DModel
+
+from aliasfree import AliasFreeStockUNet2DModel
+from aliasfree.errors import ArgumentError
+from aliasfree.training import RunFolder, train
+
+SMALL = {
+    "in_channels": 1,
+    "out_channels": 1,
+    "block_out_channels": (8, 16),
+    "norm_num_groups": 4,
+    "layers_per_block": 1,
+    "attention_head_dim": 4,
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+}
+NO_WIDTH = {"base_channels": None, "steps": 3}
+
+
+@pytest.fixture
+def stock() -> UNet2DModel:
+    return UNet2DModel(sample_size=32, **SMALL)
+
+
+def test_a_saved_unet_is_fine_tuned_and_sampled_from(stock, tmp_path, digits, make_settings, quiet):
+    stock.save_pretrained(tmp_path / "stock")
+    settings = make_settings(tmp_path / "run", model=tmp_path / "stock", config="D-hq", **NO_WIDTH, sample_every=3,
+                             sample_num=1, sample_steps=2, lr=1e-6)  # fmt: skip
+    folder = train(settings, data=digits, console=quiet)
+    model = folder.load_model()
+    assert type(model) is AliasFreeStockUNet2DModel
+    assert (model.config["alias_free"], model.config["sample_size"]) == ("D-hq", 8)
+    before = stock.state_dict()
+    moved = [float((v - before[k]).abs().max()) for k, v in model.state_dict().items()]
+    assert 0 < max(moved) < 1e-4  # it began from these weights
+    assert type(folder.load_model(ema=False)) is AliasFreeStockUNet2DModel
+    more = train(RunFolder(tmp_path / "run").settings.replace(steps=5), data=digits, console=quiet, resume=True)
+    assert list(more.losses()[0])[-1] == 5
+
+
+def test_a_config_alone_is_trained_from_random_weights(stock, tmp_path, digits, make_settings, quiet):
+    stock.save_config(tmp_path / "stock")
+    settings = make_settings(tmp_path / "run", model=tmp_path / "stock", config="C-hq", **NO_WIDTH)
+    assert train(settings, data=digits, console=quiet).load_model().config["alias_free"] == "C-hq"
+
+
+def test_the_unet_of_a_pipeline_is_found(stock, tmp_path, digits, make_settings, quiet):
+    DDPMPipeline(stock, DDPMScheduler()).save_pretrained(tmp_path / "pipe")
+    settings = make_settings(tmp_path / "run", model=tmp_path / "pipe", padding_mode="circular", **NO_WIDTH)
+    model = train(settings, data=digits, console=quiet).load_model()
+    assert model.config["alias_free_padding_mode"] == "circular"
+
+
+def test_what_does_not_fit_is_refused(stock, tmp_path, digits, make_settings, quiet):
+    def refused(folder: Path, says: str, **changes) -> None:
+        with pytest.raises(ArgumentError, match=says):
+            train(make_settings(tmp_path / "run", model=folder, **NO_WIDTH | changes), data=digits, console=quiet)
+
+    refused(tmp_path / "nothing", "has a config.json")
+    stock.save_config(tmp_path / "stock")
+    refused(tmp_path / "stock", "--base-channels is of the paper's network", base_channels=8)
+    refused(tmp_path / "stock", "--class-conditional is of the paper's network", class_conditional=True)
+    UNet2DModel(**SMALL | {"in_channels": 3}).save_config(tmp_path / "colour")
+    refused(tmp_path / "colour", "in_channels 3 and the data have 1")
+    deep = SMALL | {name: (SMALL[name][0],) * 5 for name in ("block_out_channels",)}
+    deep |= {"down_block_types": ("DownBlock2D",) * 5, "up_block_types": ("UpBlock2D",) * 5}
+    UNet2DModel(**deep).save_config(tmp_path / "deep")
+    refused(tmp_path / "deep", "multiple of 16, not 8x8")
+    UNet2DModel(**SMALL, num_class_embeds=3).save_config(tmp_path / "classes")
+    refused(tmp_path / "classes", "class-conditional")
+    UNet2DConditionModel(sample_size=8).save_config(tmp_path / "text")
+    refused(tmp_path / "text", "holds a UNet2DConditionModel")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_same_seed_gives_the_same_weights(stock, tmp_path, digits, make_settings, quiet):
+    stock.save_config(tmp_path / "stock")
+    a, b = (
+        train(make_settings(tmp_path / name, model=tmp_path / "stock", **NO_WIDTH), data=digits, console=quiet)
+        for name in "ab"
+    )
+    states = [run.load_model(ema=False).state_dict() for run in (a, b)]
+    assert all(torch.equal(v, states[1][k]) for k, v in states[0].items())
