@@ -10,9 +10,10 @@ tested in test_unet.py and in tests/conversion, always.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import sys
+from pathlib import Path
 
 import torch
 
@@ -21,8 +22,10 @@ import aliasfree
 SOURCE = os.environ.get("DIFFUSERS_SOURCE")
 
 if SOURCE:
-    sys.path.insert(0, SOURCE)
-    theirs = importlib.import_module("tests.models.testing_utils")
+    # their package is called "tests" as ours is: import it under another name
+    where = importlib.util.spec_from_file_location("diffusers_tests", Path(SOURCE) / "tests" / "__init__.py")
+    sys.modules["diffusers_tests"] = importlib.util.module_from_spec(where)
+    theirs = importlib.import_module("diffusers_tests.models.testing_utils")
 
     class _Paper(theirs.BaseModelTesterConfig):
         model_class = aliasfree.AliasFreeUNet2DModel
