@@ -154,6 +154,12 @@ def test_two_processes_draw_the_same_images_as_one_and_share_the_work(run, monke
     assert (images.int() - alone.int()).abs().max() <= 1
 
 
+def test_too_few_images_are_refused_before_they_are_drawn(run):
+    with pytest.raises(ArgumentError, match="64 images are too few for a Frechet distance over 64 features"):
+        evaluate(run, EvaluateSettings(data="digits", num=64, features="pixels", sampling=FAST), device="cpu")
+    assert not (run / "evaluation").exists()
+
+
 @pytest.mark.parametrize(("make", "words"), [
     (lambda f, real: f.mkdir(), "no images"),
     (lambda f, real: save_images(f, real.test[:1]), "holds one image"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from aliasfree.evaluation import Estimate
     from aliasfree.evaluation.features import Extractor, Features
+    from aliasfree.training import RunFolder
 
 __all__ = ["FIGURES", "PROTOCOLS", "EvaluateSettings", "compare_sets", "evaluate", "folder_images", "read_metrics"]
 
@@ -77,39 +78,23 @@ def evaluate(
     told = progress or (lambda _: lambda _done, _total: None)
     processes = Processes()
     run = RunFolder(source)
-    facts: dict[str, Any]
-    if run.exists:
-        model = run.config["model"]
-        size = model["sample_size"]
-        shape = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-        channels = int(model["in_channels"])
-        drawer = Drawer(run, settings.sampling, source / "evaluation", device, processes)
-        images = drawer.images(settings.count, progress=told("drawing"))
-        if not processes.is_main:
-            return None
-        facts = {
-            "source": str(source),
-            "config": run.settings.config,
-            "training_seed": run.settings.seed,
-            "padding_mode": run.settings.padding_mode,
-            "trained_on": run.settings.data,
-            "steps": int(run.losses()[0][-1]) if len(run.losses()[0]) else 0,
-            "parameters": sum(p.numel() for p in drawer.sampler.pipeline.unet.parameters()),
-            "weights": drawer.weights,
-            "sampling": {k: v for k, v in dataclasses.asdict(settings.sampling).items() if k != "batch_size"},
-            "images_per_second": drawer.speed(),
-        }
-    else:
-        if not processes.is_main:
-            return None
-        images = folder_images(source)
-        channels, shape = int(images.shape[1]), (int(images.shape[2]), int(images.shape[3]))
-        if settings.num is not None:
-            images = images[: settings.num]
-        facts = {"source": str(source)}
-    real = open_real(settings.data, shape, channels, progress=told("reading"))
+    drawer = Drawer(run, settings.sampling, source / "evaluation", device, processes) if run.exists else None
+    if not processes.is_main:
+        if drawer is not None:
+            drawer.images(settings.count)
+        return None
+    images = None if drawer else folder_images(source)[: settings.num]
+    channels, *shape = _model_shape(run) if images is None else images.shape[1:]
+    real = open_real(settings.data, (shape[0], shape[1]), channels, progress=told("reading"))
     name = settings.features or ("inception" if settings.protocol == "paper" else None)
     extractor = make_extractor(name, real, settings.weights, told("learning"))
+    # before hours of drawing, not after
+    _check_enough(settings.count if images is None else len(images), extractor, real, settings.protocol)
+    facts: dict[str, Any] = {"source": str(source)}
+    if drawer is not None:
+        images = drawer.images(settings.count, progress=told("drawing"))
+        facts |= _about(run, drawer)
+    assert images is not None
     facts |= {
         "data": settings.data,
         "fingerprint": real.fingerprint,
@@ -123,7 +108,7 @@ def evaluate(
     kept = _kept(path, facts)
     fidelity = _fidelity(images, real, extractor, settings, told("comparing"))
     facts["fidelity"] = kept.get("fidelity", {}) | {extractor.name: fidelity}
-    if run.exists and settings.equivariance:
+    if drawer is not None and settings.equivariance:
         from aliasfree.experiments.equivariance import network_equivariance
 
         facts["equivariance"] = kept.get("equivariance") or network_equivariance(
@@ -191,6 +176,39 @@ def read_metrics(path: Path) -> dict[str, Any]:
     if not isinstance(facts, dict) or "fidelity" not in facts:
         raise ArgumentError(f"{path} was not written by `aliasfree evaluate`.")
     return facts
+
+
+def _model_shape(run: RunFolder) -> tuple[int, int, int]:
+    """(channels, height, width) of a run's images."""
+    model = run.config["model"]
+    size = model["sample_size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(model["in_channels"]), int(height), int(width)
+
+
+def _about(run: RunFolder, drawer: Drawer) -> dict[str, Any]:
+    """What metrics.json says of a run."""
+    steps, _ = run.losses()
+    return {
+        "config": run.settings.config,
+        "training_seed": run.settings.seed,
+        "padding_mode": run.settings.padding_mode,
+        "trained_on": run.settings.data,
+        "steps": int(steps[-1]) if len(steps) else 0,
+        "parameters": sum(p.numel() for p in drawer.sampler.pipeline.unet.parameters()),
+        "weights": drawer.weights,
+        "sampling": {k: v for k, v in dataclasses.asdict(drawer.settings).items() if k != "batch_size"},
+        "images_per_second": drawer.speed(),
+    }
+
+
+def _check_enough(count: int, extractor: Extractor, real: RealImages, protocol: str) -> None:
+    wide = extractor(real.train[:2]).values.shape[1]
+    if count <= wide and protocol != "paper":
+        raise ArgumentError(
+            f"{count} images are too few for a Frechet distance over {wide} features, which needs more than {wide}: "
+            "take more images, or --features with fewer (classifier or pixels)."
+        )
 
 
 def _fidelity(

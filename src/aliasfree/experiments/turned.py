@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["evaluate_turned", "rotation_figure", "table_rows", "table_text"]
 
 Progress = Callable[[int, int], None]
-HEAD = ("turned by", "class kept", "FD to turned real", "FD / upright FD", "dB to turned x(0)", "dB, next angle")
+HEAD = (
+    "turned by",
+    "class kept",
+    "FD to turned real",
+    "FD / upright FD",
+    "dB to turned x(0)",
+    "worst dB, angle to angle",
+)
 
 
 def evaluate_turned(
@@ -119,7 +126,7 @@ def table_rows(curves: Sequence[RotationCurve]) -> list[tuple[str, ...]]:
                 curve.fd[k].text(1),
                 f"{curve.fd[k].value / curve.fd[zero].value:.2f}",
                 "exact" if math.isinf(curve.db[k].value) else curve.db[k].text(1),
-                f"{min(steps):.1f}" if steps else "–",
+                _db(min(steps)) if steps else "–",
             )
         )
     return rows
@@ -150,6 +157,10 @@ def _compose(config: str, about: dict[str, Any], curves: Sequence[RotationCurve]
         report.section("Over the angle", report.figure(report.picture(figure, "curves over theta"), "Bands: 95 %.")),
         footer="Written by aliasfree; nothing on this page is loaded from elsewhere.",
     )
+
+
+def _db(value: float) -> str:
+    return "exact" if math.isinf(value) else f"{value:.1f}"
 
 
 def _farthest(curve: RotationCurve) -> int:
