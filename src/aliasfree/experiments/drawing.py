@@ -109,7 +109,7 @@ class Drawer:
         return torch.from_numpy(np.moveaxis(np.concatenate(drawn), -1, 1).copy())
 
     def speed(self, motion: MotionSettings | None = None) -> float | None:
-        """Images per second of the parts that were drawn at a motion, all processes together; None = not known."""
+        """Images per second of one process, over the parts that were drawn at a motion; None = not known."""
         seconds = images = 0.0
         for path in (self.folder / self.key(motion or MotionSettings())).glob("part-*.json"):
             note = json.loads(path.read_text())
