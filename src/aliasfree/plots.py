@@ -22,6 +22,8 @@ __all__ = ["Curve", "Panel", "learning_curves", "panels", "radial_spectra"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
 DASHES = ("-", "--", "-.", ":")
+MOST_BANDS = 8
+"""Panels with more curves show no bands, which would hide one another."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
@@ -113,10 +115,10 @@ def learning_curves(losses: Sequence[tuple[str, NDArray[Any], NDArray[Any]]], sm
 
 def _draw(cell: Any, curve: Curve, k: int, panel: Panel) -> Any:
     x, y = np.asarray(curve.x, np.float64), np.asarray(curve.y, np.float64)
-    marker = MARKERS[k % len(MARKERS)] if panel.markers else ""
-    style = {"color": COLOURS[k % len(COLOURS)], "linestyle": DASHES[k // 2 % len(DASHES)], "linewidth": 1.6}
-    (line,) = cell.plot(x, y, marker=marker, markersize=4, **style)
-    if curve.low is not None and curve.high is not None:
+    marker = MARKERS[(k + k // len(COLOURS)) % len(MARKERS)] if panel.markers else ""
+    style = {"color": COLOURS[k % len(COLOURS)], "linestyle": DASHES[(k // 2 + k // len(COLOURS)) % len(DASHES)]}
+    (line,) = cell.plot(x, y, marker=marker, markersize=4, linewidth=1.6, **style)
+    if curve.low is not None and curve.high is not None and len(panel.curves) <= MOST_BANDS:
         low, high = (np.asarray(v, np.float64) for v in (curve.low, curve.high))
         cell.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
     return line

@@ -11,7 +11,7 @@ import pytest
 
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments.compare import csv_text, markdown, summarise, write_report
-from aliasfree.plots import Curve, Panel, learning_curves, panels
+from aliasfree.plots import COLOURS, DASHES, MARKERS, Curve, Panel, learning_curves, panels
 
 
 def facts(config: str, seed: int, fid: float, kid: float = 0.002) -> dict[str, Any]:
@@ -66,6 +66,9 @@ def test_a_plot_shows_every_curve_and_needs_a_value():
     colours = {tuple(c) for c in picture.reshape(-1, 3).tolist()}
     for wanted in ((0, 114, 178), (213, 94, 0), (0, 158, 115)):
         assert wanted in colours
+    # many curves look all different
+    looks = {(MARKERS[(k + k // 8) % 8], COLOURS[k % 8], DASHES[(k // 2 + k // 8) % 4]) for k in range(32)}
+    assert len(looks) == 32
     with pytest.raises(ArgumentError, match="finite value"):
         panels([Panel("t", "x", "y", [Curve("a", [0], [float("nan")])])])
 
