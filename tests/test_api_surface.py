@@ -55,9 +55,17 @@ METHODS = {
 }
 
 SUBMODULES = {
+    "conversion": ("ConversionReport", "conversion_report", "convert", "revert"),
     "config": ("PAPER_CONFIGS", "Config", "known_names"),
     "data": ("ImageData", "make_mnist_m", "open_images", "unit_range"),
-    "diffusion": ("AliasFreePipeline", "PaperDDPMScheduler", "make_scheduler", "sample_generators", "training_loss"),
+    "diffusion": (
+        "AliasFreePipeline",
+        "MotionCallback",
+        "PaperDDPMScheduler",
+        "make_scheduler",
+        "sample_generators",
+        "training_loss",
+    ),
     "evaluation": ("accepted_share", "accuracy", "train_classifier"),
     "filters": ("FILTER_NAMES", "WINDOWS", "FilterSpec"),
     "pictures": ("collage", "data_uri", "grid", "save_gif", "save_mp4", "save_png", "to_uint8"),

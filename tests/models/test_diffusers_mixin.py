@@ -60,7 +60,9 @@ if SOURCE:
 
     class TestPaper(_Paper, theirs.ModelTesterMixin): ...
 
-    class TestPaperTraining(_Paper, theirs.TrainingTesterMixin): ...
+    class TestPaperTraining(_Paper, theirs.TrainingTesterMixin):
+        def test_gradient_checkpointing_is_applied(self):
+            super().test_gradient_checkpointing_is_applied(expected_set={"AliasFreeUNet2DModel"})
 
     class TestPaperMemory(_Paper, theirs.MemoryTesterMixin): ...
 
@@ -72,6 +74,9 @@ if SOURCE:
 
     class TestConverted(_Converted, theirs.ModelTesterMixin): ...
 
-    class TestConvertedTraining(_Converted, theirs.TrainingTesterMixin): ...
+    class TestConvertedTraining(_Converted, theirs.TrainingTesterMixin):
+        def test_gradient_checkpointing_is_applied(self):
+            blocks = {"AttnUpBlock2D", "AttnDownBlock2D", "UNetMidBlock2D", "UpBlock2D", "DownBlock2D"}
+            super().test_gradient_checkpointing_is_applied(expected_set=blocks)
 
     class TestConvertedMemory(_Converted, theirs.MemoryTesterMixin): ...
