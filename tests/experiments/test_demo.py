@@ -72,7 +72,7 @@ def test_the_folder_holds_the_runs_the_animations_and_the_numbers(done) -> None:
     assert facts["settings"]["steps"] == 6
     for name, values in facts["configs"].items():
         assert RunFolder(out / name).settings.config == name
-        assert 0 <= values["accepted"] <= 1
+        assert 0 <= values["as_asked"] <= values["accepted"] <= 1
         assert sum(values["classes"]) == round(5 * values["accepted"])
         with Image.open(out / f"rotation-{name}.gif") as film:
             assert film.size == (2 * 128 + 3, 128)
@@ -100,7 +100,7 @@ def test_again_uses_the_trained_runs_says_so_and_draws_the_same(done) -> None:
     assert (out / "rotation-D-hq.gif").read_bytes() == film
     after = json.loads((out / "demo.json").read_text())
     for name in ("A", "D-hq"):
-        for key in ("accepted", "classes", "kept", "paper_kept", "last_loss", "training_seconds"):
+        for key in ("accepted", "as_asked", "classes", "kept", "paper_kept", "last_loss", "training_seconds"):
             assert after["configs"][name][key] == before["configs"][name][key]
     assert "(earlier)" in (out / "report.html").read_text("utf-8")
 
@@ -160,6 +160,7 @@ def result(*accepted: float) -> DemoResult:
             reused=False,
             samples=pixels,
             accepted=share,
+            as_asked=share,
             classes=(1,) * 10,
             film=np.zeros((2, 5, 16, 16, 1), np.uint8),
             paper_strip=np.zeros((1, 3, 16, 16, 1), np.uint8),

@@ -97,11 +97,12 @@ def _lead(result: DemoResult) -> str:
 
 
 def _samples(result: DemoResult) -> Html:
-    shown = 64
+    shown = 60
     blocks = [
         report.figure(
-            report.picture(_enlarged(c.samples[:shown], 8), f"{shown} samples of {_name(c)}", width=480),
-            f"{_name(c)}: the first {shown} of {len(c.samples)} samples, not chosen. Accepted: {percent(c.accepted)}.",
+            report.picture(_enlarged(c.samples[:shown], 10), f"{shown} samples of {_name(c)}", width=480),
+            f"{_name(c)}: the first {shown} of {len(c.samples)} samples, not chosen. Accepted: {percent(c.accepted)}; as "
+            f"the digit asked for: {percent(c.as_asked)}.",
         )
         for c in result.configs
     ]
@@ -110,7 +111,8 @@ def _samples(result: DemoResult) -> Html:
         "Upright samples",
         report.text(
             f"The same seeds in both networks, so each place in one grid began from the same noise as the same place "
-            f"in the other. Drawn in {s.sampling_steps} steps ({s.scheduler})."
+            f"in the other. Every column was asked to be one digit, 0 to 9. Drawn in {s.sampling_steps} steps "
+            f"({s.scheduler}) with classifier-free guidance of {s.guidance:g}."
         ),
         report.row(*blocks),
     )
@@ -217,6 +219,7 @@ def _numbers(result: DemoResult) -> Html:
         ("loss, last 100 steps", [f"{c.losses[-100:].mean():.4f}" for c in configs]),
         (f"{s.samples} samples", [duration(c.sampling_seconds) for c in configs]),
         (f"accepted at ≥ {s.confidence:g}", [percent(c.accepted) for c in configs]),
+        ("accepted as the digit asked for", [percent(c.as_asked) for c in configs]),
         ("same digit at 90°, our way", [percent(c.kept) for c in configs]),
         ("same digit at 90°, the paper's way", [percent(c.paper_kept) for c in configs]),
     ]
@@ -229,7 +232,7 @@ def _numbers(result: DemoResult) -> Html:
         ("data", f"scikit-learn digits, {result.images:,} images at {s.image_size}x{s.image_size}"),
         ("network", f"width {s.base_channels}, seed {s.seed}"),
         ("training", f"{s.steps:,} steps of {s.batch_size} images, AdamW {s.lr:g}, averaged weights {s.ema_decay:g}"),
-        ("sampling", f"{s.scheduler}, {s.sampling_steps} steps"),
+        ("sampling", f"{s.scheduler}, {s.sampling_steps} steps, guidance {s.guidance:g}"),
         ("processor", f"{result.threads} threads"),
         ("this call", duration(result.seconds)),
         *((name, version) for name, version in result.versions.items()),
