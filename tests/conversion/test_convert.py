@@ -269,8 +269,13 @@ def test_refusals_name_the_cure(make):
     with pytest.raises(ArgumentError, match=r"convert\(pipe.unet\)"):
         convert(DDPMPipeline(model, DDPMScheduler()), "D-hq")
     convert(model, "D-hq")
-    with pytest.raises(ArgumentError, match="revert"):
-        convert(model, "B-hq")
+    for part in (model, model.mid_block):
+        with pytest.raises(ArgumentError, match="revert"):
+            convert(part, "B-hq")
+    model = make("UNet2DModel")
+    convert(model.mid_block, "C-hq")
+    with pytest.raises(ArgumentError, match="a part of it"):
+        convert(model, "D-hq")
 
 
 @pytest.mark.parametrize("how", [torch.compile, lambda m: (m.compile(), m)[1]])

@@ -73,8 +73,8 @@ def convert(
         raise ArgumentError(
             f"expected a module, not {type(model).__name__}; of a pipeline convert the parts: convert(pipe.unet)"
         )
-    if conversion_of(model) is not None:
-        raise ArgumentError("this model is converted already; revert(model) first")
+    if any("_record" in m.__dict__ or conversion_of(m) is not None for m in model.modules()):
+        raise ArgumentError("this model, or a part of it, is converted already; revert(model) first")
     _check_operable(model)
     operate(model, conversion)
     _enter_into_config(model, conversion)
