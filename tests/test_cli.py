@@ -66,7 +66,19 @@ def test_help_names_every_command_and_is_quick():
     command = [sys.executable, "-m", "aliasfree", "--help"]
     quickest = min(_cpu_seconds(command) for _ in range(3))
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    for name in ("demo", "train", "sample", "rotate", "collage", "filters", "configs", "data"):
+    for name in (
+        "demo",
+        "train",
+        "sample",
+        "rotate",
+        "collage",
+        "filters",
+        "configs",
+        "data",
+        "evaluate",
+        "analyze",
+        "report",
+    ):
         assert name in text
     # processor time, which a busy machine does not stretch as it does the clock; importing torch alone would take two
     assert quickest < 1.0

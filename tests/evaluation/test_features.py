@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from aliasfree.errors import CheckpointError, DataError, ShapeError
 from aliasfree.evaluation.classifier import Classifier, Shape
 from aliasfree.evaluation.features import ClassifierFeatures, InceptionFeatures, PixelFeatures, extract
 
-inception = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+inception = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
 
 
 def pixels(n: int, channels: int = 1, side: int = 16) -> torch.Tensor:
