@@ -368,7 +368,16 @@ def facts(result: DemoResult) -> dict[str, Any]:
     """The numbers of the report as plain values, for demo.json."""
     configs = {}
     for c in result.configs:
-        named = ("parameters", "training_seconds", "sampling_seconds", "accepted", "as_asked", "classes", "kept", "paper_kept")
+        named = (
+            "parameters",
+            "training_seconds",
+            "sampling_seconds",
+            "accepted",
+            "as_asked",
+            "classes",
+            "kept",
+            "paper_kept",
+        )
         configs[c.name] = {name: getattr(c, name) for name in named} | {"last_loss": float(c.losses[-100:].mean())}
     rest = ("images", "accuracy", "tested_on", "real_accepted", "noise_accepted", "seconds", "versions", "threads")
     values = {"settings": asdict(result.settings), "configs": configs, **{name: getattr(result, name) for name in rest}}

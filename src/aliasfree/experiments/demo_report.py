@@ -101,8 +101,8 @@ def _samples(result: DemoResult) -> Html:
     blocks = [
         report.figure(
             report.picture(_enlarged(c.samples[:shown], 10), f"{shown} samples of {_name(c)}", width=480),
-            f"{_name(c)}: the first {shown} of {len(c.samples)} samples, not chosen. Accepted: {percent(c.accepted)}; as "
-            f"the digit asked for: {percent(c.as_asked)}.",
+            f"{_name(c)}: the first {shown} of {len(c.samples)} samples, not chosen. Accepted: {percent(c.accepted)}; "
+            f"as the digit asked for: {percent(c.as_asked)}.",
         )
         for c in result.configs
     ]
