@@ -314,7 +314,8 @@ def _precision(x: Tensor) -> str:
 def _room(device: torch.device) -> int:
     if device.type != "cuda":
         return ROOM
-    shared = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    # torch's type stubs lack this field in some of the versions that have it
+    shared: int = getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin")  # noqa: B009
     return ROOM if shared >= SHARED else ROOM // 2
 
 
