@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aliasfree.nn.layers import Layers
+from aliasfree.ops.attention import attention
 
 __all__ = ["DoubleConv", "DownBlock", "SelfAttention", "UpBlock", "time_encoding"]
 
@@ -93,10 +94,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         tokens = x.flatten(2).mT
-        qkv = self.qkv(self.norm(tokens)).reshape(n, h * w, 3, self.heads, c // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, h * w, c)
-        y = tokens + self.out(attended)
+        y = tokens + self.out(attention(self.qkv(self.norm(tokens)), self.heads))
         y = y + self.ff2(F.gelu(self.ff1(self.ff_norm(y))))
         return y.mT.reshape(n, c, h, w)
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
-import logging
-import os
-import threading
-import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +14,7 @@ from aliasfree.filters import FilterSpec
 from aliasfree.ops.backends import tables as T
 from aliasfree.ops.backends.registry import Call
 from aliasfree.ops.backends.tables import LANES, Tables, gather, spread
+from aliasfree.ops.backends.threads import compile_kernel, run_on, scratch
 from aliasfree.ops.padding import Padding
 
 if TYPE_CHECKING:
@@ -157,7 +153,7 @@ def _walk(
     groups = n * -(-c // LANES) if channels else -(-n * c // LANES)
     up, lift, down = (t or _NOTHING for t in tables)
     threads = max(1, min(torch.get_num_threads(), groups, 1 + groups * LANES * low[0] * low[1] // SHARE))
-    floats, ints = _scratch(threads, int(where[k.FLOATS]), int(where[k.INTS]))
+    floats, ints = scratch(threads, int(where[k.FLOATS]), int(where[k.INTS]))
     arrays = (
         _array(x), _array(x if grad is None else grad), _array(y), where, up.ints, up.weights, lift.ints, lift.weights,
         down.ints, down.weights,
@@ -170,59 +166,14 @@ def _walk(
     packet[[k.MODE, k.CODE, k.GROUPS, k.CHUNKS, k.THREADS]] = (
         getattr(k, mode), k.ACTIVATION_CODES[activation], groups, chunks, threads
     )  # fmt: skip
-    _run_on(threads, _function(y.dtype)[0], packet.ctypes.data)
-
-
-def _run_on(threads: int, function: Any, packet: int) -> None:
-    """Call function(packet) on so many threads: those of torch's own OpenMP where it is GNU's, else new ones."""
-    if threads == 1 or _FORKED:  # a pool of threads does not survive a fork
-        function(packet)
-        return
-    parallel = _openmp()
-    if parallel is not None:
-        parallel(function, packet, threads, 0)
-        return
-    others = [threading.Thread(target=function, args=(packet,)) for _ in range(threads - 1)]
-    for thread in others:
-        thread.start()
-    function(packet)
-    for thread in others:
-        thread.join()
-
-
-@lru_cache(maxsize=1)
-def _openmp() -> Any:
-    """GOMP_parallel of the OpenMP library that torch has loaded, or None.
-
-    Threads of our own would compete with torch's, which spin for a while after each of its ops.
-    """
-    try:
-        parallel = ctypes.CDLL("libgomp.so.1").GOMP_parallel
-    except (OSError, AttributeError):
-        return None
-    parallel.argtypes = (_KERNEL, ctypes.c_ssize_t, ctypes.c_uint, ctypes.c_uint)
-    parallel.restype = None
-    return parallel
-
-
-_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_ssize_t)
-_FORKED: list[bool] = []
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _FORKED.append(True))
+    run_on(threads, _function(y.dtype).function, packet.ctypes.data)
 
 
 @lru_cache(maxsize=2)
 def _function(dtype: torch.dtype) -> Any:
-    """The compiled kernel for a storage type, which says so when it had to be compiled."""
-    began = time.monotonic()
-    kernel = _kernels().compiled(np.float32(0) if dtype == torch.float32 else np.uint16(0))
-    seconds = time.monotonic() - began
-    if not kernel.cache_hits:
-        _LOG.warning("aliasfree compiled its CPU kernels in %.1f s; they are kept on disk for the next time.", seconds)
-    return _KERNEL(kernel.address), kernel
-
-
-_LOG = logging.getLogger("aliasfree")
+    """The compiled kernel for a storage type."""
+    storage = np.float32(0) if dtype == torch.float32 else np.uint16(0)
+    return compile_kernel(lambda: _kernels().compiled(storage), "CPU kernels")
 
 
 @lru_cache(maxsize=1)
@@ -230,33 +181,6 @@ def _kernels() -> Any:
     from aliasfree.ops.backends import _kernels as module
 
     return module
-
-
-class _Scratch(threading.local):
-    """Work space of the kernels that one calling thread runs; it grows and stays."""
-
-    floats = np.zeros((0, 0), np.float32)
-    ints = np.zeros((0, 0), np.int64)
-
-
-_SCRATCH = _Scratch()
-
-
-def _scratch(threads: int, floats: int, ints: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    kept = _SCRATCH
-    if kept.floats.shape[1] < floats or len(kept.floats) < threads:
-        kept.floats = _aligned(max(threads, len(kept.floats)), max(floats, kept.floats.shape[1]))
-    if kept.ints.shape[1] < ints or len(kept.ints) < threads:
-        kept.ints = np.zeros((max(threads, len(kept.ints)), max(ints, kept.ints.shape[1])), np.int64)
-    return kept.floats[:threads], kept.ints[:threads]
-
-
-def _aligned(rows: int, columns: int) -> NDArray[np.float32]:
-    """Rows that begin on cache lines: vectors that straddle two cost double."""
-    columns = -(-columns // LANES) * LANES
-    raw = np.zeros(rows * columns + LANES, np.float32)
-    skip = -raw.ctypes.data % (4 * LANES) // 4
-    return raw[skip : skip + rows * columns].reshape(rows, columns)
 
 
 _NOTHING = Tables(np.zeros(T.HEADER, np.int64), np.zeros(1, np.float32), (0, 0), (0, 0))

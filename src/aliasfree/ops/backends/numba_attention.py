@@ -1,0 +1,83 @@
+"""The CPU's attention for narrow heads: compiled by Numba at first use, once for each width."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aliasfree.ops.backends.tables import LANES
+from aliasfree.ops.backends.threads import Kernel, compile_kernel, run_on, scratch
+
+__all__ = ["attention", "attention_backward", "refusal"]
+
+WIDEST = 16
+"""Numbers of a head that still fit into registers; wider ones are better served by matrix products."""
+
+
+def refusal(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, heads: int) -> str | None:
+    """Why it cannot attend over packed tokens of `shape` (N, L, 3 C); None = it can."""
+    tokens, width = shape[1], shape[2] // (3 * heads)
+    if importlib.util.find_spec("numba") is None:
+        return "numba is not installed (pip install numba)"
+    if device.type != "cpu":
+        return f"it runs on the CPU, not on {device.type}"
+    if dtype not in (torch.float32, torch.bfloat16):
+        return f"it computes in float32 and bfloat16, not {str(dtype).removeprefix('torch.')}"
+    if width > WIDEST:
+        return f"it serves heads of at most {WIDEST} numbers, not {width}"
+    if tokens % LANES or not tokens:
+        return f"it serves multiples of {LANES} tokens, not {tokens}"
+    return None
+
+
+def attention(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Output (N, L, C) in qkv's dtype, and log2 of the sums of the weights, float32 (N, heads, L)."""
+    n, tokens, channels = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    out, lse = torch.empty(n, tokens, channels), torch.empty(n, heads, tokens)
+    _run(_plain(qkv), None, out, lse, lse, heads)
+    return out.to(qkv.dtype), lse
+
+
+def attention_backward(grad: Tensor, qkv: Tensor, out: Tensor, lse: Tensor, heads: int) -> Tensor:
+    """Gradient of qkv, in its shape and dtype."""
+    result = torch.empty(qkv.shape)
+    _run(_plain(qkv), _plain(grad), _plain(out), lse.contiguous(), result, heads)
+    return result.to(qkv.dtype)
+
+
+def _plain(x: Tensor) -> Tensor:
+    return x.detach().float().contiguous()
+
+
+def _run(qkv: Tensor, grad: Tensor | None, out: Tensor, lse: Tensor, result: Tensor, heads: int) -> None:
+    """Fill out and lse, or from grad fill result."""
+    if not qkv.numel():
+        return
+    k = _kernels()
+    n, tokens, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // (3 * heads)
+    backward = grad is not None
+    threads = max(1, min(torch.get_num_threads(), n * heads))
+    floats, _ = scratch(threads, k.scratch_floats(tokens, width, backward), 1)
+    packet = np.zeros(k.PACKET_SIZE, np.int64)
+    for i, x in enumerate((qkv, qkv if grad is None else grad, out, lse, result)):
+        packet[2 * i : 2 * i + 2] = x.data_ptr(), x.numel()
+    packet[10:12] = floats.ctypes.data, floats.shape[1]
+    packet[[k.TOKENS, k.HEADS, k.BACKWARD, k.PLANES, k.THREADS]] = tokens, heads, backward, n * heads, threads
+    run_on(threads, _function(width).function, packet.ctypes.data)
+
+
+@lru_cache(maxsize=WIDEST)
+def _function(width: int) -> Kernel:
+    return compile_kernel(lambda: _kernels().compiled(width), f"CPU attention for heads of {width} numbers")
+
+
+@lru_cache(maxsize=1)
+def _kernels() -> Any:
+    from aliasfree.ops.backends import _attention as module
+
+    return module

@@ -1,0 +1,152 @@
+"""The CPU's attention for narrow heads against the formula in float64, and what PyTorch expects of a custom op."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from aliasfree.errors import BackendError, ShapeError
+from aliasfree.ops.attention import _attention, _attention_backward, attention, attention_choice, attention_reference
+
+# (images, tokens, heads, numbers a head): one tile, more keys than are held at a time, odd widths, one image
+CASES = [(2, 16, 4, 4), (1, 80, 2, 8), (3, 256, 1, 16), (2, 48, 3, 5), (1, 64, 2, 1)]
+
+
+def packed(n: int, tokens: int, heads: int, width: int, spread: float = 1.5) -> torch.Tensor:
+    return spread * torch.randn(n, tokens, 3 * heads * width)
+
+
+def error(y: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((y.detach().double() - expected.detach()).abs().max() / expected.detach().abs().max())
+
+
+def with_gradient(op, qkv: torch.Tensor, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    qkv = qkv.detach().clone().requires_grad_()
+    y = op(qkv)
+    return y.detach(), torch.autograd.grad(y, qkv, grad)[0]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_kernel_equals_the_formula_in_float64(case):
+    qkv, heads = packed(*case), case[2]
+    grad = torch.randn(case[0], case[1], heads * case[3])
+    y, dx = with_gradient(lambda x: attention(x, heads, "numba"), qkv, grad)
+    expected, gradient = with_gradient(lambda x: attention_reference(x, heads), qkv.double(), grad.double())
+    assert error(y, expected) < 1e-5
+    assert error(dx, gradient) < 1e-5
+
+
+def test_the_formula_is_that_of_pytorch():
+    qkv = packed(2, 32, 4, 8).double()
+    q, k, v = qkv.reshape(2, 32, 3, 4, 8).permute(2, 0, 3, 1, 4)
+    expected = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(2, 32, 32)
+    torch.testing.assert_close(attention_reference(qkv, 4), expected)
+    torch.testing.assert_close(attention(qkv, 4), expected)
+
+
+def test_scores_far_apart_neither_overflow_nor_vanish():
+    qkv = packed(1, 64, 1, 8, spread=60.0)
+    grad = torch.randn(1, 64, 8)
+    y, dx = with_gradient(lambda x: attention(x, 1, "numba"), qkv, grad)
+    expected, gradient = with_gradient(lambda x: attention_reference(x, 1), qkv.double(), grad.double())
+    assert error(y, expected) < 1e-4  # scores of thousands leave float32 fewer digits of their differences
+    assert error(dx, gradient) < 1e-3
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_goes_through_as_in_pytorch(value):
+    qkv = packed(2, 32, 2, 4)
+    qkv[0, 5, 3] = value  # a query of the first head
+    y, expected = attention(qkv, 2, "numba"), attention(qkv, 2, "torch")
+    assert y.isnan().equal(expected.isnan())
+    torch.testing.assert_close(y.nan_to_num(), expected.nan_to_num(), rtol=1e-5, atol=1e-5)
+
+
+def test_bfloat16_is_storage_alone():
+    qkv = packed(2, 64, 2, 8).bfloat16()
+    y, dx = with_gradient(lambda x: attention(x, 2, "numba"), qkv, torch.ones(2, 64, 16).bfloat16())
+    expected, _ = with_gradient(lambda x: attention_reference(x, 2), qkv.double(), torch.ones(2, 64, 16).double())
+    assert y.dtype == dx.dtype == torch.bfloat16
+    assert error(y, expected) < 5e-3
+
+
+def test_the_number_of_threads_changes_no_bit():
+    qkv, grad = packed(3, 64, 4, 8), torch.randn(3, 64, 32)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            results.append(with_gradient(lambda x: attention(x, 4, "numba"), qkv, grad))
+    finally:
+        torch.set_num_threads(before)
+    assert results[0][0].equal(results[1][0])
+    assert results[0][1].equal(results[1][1])
+
+
+def test_images_do_not_see_each_other():
+    qkv = packed(3, 32, 2, 8)
+    assert attention(qkv, 2, "numba")[1:2].equal(attention(qkv[1:2], 2, "numba"))
+
+
+def test_no_images_give_none():
+    assert attention(packed(0, 32, 2, 8), 2, "numba").shape == (0, 32, 16)
+
+
+def test_slices_that_are_not_contiguous_are_taken():
+    qkv = packed(2, 32, 2, 8)
+    apart = torch.stack([qkv, qkv], dim=-1)[..., 0]
+    assert not apart.is_contiguous()
+    assert attention(apart, 2, "numba").equal(attention(qkv, 2, "numba"))
+
+
+def test_it_is_a_sound_custom_op():
+    qkv = packed(2, 32, 2, 4).requires_grad_()
+    torch.library.opcheck(_attention, (qkv, 2))
+    out, lse = _attention(qkv.detach(), 2)
+    torch.library.opcheck(_attention_backward, (torch.randn_like(out), qkv.detach(), out, lse, 2))
+
+
+def test_second_derivatives_are_those_of_the_formula():
+    qkv = packed(1, 16, 2, 4)
+
+    def curvature(op, qkv: torch.Tensor) -> torch.Tensor:
+        qkv = qkv.clone().requires_grad_()
+        (first,) = torch.autograd.grad(op(qkv).square().sum(), qkv, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), qkv)
+        return second
+
+    ours = curvature(lambda x: attention(x, 2, "numba"), qkv)
+    assert error(ours, curvature(lambda x: attention_reference(x, 2), qkv.double())) < 1e-4
+
+
+def test_it_compiles_as_one_graph():
+    qkv = packed(2, 32, 2, 8)
+    compiled = torch.compile(lambda x: 2 * attention(x, 2), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(qkv), 2 * attention(qkv, 2))
+
+
+def test_what_the_kernel_cannot_do_is_left_to_pytorch_and_said(monkeypatch):
+    assert attention_choice(packed(1, 32, 2, 8), 2).name == "numba"
+    for qkv, heads, why in (
+        (packed(1, 32, 1, 32), 1, "at most 16"),
+        (packed(1, 20, 2, 8), 2, "multiples of 16"),
+        (packed(1, 32, 2, 8).double(), 2, "float64"),
+    ):
+        choice = attention_choice(qkv, heads)
+        assert choice.name == "torch"
+        assert why in str(choice)
+        with pytest.raises(BackendError, match=why):
+            attention(qkv, heads, "numba")
+    monkeypatch.setenv("ALIASFREE_BACKEND", "torch")
+    assert attention_choice(packed(1, 32, 2, 8), 2).name == "torch"
+
+
+def test_wrong_input_is_named():
+    with pytest.raises(ShapeError, match="expected tokens"):
+        attention(torch.zeros(2, 16, 10), 2)
+    with pytest.raises(BackendError, match="unknown backend"):
+        attention(packed(1, 16, 2, 4), 2, "numbs")
+    with pytest.raises(BackendError, match="triton"):
+        attention(packed(1, 16, 2, 4), 2, "triton")
