@@ -19,7 +19,8 @@ def facts(config: str, seed: int, fid: float, kid: float = 0.002) -> dict[str, A
     figures = {"is": None, "fid": estimate(fid), "kid": {"value": kid, "low": None, "high": None}}
     return {
         "source": f"runs/{config}-{seed}", "config": config, "training_seed": seed, "num": 100, "protocol": "default",
-        "fingerprint": "f", "image_size": [8, 8], "sampling": {"seed": seed, "steps": 50}, "parameters": 1234,
+        "fingerprint": "f", "image_size": [8, 8], "parameters": 1234,
+        "sampling": {"seed": seed, "steps": 50, "guidance": 1.0},
         "images_per_second": 10.0 + seed,
         "equivariance": {"overall": {"eq_t": estimate(20.0), "eq_r": {"value": None, "low": None, "high": None}}},
         "fidelity": {"pixels": {"generated": figures, "floor": {"fid": estimate(1.0), "is": None}}},
@@ -36,6 +37,24 @@ def test_runs_that_differ_in_their_seed_become_one_row_with_an_interval_over_run
     assert rows[0].floor["fid"].value == 1.0
     assert "is" not in rows[0].figures
     assert "eq_r" not in rows[0].figures
+
+
+def test_runs_that_differ_in_more_than_their_seed_stay_apart_and_say_in_what():
+    plain, turned = facts("A", 0, 10.0), facts("A", 1, 12.0)
+    plain["training"] = {"augment": "none", "lr": 1e-3, "data": "mnist"}
+    turned["training"] = {"augment": "rotate", "lr": 1e-3, "data": "mnist"}
+    rows = summarise([plain, turned, facts("D-hq", 0, 8.0)])
+    assert [(r.name, r.runs) for r in rows] == [("A, augment none", 1), ("A, augment rotate", 1), ("D-hq", 1)]
+    # guidance of the same network, too
+    guided = facts("A", 0, 9.0)
+    guided["sampling"]["guidance"] = 2.0
+    assert [r.name for r in summarise([facts("A", 0, 10.0), guided])] == ["A, guidance 1.0", "A, guidance 2.0"]
+
+
+def test_figures_without_an_interval_show_their_spread_over_subsets():
+    paper = facts("A", 0, 10.0)
+    paper["fidelity"]["pixels"]["generated"]["kid"]["spread"] = 0.0005
+    assert "| 2.00, spread 0.50 |" in markdown(summarise([paper]))
 
 
 def test_the_markdown_table_has_the_floor_on_the_same_line():

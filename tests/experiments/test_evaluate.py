@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from aliasfree.experiments.evaluate import EvaluateSettings, evaluate, read_metr
 from aliasfree.experiments.extractors import classifier_for, make_extractor
 from aliasfree.experiments.generate import MotionSettings, SampleSettings
 from aliasfree.experiments.real import RealImages, open_real
-from aliasfree.experiments.turned import evaluate_turned, table_text
+from aliasfree.experiments.turned import evaluate_turned, samples_figure, table_text
 from aliasfree.training import RunFolder, RunSettings, train
 
 FAST = SampleSettings(steps=2, scheduler="ddpm-clipped", batch_size=40)
@@ -116,9 +117,11 @@ def test_real_images_in_a_folder_are_as_good_as_real_images(tmp_path, real):
 def test_the_papers_protocol_has_no_interval_and_allows_few_images(run):
     settings = EvaluateSettings(data="digits", protocol="paper", num=40, features="pixels", sampling=FAST,
                                 equivariance=False)  # fmt: skip
-    fid = evaluate(run, settings, device="cpu")["fidelity"]["pixels"]["generated"]["fid"]
+    generated = evaluate(run, settings, device="cpu")["fidelity"]["pixels"]["generated"]
+    fid, kid = generated["fid"], generated["kid"]
     assert fid["value"] > 0
     assert fid["low"] is None
+    assert kid["spread"] > 0
     assert EvaluateSettings(data="digits", protocol="paper").count == 2000
     assert EvaluateSettings(data="digits").count == 10_000
 
@@ -170,6 +173,38 @@ def test_folders_that_cannot_be_measured_get_a_sentence(tmp_path, real, make, wo
     with pytest.raises(AliasfreeError, match=words):
         evaluate(tmp_path / "f", EvaluateSettings(data="digits", features="pixels"))
     assert not (tmp_path / "f-metrics.json").exists()
+
+
+def test_the_sentence_about_too_few_images_names_a_cure_that_helps(tmp_path, real):
+    folder = save_images(tmp_path / "images", real.test[:40])
+    with pytest.raises(ArgumentError, match=r"over 64 features: take at least 65\.$"):
+        evaluate(folder, EvaluateSettings(data="digits", features="pixels"))
+
+
+def test_images_of_mixed_sizes_can_be_brought_to_one_and_damaged_ones_left_out(tmp_path, real):
+    folder = save_images(tmp_path / "images", real.test[:80])
+    Image.fromarray(np.zeros((12, 12), np.uint8)).save(folder / "0000.png")
+    (folder / "0001.png").write_bytes(b"junk")
+    with pytest.raises(AliasfreeError, match="--skip-bad"):
+        evaluate(folder, EvaluateSettings(data="digits", features="pixels", image_size=8))
+    facts = evaluate(folder, EvaluateSettings(data="digits", features="pixels", image_size=8, skip_bad=True))
+    assert (facts["num"], facts["image_size"]) == (79, [8, 8])
+
+
+def test_a_runs_images_have_the_size_of_its_network(run):
+    with pytest.raises(ArgumentError, match="leave out --image-size"):
+        evaluate(run, EvaluateSettings(data="digits", image_size=16), device="cpu")
+
+
+def test_folders_and_runs_stand_in_one_report(run, tmp_path, real):
+    folder = save_images(tmp_path / "images", real.test[:70])
+    with pytest.raises(ArgumentError, match=r"aliasfree evaluate .*images --data"):
+        compare.write_report([folder], tmp_path / "r.html")
+    for source in (run, folder):
+        evaluate(source, EvaluateSettings(data="digits", num=70, features="pixels", sampling=FAST), device="cpu")
+    rows, _ = compare.write_report([run, folder], tmp_path / "r.html")
+    assert [row.name for row in rows] == ["A", "images"]
+    assert "eq_t" not in rows[1].figures
 
 
 def test_images_of_mixed_sizes_are_refused(tmp_path, real):
@@ -254,13 +289,37 @@ def test_the_page_of_turned_samples_has_its_table_and_figures(run):
     html, facts = page.read_text(), json.loads(page.with_suffix(".json").read_text())
     assert page == run / "rotation.html"
     assert [c["name"] for c in facts["curves"]] == [c.name for c in curves]
-    assert html.count("data:image/png") == 1
+    assert html.count("data:image/png") == 2
+    assert samples_figure(curves).width > 2 * 6 * 64  # two angles of six samples
+    assert not any("shown" in c for c in facts["curves"])
     assert page.with_suffix(".png").is_file()
     lines = table_text(curves).splitlines()
     assert lines[0].startswith("| theta = 90 |")
     assert len(lines) == 2 + 3
     with pytest.raises(ArgumentError, match="more than 64"):
         evaluate_turned(run, "digits", [PAPER], [0.0, 90.0], 10, FAST, device="cpu")
+
+
+def test_a_class_that_was_asked_for_has_its_column(run):
+    curves, _ = evaluate_turned(run, "digits", [PAPER], [0.0, 90.0], 70, FAST, device="cpu")
+    assert "class asked for" not in table_text(curves)
+    asked = [replace(c, right=c.kept) for c in curves]
+    lines = table_text(asked).splitlines()
+    assert "| class kept | class asked for |" in lines[0]
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_ways_that_do_not_exist_are_refused_before_anything_is_drawn():
+    with pytest.raises(ArgumentError, match=r"--methods has no 'furier'; did you mean 'fourier'\?"):
+        every_way([(0, 1)], methods=["furier"])
+    with pytest.raises(ArgumentError, match="--noises has no 'comoving'; did you mean 'co-moving'"):
+        every_way([(0, 1)], noises=["comoving"])
+
+
+def test_images_at_rest_are_the_same_however_they_would_move(run):
+    drawer = Drawer(RunFolder(run), FAST, run / "evaluation", "cpu")
+    assert drawer.key(PAPER.motion(0.0)) == drawer.key(Way(schedule=(0.5, 1.0)).motion(0.0))
+    assert drawer.key(PAPER.motion(1.0)) != drawer.key(Way().motion(1.0))
 
 
 def test_every_way_is_every_combination():

@@ -29,6 +29,11 @@ def evaluate(
     equivariance: Annotated[
         bool, typer.Option("--equivariance/--no-equivariance", help="Shift and turn a run's network, too.")
     ] = True,
+    image_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIDE|HxW", help="Bring a folder's images to this size  [default: as they are]"),
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")] = False,
     angles: Annotated[
         str | None,
         typer.Option(metavar="LO:HI:COUNT", help="Measure a run's turned samples at these angles instead."),
@@ -56,7 +61,7 @@ def evaluate(
 
     A call that was stopped goes on where it was. Under torchrun all processes draw.
     """
-    from aliasfree.cli.parse import parse_class
+    from aliasfree.cli.parse import parse_class, parse_size
     from aliasfree.errors import ArgumentError
     from aliasfree.experiments.evaluate import EvaluateSettings
     from aliasfree.experiments.generate import SampleSettings
@@ -68,7 +73,7 @@ def evaluate(
     )  # fmt: skip
     settings = EvaluateSettings(
         data=data, num=num, features=features, weights=weights, protocol=protocol, equivariance=equivariance,
-        sampling=sampling,
+        image_size=None if image_size is None else parse_size(image_size), skip_bad=skip_bad, sampling=sampling,
     )  # fmt: skip
     if out is not None and len(sources) > 1:
         raise ArgumentError("--out is for a single run or folder; leave it out, and each gets its own file.")
@@ -104,7 +109,7 @@ def _turned(
     from aliasfree.experiments.equivariance import every_way
     from aliasfree.experiments.turned import evaluate_turned, table_text
 
-    chosen = every_way([parse_window(text) for text in ways[0]], ways[1], ways[2])
+    chosen = every_way([parse_window(text, "--windows") for text in ways[0]], ways[1], ways[2])
     with stages() as told:
         done = evaluate_turned(
             source, settings.data, chosen, parse_angles(angles), settings.num or 400, settings.sampling, out=out,

@@ -30,15 +30,15 @@ def parse_angles(text: str) -> list[float]:
     return [low + (high - low) * k / (count - 1) for k in range(count)]
 
 
-def parse_window(text: str) -> tuple[float, float]:
+def parse_window(text: str, option: str = "--schedule") -> tuple[float, float]:
     """The share of sampling in which a motion happens, from "0.7:0.95": 0 <= start <= end <= 1."""
-    example = "write start:end with 0 <= start <= end <= 1, as in --schedule 0.7:0.95"
+    example = f"write start:end with 0 <= start <= end <= 1, as in {option} 0.7:0.95"
     parts = text.split(":")
     if len(parts) != 2:
-        raise ArgumentError(f"--schedule {text!r} is not a window; {example}.")
-    start, end = (parse_number(part, "--schedule", example) for part in parts)
+        raise ArgumentError(f"{option} {text!r} is not a window; {example}.")
+    start, end = (parse_number(part, option, example) for part in parts)
     if not 0 <= start <= end <= 1:
-        raise ArgumentError(f"--schedule {text} is out of range; {example}.")
+        raise ArgumentError(f"{option} {text} is out of range; {example}.")
     return start, end
 
 

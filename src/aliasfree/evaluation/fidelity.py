@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -122,15 +122,15 @@ def kernel_estimate(a: Tensor, b: Tensor, *, blocks: int = 20) -> Estimate:
     from scipy.stats import t
 
     x, y = _pair(a, b)
-    value, _ = kernel_distance(x, y)
+    value, spread = kernel_distance(x, y)
     if min(len(x), len(y)) < 2 * blocks or blocks < 2:
-        return Estimate(value)
+        return Estimate(value, spread=spread)
     generator = torch.Generator().manual_seed(SEED)
     parts = [v[torch.randperm(len(v), generator=generator)].tensor_split(blocks) for v in (x, y)]
     # blocks of a large set would cost its square; 1,000 images are a block's worth
     values = [_mmd2(p[:1000], q[:1000]) for p, q in zip(*parts, strict=True)]
     half = float(t.ppf(0.975, blocks - 1)) * float(np.std(values, ddof=1)) / blocks**0.5
-    return Estimate(value, value - half, value + half)
+    return Estimate(value, value - half, value + half, spread)
 
 
 def inception_score(p: Tensor, *, splits: int = 10) -> tuple[float, float]:
@@ -152,8 +152,8 @@ def inception_score(p: Tensor, *, splits: int = 10) -> tuple[float, float]:
 def inception_estimate(p: Tensor) -> Estimate:
     """`inception_score` (in 10 splits, fewer for fewer images) with a 95 % interval over the images."""
     p = _probabilities(p)
-    value, _ = inception_score(p, splits=min(10, len(p)))
-    return bootstrap(_score, p, value=value)
+    value, spread = inception_score(p, splits=min(10, len(p)))
+    return replace(bootstrap(_score, p, value=value), spread=spread)
 
 
 def precision_recall(a: Tensor, b: Tensor, *, k: int = 3) -> tuple[float, float]:

@@ -20,11 +20,15 @@ NORMAL = 1.959963984540054
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and the ends of its 95 % interval; low = high = None where there is no interval."""
+    """A figure and the ends of its 95 % interval; low = high = None where there is no interval.
+
+    spread  of scores over splits and of KID over subsets: their standard deviation, as in published tables; else None
+    """
 
     value: float
     low: float | None = None
     high: float | None = None
+    spread: float | None = None
 
     @property
     def half_width(self) -> float | None:

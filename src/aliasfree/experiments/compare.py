@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ COLUMNS = (
     ("eq_r", "EQ-R dB", 1.0, 1), ("images_per_second", "images/s", 1.0, 1), ("parameters", "parameters", 1.0, 0),
 )  # fmt: skip
 """key, title, factor, digits."""
+SEEDS = ("training seed", "seed")
+"""Choices in which the runs of one row may differ."""
 EQUIVARIANCE = (("eq_t", "EQ-T"), ("eq_t_frac", "EQ-T_frac"), ("eq_r", "EQ-R"))
 
 
@@ -52,12 +54,13 @@ def summarise(metrics: Sequence[dict[str, Any]]) -> list[Row]:
     groups: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
     for facts in metrics:
         for features, fidelity in facts["fidelity"].items():
-            sampling = {k: v for k, v in (facts.get("sampling") or {}).items() if k != "seed"}
+            chosen = {k: v for k, v in _choices(facts).items() if k not in SEEDS}
             name = facts.get("config") or facts["source"]
-            shared = [name, features, facts["num"], facts["protocol"], facts["fingerprint"], facts["image_size"]]
-            key = json.dumps([*shared, facts.get("padding_mode"), facts.get("steps"), sampling], sort_keys=True)
+            key = json.dumps([name, features, facts["fingerprint"], facts["image_size"], chosen], sort_keys=True)
             groups.setdefault(key, []).append((facts, fidelity))
-    return [_row(members) for members in groups.values()]
+    members = list(groups.values())
+    names = _names([group[0][0] for group in members], ignore=SEEDS)
+    return [_row(name, group) for name, group in zip(names, members, strict=True)]
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -76,13 +79,13 @@ def csv_text(rows: Sequence[Row]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     keys = [c[0] for c in COLUMNS]
-    head = [f"{k}{suffix}" for k in keys for suffix in ("", "_low", "_high", "_floor")]
+    head = [f"{k}{suffix}" for k in keys for suffix in ("", "_low", "_high", "_spread", "_floor")]
     writer.writerow(["name", "features", "runs", "images", "classifier_accuracy", *head])
     for row in rows:
         values: list[Any] = []
         for key in keys:
             estimate, floor = row.figures.get(key), row.floor.get(key)
-            values += [*((estimate.value, estimate.low, estimate.high) if estimate else (None,) * 3)]
+            values += [*(astuple(estimate) if estimate else (None,) * 4)]
             values.append(floor.value if floor else None)
         writer.writerow([row.name, row.features, row.runs, row.images, row.accuracy, *values])
     return out.getvalue()
@@ -143,18 +146,18 @@ def compose(runs: Sequence[Path], metrics: Sequence[dict[str, Any]], rows: Seque
                     "network's own behaviour shows."
                 ),
                 report.figure(
-                    report.picture(equivariance_figure(_named(metrics)), "EQ over noise level"),
+                    report.plot(equivariance_figure(_named(metrics)), "EQ over noise level"),
                     "EQ-T (whole pixels), EQ-T_frac (fractions) and EQ-R (rotations), with 95 % bands over images.",
                 ),
             )
         )
     spectra = spectra_picture(metrics)
     if spectra is not None:
-        sections.append(report.section("Spectra", report.figure(report.picture(spectra, "radial spectra"), _SPECTRA)))
+        sections.append(report.section("Spectra", report.figure(report.plot(spectra, "radial spectra"), _SPECTRA)))
     losses = [(str(run), *_losses(run)) for run in runs]
     known = [(name, steps, values) for name, steps, values in losses if len(values)]
     if known:
-        picture = report.picture(learning_curves(known), "loss over training step")
+        picture = report.plot(learning_curves(known), "loss over training step")
         sections.append(report.section("Training", report.figure(picture, "Means over 101 steps.")))
     return report.page(
         "aliasfree report", headline, "Measured by `aliasfree evaluate`; read differences beside their intervals.",
@@ -250,14 +253,12 @@ def measured_section(
             "real images that the reference does not hold. EQ is the network's own, in decibel."
         ),
         report.table(["", *(c[1] for c in shown)], body),
-        report.figure(
-            report.picture(equivariance_figure(_named(metrics)), "EQ over noise level"), "EQ by noise level."
-        ),
-        report.figure(report.picture(spectra_picture(metrics), "radial spectra"), _SPECTRA),
+        report.figure(report.plot(equivariance_figure(_named(metrics)), "EQ over noise level"), "EQ by noise level."),
+        report.figure(report.plot(spectra_picture(metrics), "radial spectra"), _SPECTRA),
     )
 
 
-def _row(members: list[tuple[dict[str, Any], dict[str, Any]]]) -> Row:
+def _row(name: str, members: list[tuple[dict[str, Any], dict[str, Any]]]) -> Row:
     facts, first = members[0]
     figures: dict[str, Estimate] = {}
     for key, *_ in COLUMNS:
@@ -265,7 +266,6 @@ def _row(members: list[tuple[dict[str, Any], dict[str, Any]]]) -> Row:
         if found:
             figures[key] = found[0] if len(members) == 1 else over_runs([v.value for v in found])
     floor = {k: Estimate(**v) for k, v in first["floor"].items() if v}
-    name = facts.get("config") or Path(facts["source"]).name
     return Row(name, next(k for k, v in facts["fidelity"].items() if v is first), len(members), facts["num"],
                first.get("accuracy"), figures, floor)  # fmt: skip
 
@@ -285,8 +285,12 @@ def _cell(row: Row, key: str, title: str, factor: float, digits: int) -> str:  #
     estimate, floor = row.figures.get(key), row.floor.get(key)
     if estimate is None:
         return "–"
-    half = estimate.half_width
-    words = f"{estimate.value * factor:,.{digits}f}" + ("" if half is None else f" ± {half * factor:.{digits}f}")
+    half, spread = estimate.half_width, estimate.spread
+    words = f"{estimate.value * factor:,.{digits}f}"
+    if half is not None:
+        words += f" ± {half * factor:,.{digits}f}"
+    elif spread is not None:
+        words += f", spread {spread * factor:,.{digits}f}"
     return words if floor is None else f"{words} (real {floor.value * factor:.{digits}f})"
 
 
@@ -303,10 +307,27 @@ def _features(row: Row) -> str:
     return row.features if row.accuracy is None else f"{row.features} ({100 * row.accuracy:.1f} % right)"
 
 
-def _names(metrics: Sequence[dict[str, Any]]) -> list[str]:
-    """The config where that tells them apart, else the folder too."""
-    configs = [f.get("config") or Path(f["source"]).name for f in metrics]
-    return [c if configs.count(c) == 1 else f"{c}, {f['source']}" for c, f in zip(configs, metrics, strict=True)]
+def _choices(facts: dict[str, Any]) -> dict[str, Any]:
+    """What was chosen in training, sampling and measuring, by the name a reader knows it by."""
+    chosen = {"training seed": facts.get("training_seed"), "steps trained": facts.get("steps")}
+    chosen |= {k.replace("_", " "): v for k, v in (facts.get("training") or {}).items() if k != "data"}
+    chosen["trained on"] = (facts.get("training") or {}).get("data")
+    chosen |= {"images": facts["num"], "protocol": facts["protocol"]}
+    sampling = {k.replace("_", " "): v for k, v in (facts.get("sampling") or {}).items()}
+    return chosen | sampling
+
+
+def _names(metrics: Sequence[dict[str, Any]], ignore: Sequence[str] = ()) -> list[str]:
+    """The config, and what else was chosen where that is needed to tell one from another: "A, augment rotate"."""
+    names = [f.get("config") or Path(f["source"]).name for f in metrics]
+    choices = [{k: v for k, v in _choices(f).items() if k not in ignore} for f in metrics]
+    told = []
+    for name, mine in zip(names, choices, strict=True):
+        kin = [other for n, other in zip(names, choices, strict=True) if n == name]
+        differing = [k for k in mine if any(other.get(k) != mine[k] for other in kin)]
+        told.append(", ".join([name, *(f"{k} {mine[k]}" for k in differing)]))
+    same = {name for name in told if len({f["source"] for f, t in zip(metrics, told, strict=True) if t == name}) > 1}
+    return [f"{t}, {f['source']}" if t in same else t for t, f in zip(told, metrics, strict=True)]
 
 
 def _named(metrics: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:

@@ -76,8 +76,9 @@ class Drawer:
         self.weights = digest.hexdigest()[:16]
 
     def key(self, motion: MotionSettings) -> str:
-        """Names all that decides the images."""
-        chosen = dataclasses.asdict(self.settings) | dataclasses.asdict(motion)
+        """Names all that decides the images; how and when nothing moves is no part of that."""
+        moving = motion.rotate or any(motion.translate) or motion.zoom != 1
+        chosen = dataclasses.asdict(self.settings) | (dataclasses.asdict(motion) if moving else {})
         del chosen["batch_size"]
         text = json.dumps([self.weights, chosen], sort_keys=True)
         return f"{self.settings.scheduler}{self.settings.steps}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

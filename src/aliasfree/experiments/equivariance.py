@@ -10,12 +10,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aliasfree.errors import ArgumentError
+from aliasfree.errors import ArgumentError, did_you_mean
 from aliasfree.experiments.drawing import Drawer
-from aliasfree.experiments.generate import MotionSettings
+from aliasfree.experiments.generate import METHODS, NOISES, MotionSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,6 +29,8 @@ LEVELS = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75)
 """Noise levels at which networks are measured, as shares of the training's time steps."""
 REAL = 10_000
 """Real images that turned samples are compared with."""
+SHOWN = 6
+"""Samples of each way that are kept to be looked at."""
 RESAMPLES = 30
 """For the interval of each of many distances: its length is then known to 13 %."""
 Progress = Callable[[int, int], None]
@@ -94,11 +96,16 @@ def network_equivariance(
 
 @dataclass(frozen=True)
 class Way:
-    """A way of turning while drawing; the arguments of `AliasFreePipeline` of these names."""
+    """A way of turning while drawing; the arguments of `AliasFreePipeline` of these names. Raises ArgumentError."""
 
     method: str = "fourier"
     noise: str = "independent"
     schedule: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        for option, value, valid in (("--methods", self.method, METHODS), ("--noises", self.noise, NOISES)):
+            if value not in valid:
+                raise ArgumentError(f"{option} has no {value!r}{did_you_mean(value, valid)}.")
 
     def __str__(self) -> str:
         """ "fourier, co-moving, 0.7:0.95"; the paper's is marked."""
@@ -132,6 +139,7 @@ class RotationCurve:
     kept   share of samples that have, turned back, the class of x(0)
     right  share that have the class asked for; None for samples without one
     step   x(theta) against x of the angle before, turned by the difference; None for the first angle
+    shown  the first few samples, uint8 (angles, n, C, S, S)
     """
 
     name: str
@@ -141,6 +149,13 @@ class RotationCurve:
     kept: tuple[Estimate, ...]
     right: tuple[Estimate | None, ...]
     step: tuple[Estimate | None, ...]
+    shown: Tensor = field(repr=False, compare=False)
+
+    def figures(self) -> dict[str, Any]:
+        """All but `shown`, as plain values."""
+        plain = dataclasses.asdict(self)
+        del plain["shown"]
+        return plain
 
 
 def rotation_curves(
@@ -223,6 +238,8 @@ def _curve(
     judge: ClassifierFeatures,
     labels: Tensor | None,
 ) -> RotationCurve:
+    import torch
+
     from aliasfree.evaluation.equivariance import disc_mask, image_agreement
     from aliasfree.evaluation.features import extract
     from aliasfree.evaluation.fidelity import frechet_estimate
@@ -232,7 +249,7 @@ def _curve(
     still = images[degrees.index(0.0)]
     disc = disc_mask(still.shape[-1])
     first = _classes(extract(judge, upright(still, 0.0)).probabilities)
-    found: dict[str, list[Any]] = {field: [] for field in ("db", "fd", "kept", "right", "step")}
+    found: dict[str, list[Any]] = {k: [] for k in ("db", "fd", "kept", "right", "step")}
     for k, (theta, x) in enumerate(zip(degrees, images, strict=True)):
         found["db"].append(image_agreement(x, rotate2d(still, theta), disc).estimate())
         seen = extract(judge, upright(x, theta))
@@ -245,7 +262,9 @@ def _curve(
             turned = rotate2d(images[k - 1], theta - degrees[k - 1])
             before = image_agreement(x, turned, disc).estimate()
         found["step"].append(before)
-    return RotationCurve(name, degrees, **{field: tuple(values) for field, values in found.items()})
+    few = torch.stack([x[:SHOWN] for x in images])
+    shown = ((few + 1) * 127.5).round().to(torch.uint8)
+    return RotationCurve(name, degrees, **{k: tuple(values) for k, values in found.items()}, shown=shown)
 
 
 def _classes(probabilities: Tensor | None) -> Tensor:

@@ -43,6 +43,8 @@ class EvaluateSettings:
     weights: Path | None = None  # of Inception
     protocol: str = "default"  # "paper": 2,000 images through Inception, the paper's full sampling chain, no interval
     equivariance: bool = True  # of a run's network
+    image_size: int | tuple[int, int] | None = None  # of a folder's images; None = as they are, all of one size
+    skip_bad: bool = False  # leave out images that cannot be read
     sampling: SampleSettings = field(default_factory=SampleSettings)
 
     def __post_init__(self) -> None:
@@ -83,9 +85,12 @@ def evaluate(
         if drawer is not None:
             drawer.images(settings.count)
         return None
-    images = None if drawer else folder_images(source)[: settings.num]
+    if drawer and settings.image_size is not None:
+        raise ArgumentError(f"The images of the run {source} have the network's size; leave out --image-size.")
+    images = None if drawer else folder_images(source, settings.image_size, settings.skip_bad)[: settings.num]
     channels, *shape = _model_shape(run) if images is None else images.shape[1:]
-    real = open_real(settings.data, (shape[0], shape[1]), channels, progress=told("reading"))
+    size = (shape[0], shape[1])
+    real = open_real(settings.data, size, channels, skip_bad=settings.skip_bad, progress=told("reading"))
     name = settings.features or ("inception" if settings.protocol == "paper" else None)
     extractor = make_extractor(name, real, settings.weights, told("learning"))
     # before hours of drawing, not after
@@ -104,7 +109,7 @@ def evaluate(
         "protocol": settings.protocol,
     }
     facts["spectra"] = _spectra(images, real)
-    path = out or (source / "metrics.json" if run.exists else source.with_name(f"{source.name}-metrics.json"))
+    path = out or _metrics_file(source)
     kept = _kept(path, facts)
     fidelity = _fidelity(images, real, extractor, settings, told("comparing"))
     facts["fidelity"] = kept.get("fidelity", {}) | {extractor.name: fidelity}
@@ -119,14 +124,18 @@ def evaluate(
     return facts
 
 
-def folder_images(folder: Path) -> Tensor:
-    """The images of a folder of one size, uint8 (N, C, H, W). Raises DataError, and ArgumentError for a single one."""
+def folder_images(folder: Path, size: int | tuple[int, int] | None = None, skip_bad: bool = False) -> Tensor:
+    """The images of a folder, uint8 (N, C, H, W). Raises DataError, and ArgumentError for a single one.
+
+    size      pixels, a side or (height, width); None = as they are, and then all must be of one size
+    skip_bad  leave out what cannot be read
+    """
     import numpy as np
     import torch
 
     from aliasfree.data import open_images
 
-    data = open_images(folder)
+    data = open_images(folder, image_size=size, skip_bad=skip_bad)
     if len(data) < 2:
         raise ArgumentError(f"{folder} holds one image; a comparison needs at least two, better thousands.")
     return torch.from_numpy(np.array(data.images))
@@ -149,9 +158,11 @@ def compare_sets(
     p = generated.probabilities
     if not intervals:
         if p is not None:
-            figures["is"] = Estimate(f.inception_score(p, splits=min(10, len(p)))[0])
+            score, spread = f.inception_score(p, splits=min(10, len(p)))
+            figures["is"] = Estimate(score, spread=spread)
         figures["fid"] = Estimate(f.frechet_distance(a, b, singular=singular))
-        figures["kid"] = Estimate(f.kernel_distance(a, b)[0])
+        distance, spread = f.kernel_distance(a, b)
+        figures["kid"] = Estimate(distance, spread=spread)
         figures["precision"], figures["recall"] = (Estimate(v) for v in f.precision_recall(near, far))
         return figures
     if p is not None:
@@ -163,19 +174,27 @@ def compare_sets(
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """metrics.json of a run (or the file itself). Raises ArgumentError where there is none."""
-    path = path / "metrics.json" if path.is_dir() else path
+    """metrics.json of a run or a folder of images (or the file itself). Raises ArgumentError where there is none."""
+    source, path = path, _metrics_file(path) if path.is_dir() else path
     try:
         facts = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArgumentError(
-            f"There is no {path}; measure first, with `aliasfree evaluate {path.parent} --data ...`."
+            f"There is no {path}; measure first, with `aliasfree evaluate {source} --data ...`."
         ) from error
     except ValueError as error:
         raise ArgumentError(f"{path} is not valid JSON ({error}); measure again.") from error
     if not isinstance(facts, dict) or "fidelity" not in facts:
         raise ArgumentError(f"{path} was not written by `aliasfree evaluate`.")
     return facts
+
+
+def _metrics_file(source: Path) -> Path:
+    """Within a run, beside a folder of images."""
+    from aliasfree.training import RunFolder
+
+    inside, beside = source / "metrics.json", source.with_name(f"{source.name}-metrics.json")
+    return beside if beside.is_file() or not (RunFolder(source).exists or inside.is_file()) else inside
 
 
 def _model_shape(run: RunFolder) -> tuple[int, int, int]:
@@ -192,8 +211,7 @@ def _about(run: RunFolder, drawer: Drawer) -> dict[str, Any]:
     return {
         "config": run.settings.config,
         "training_seed": run.settings.seed,
-        "padding_mode": run.settings.padding_mode,
-        "trained_on": run.settings.data,
+        "training": _training(run),
         "steps": int(steps[-1]) if len(steps) else 0,
         "parameters": sum(p.numel() for p in drawer.sampler.pipeline.unet.parameters()),
         "weights": drawer.weights,
@@ -202,12 +220,20 @@ def _about(run: RunFolder, drawer: Drawer) -> dict[str, Any]:
     }
 
 
+def _training(run: RunFolder) -> dict[str, Any]:
+    """The settings that decide what a run becomes, but for its config and seed."""
+    every = dataclasses.asdict(run.settings)
+    aside = {"config", "out", "seed", "device", "steps", "epochs", "keep_checkpoints", "skip_bad"}
+    return {k: v for k, v in every.items() if k not in aside and not k.startswith(("sample_", "save_", "checkpoint_"))}
+
+
 def _check_enough(count: int, extractor: Extractor, real: RealImages, protocol: str) -> None:
     wide = extractor(real.train[:2]).values.shape[1]
     if count <= wide and protocol != "paper":
+        # the names of extractors that would do with so many images
+        fewer = " or --features classifier or pixels" if extractor.name == "inception" else ""
         raise ArgumentError(
-            f"{count} images are too few for a Frechet distance over {wide} features, which needs more than {wide}: "
-            "take more images, or --features with fewer (classifier or pixels)."
+            f"{count} images are too few for a Frechet distance over {wide} features: take at least {wide + 1}{fewer}."
         )
 
 

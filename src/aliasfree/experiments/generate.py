@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MotionSettings", "SampleSettings", "Sampler", "collage_folder", "rotate_run", "sample_run"]
 
 METHODS = ("fourier", "spline", "bicubic")
+NOISES = ("independent", "co-moving")
 SCHEDULERS = ("ddpm", "ddpm-clipped", "ddim", "dpm++")
 GRID_IMAGES = 400
 """A grid shows at most so many images; the PNGs are all there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,9 +39,12 @@ def open_real(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     *,
+    skip_bad: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> RealImages:
     """Both splits of a data source at one size; where there is no test split, a fifth of the images, seeded.
+
+    skip_bad  leave out images that cannot be read
 
     Raises DataError, and ArgumentError for less than ten images.
     """
@@ -49,11 +52,12 @@ def open_real(
 
     from aliasfree.data import open_images
 
-    train = open_images(source, image_size=size, channels=channels, progress=progress)
+    train = open_images(source, image_size=size, channels=channels, skip_bad=skip_bad, progress=progress)
     if len(train) < 10:
         raise ArgumentError(f"The data {source} hold {len(train)} image(s); a comparison needs at least 10.")
     try:
-        test = open_images(source, image_size=train.image_size, channels=train.channels, split="test")
+        same: dict[str, Any] = {"image_size": train.image_size, "channels": train.channels, "skip_bad": skip_bad}
+        test = open_images(source, split="test", **same)
         own = test.fingerprint != train.fingerprint
     except DataError:
         own = False

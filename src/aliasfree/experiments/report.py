@@ -19,7 +19,9 @@ from PIL import Image
 from aliasfree.errors import ArgumentError
 from aliasfree.pictures import data_uri
 
-__all__ = ["Html", "Line", "angle_table", "figure", "line_chart", "page", "picture", "row", "section", "table", "text"]
+__all__ = [
+    "Html", "Line", "angle_table", "figure", "line_chart", "page", "picture", "plot", "row", "section", "table", "text"
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
@@ -44,6 +46,11 @@ def picture(content: Image.Image | bytes, alt: str, *, mime: str = "image/png", 
     """An image, or a file's bytes, as large as the page allows and at most `width` CSS pixels (None = its own)."""
     style = f' style="width:{width}px"' if width else ""
     return Html(f'<img src="{data_uri(content, mime)}" alt="{html.escape(alt)}"{style}>')
+
+
+def plot(content: Image.Image, alt: str) -> Html:
+    """A drawn chart as a picture: smooth at any size, where other images show their pixels."""
+    return Html(f'<img class="plot" src="{data_uri(content)}" alt="{html.escape(alt)}">')
 
 
 def figure(content: Html, caption: str) -> Html:
@@ -239,6 +246,7 @@ figure{margin:8px 0 16px;min-width:0}
 figcaption{color:var(--soft);font-size:.9rem;line-height:1.45;margin-top:7px;max-width:74ch}
 img,svg{display:block;max-width:100%;height:auto}
 img{image-rendering:pixelated;border-radius:4px}
+img.plot{image-rendering:auto}
 .row{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,300px),1fr));gap:4px 28px}
 .scroll{overflow-x:auto;margin:6px 0 16px}
 table{border-collapse:collapse;font-size:.93rem;font-variant-numeric:tabular-nums}

@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments import report
 from aliasfree.experiments.drawing import Drawer, Processes
 from aliasfree.experiments.equivariance import RotationCurve, Way, rotation_curves
 from aliasfree.experiments.extractors import classifier_for
 from aliasfree.experiments.real import open_real
-from aliasfree.pictures import save_bytes, save_png
+from aliasfree.pictures import angle_label, save_bytes, save_png, strip
 from aliasfree.plots import Curve, Panel, panels
 
 if TYPE_CHECKING:
@@ -24,17 +26,11 @@ if TYPE_CHECKING:
     from aliasfree.evaluation import Estimate
     from aliasfree.experiments.generate import SampleSettings
 
-__all__ = ["evaluate_turned", "rotation_figure", "table_rows", "table_text"]
+__all__ = ["evaluate_turned", "rotation_figure", "samples_figure", "table_head", "table_rows", "table_text"]
 
 Progress = Callable[[int, int], None]
-HEAD = (
-    "turned by",
-    "class kept",
-    "FD to turned real",
-    "FD / upright FD",
-    "dB to turned x(0)",
-    "worst dB, angle to angle",
-)
+COLUMNS = 12
+"""Images side by side in the picture of samples."""
 
 
 def evaluate_turned(
@@ -81,7 +77,7 @@ def evaluate_turned(
         "images": num,
         "classifier_accuracy": judge.accuracy,
         "sampling": dataclasses.asdict(sampling),
-        "curves": [dataclasses.asdict(curve) for curve in curves],
+        "curves": [curve.figures() for curve in curves],
     }
     text = json.dumps(about, indent=1, default=str).replace("Infinity", "null")
     save_bytes((text + "\n").encode(), page.with_suffix(".json"))
@@ -112,17 +108,36 @@ def rotation_figure(curves: Sequence[RotationCurve]) -> Image.Image:
     return panels([panel for panel in content if _drawable(panel)])
 
 
+def samples_figure(curves: Sequence[RotationCurve]) -> Image.Image:
+    """The first samples at every angle, one row a way of turning."""
+    degrees = curves[0].degrees
+    num = min(curves[0].shown.shape[1], max(1, COLUMNS // len(degrees)))
+    # (ways, angles, n, C, S, S) -> (ways, n * angles, S, S, C)
+    pixels = np.stack([curve.shown[:, :num].numpy() for curve in curves]).swapaxes(1, 2)
+    table = np.moveaxis(pixels.reshape(len(curves), num * len(degrees), *pixels.shape[3:]), 2, -1)
+    labels = [angle_label(theta) for theta in degrees] * num
+    return strip(table, labels, [curve.name for curve in curves], scale=max(1, 64 // table.shape[3]))
+
+
+def table_head(curves: Sequence[RotationCurve]) -> list[str]:
+    """What stands over `table_rows`."""
+    asked = ["class asked for"] if _asked(curves) else []
+    figures = ["FD to turned real", "FD / upright FD", "dB to turned x(0)", "worst dB, angle to angle"]
+    return ["turned by", "class kept", *asked, *figures]
+
+
 def table_rows(curves: Sequence[RotationCurve]) -> list[tuple[str, ...]]:
-    """Cells under `HEAD` at the angle farthest from 0, best class kept first."""
+    """Cells under `table_head` at the angle farthest from 0, best class kept first."""
     rows: list[tuple[str, ...]] = []
     for curve in sorted(curves, key=lambda c: -c.kept[_farthest(c)].value):
         k, zero = _farthest(curve), curve.degrees.index(0.0)
         steps = [s.value for s in curve.step if s is not None]
-        kept, low, high = (100 * (v or 0) for v in dataclasses.astuple(curve.kept[k]))
+        kept = curve.kept[k]
         rows.append(
             (
                 curve.name,
-                f"{kept:.1f} [{low:.0f}, {high:.0f}]\u00a0%",
+                _percent(kept),
+                *([_percent(curve.right[k])] if _asked(curves) else []),
                 curve.fd[k].text(1),
                 f"{curve.fd[k].value / curve.fd[zero].value:.2f}",
                 "exact" if math.isinf(curve.db[k].value) else curve.db[k].text(1),
@@ -135,7 +150,7 @@ def table_rows(curves: Sequence[RotationCurve]) -> list[tuple[str, ...]]:
 def table_text(curves: Sequence[RotationCurve]) -> str:
     """`table_rows` as Markdown."""
     k = _farthest(curves[0])
-    head = [f"theta = {curves[0].degrees[k]:g}", *HEAD[1:]]
+    head = [f"theta = {curves[0].degrees[k]:g}", *table_head(curves)[1:]]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in table_rows(curves))])
 
@@ -152,11 +167,26 @@ def _compose(config: str, about: dict[str, Any], curves: Sequence[RotationCurve]
         "turned.",
         report.section(
             f"At {theta:g}°",
-            report.table([*HEAD], table_rows(curves)),
+            report.table(table_head(curves), table_rows(curves)),
         ),
-        report.section("Over the angle", report.figure(report.picture(figure, "curves over theta"), "Bands: 95 %.")),
+        report.section("Over the angle", report.figure(report.plot(figure, "curves over theta"), "Bands: 95 %.")),
+        report.section(
+            "The first samples",
+            report.figure(report.picture(samples_figure(curves), "samples at every angle"), "The same seeds in all."),
+        ),
         footer="Written by aliasfree; nothing on this page is loaded from elsewhere.",
     )
+
+
+def _asked(curves: Sequence[RotationCurve]) -> bool:
+    return curves[0].right[0] is not None
+
+
+def _percent(share: Estimate | None) -> str:
+    if share is None:
+        return "–"
+    low, high = (100 * (end or 0) for end in (share.low, share.high))
+    return f"{100 * share.value:.1f} [{low:.0f}, {high:.0f}]\u00a0%"
 
 
 def _db(value: float) -> str:
