@@ -54,7 +54,6 @@ def panels(content: Sequence[Panel], columns: int = 2, dpi: int = 110) -> Image.
     """Panels side by side with one legend below. Raises ArgumentError without a finite value."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter
 
     names = list(dict.fromkeys(curve.name for panel in content for curve in panel.curves))
     if not any(np.isfinite(np.asarray(c.y, np.float64)).any() for panel in content for c in panel.curves):
@@ -75,8 +74,7 @@ def panels(content: Sequence[Panel], columns: int = 2, dpi: int = 110) -> Image.
         cell.set_ylabel(panel.y_label)
         if panel.log:
             cell.set_yscale("log")
-            for axis_ticks in (cell.yaxis.set_major_formatter, cell.yaxis.set_minor_formatter):
-                axis_ticks(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.6)))
+            _label_decades(cell.yaxis)
         cell.grid(color="#dddddd", linewidth=0.6)
         cell.spines[["top", "right"]].set_visible(False)
     for cell in axes.flat[len(content) :]:
@@ -111,6 +109,18 @@ def learning_curves(losses: Sequence[tuple[str, NDArray[Any], NDArray[Any]]], sm
         "Learning curves", "training step", "loss: squared error of the noise", curves, log=True, markers=False
     )
     return panels([panel], columns=1)
+
+
+def _label_decades(axis: Any) -> None:
+    """Labels of a logarithmic axis as 0.02, not 2e-02; between decades where there are few."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    axis.set_major_formatter(Plain(labelOnlyBase=False))
+    axis.set_minor_formatter(Plain(labelOnlyBase=False, minor_thresholds=(2, 0.6)))
 
 
 def _draw(cell: Any, curve: Curve, k: int, panel: Panel) -> Any:

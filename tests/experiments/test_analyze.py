@@ -10,7 +10,7 @@ import torch
 
 from aliasfree.errors import AliasfreeError, ArgumentError, CheckpointError, ConfigError
 from aliasfree.evaluation.spectra import radial_power_spectrum
-from aliasfree.experiments.analyze import analyze
+from aliasfree.experiments.analyze import analyze, percent
 from aliasfree.experiments.subjects import SubjectSettings, natural_noise, open_subject
 
 TINY = SubjectSettings(image_size=16, base_channels=4, images=1)
@@ -31,9 +31,17 @@ def test_a_config_is_analysed_into_a_page_and_its_figures(tmp_path):
     assert html.count("data:image/gif") == 3
     assert html.count("<svg") == 6
     assert "http" not in html.replace("http://www.w3.org", "")
-    assert facts["eq_t_frac"] == found.eq_t_frac
+    for key in ("eq_t", "eq_t_frac", "eq_r"):
+        assert facts[key] == getattr(found, key)
+        assert f"{facts[key]:.1f}\u00a0dB".replace("-", "−") in html
+    # charts are at least 420 pixels wide, or their labels cannot be read
+    assert html.count('class="row wide"') == 1
     with pytest.raises(ArgumentError, match="--overwrite"):
         analyze("A", page, TINY)
+
+
+def test_shares_are_written_without_a_minus_before_zero():
+    assert [percent(v) for v in (-0.0004, 0.1234, -0.02)] == ["0.0\u00a0%", "12.3\u00a0%", "−2.0\u00a0%"]
 
 
 def test_the_same_seed_gives_the_same_network_and_images():

@@ -92,6 +92,19 @@ def test_a_plot_shows_every_curve_and_needs_a_value():
         panels([Panel("t", "x", "y", [Curve("a", [0], [float("nan")])])])
 
 
+def test_decades_are_labelled_as_plain_numbers(monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "legend", lambda figure, *_, **__: drawn.append(figure))
+    panels([Panel("t", "x", "y", [Curve("a", [0, 1, 2], [0.006, 0.02, 0.2])], log=True)])
+    axis = drawn[0].axes[0].yaxis
+    drawn[0].draw_without_rendering()
+    shown = {label.get_text() for minor in (False, True) for label in axis.get_ticklabels(minor=minor)}
+    assert {"0.01", "0.1"} <= shown
+    assert not any("e" in text for text in shown)
+
+
 def test_learning_curves_are_moving_means():
     steps = np.arange(1, 301)
     picture = learning_curves([("A", steps, np.full(300, 0.5)), ("short", steps[:5], np.full(5, 0.7))])

@@ -33,7 +33,7 @@ def analyze(
 
     from aliasfree.cli.console import progress
     from aliasfree.experiments.analyze import analyze as run
-    from aliasfree.experiments.analyze import db
+    from aliasfree.experiments.analyze import db, equivariance, percent
     from aliasfree.experiments.subjects import SubjectSettings
 
     settings = SubjectSettings(
@@ -46,8 +46,9 @@ def analyze(
         found, subject = run(target, page, settings, rate=rate, overwrite=overwrite, progress=told)
     table = Table("layer", "type", "guilt", "network if fixed", "aliases", show_edge=False, title=subject.name)
     for layer in found.layers[:12]:
-        table.add_row(layer.name, layer.type, f"{100 * layer.guilt:.1f} %", db(layer.fixed_db), db(layer.alias_db))
+        table.add_row(layer.name, layer.type, percent(layer.guilt), db(layer.fixed_db), db(layer.alias_db))
     Console().print(table)
     left = ", ".join(f"{kind} replaced {db(value)}" for kind, value in found.without.items())
-    typer.echo(f"\nEQ-T_frac {db(found.eq_t_frac)}; with periodic padding {db(found.periodic)}, then {left}")
+    typer.echo(f"\n{equivariance(found)}")
+    typer.echo(f"EQ-T_frac with periodic padding {db(found.periodic)}, then {left}")
     typer.echo(f"the page is {page}")

@@ -17,12 +17,13 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from aliasfree.errors import ArgumentError, ShapeError
-from aliasfree.evaluation.equivariance import Agreement, translation_agreement
+from aliasfree.evaluation.equivariance import Agreement, rotation_agreement, translation_agreement
 from aliasfree.evaluation.layers import Kind, Layer, circular, find_layers, idealised, sub_pixel_mean
 from aliasfree.evaluation.spectra import decibel, radial_mean
 from aliasfree.ops.spatial import translate2d
@@ -59,11 +60,13 @@ class LayerAliasing:
 
 @dataclass(frozen=True)
 class Aliasing:
-    """A network's layers, the guiltiest first, and its EQ-T_frac in dB."""
+    """A network's layers, the guiltiest first, and its equivariance in dB."""
 
     layers: tuple[LayerAliasing, ...]
-    eq_t_frac: float  # as it is
-    periodic: float  # with periodic padding everywhere, as all that follows
+    eq_t: float  # as it is, likewise the next two
+    eq_t_frac: float
+    eq_r: float | None  # None for images that are not square
+    periodic: float  # EQ-T_frac with periodic padding everywhere, as all that follows
     without: dict[str, float]  # with all layers of a kind replaced, "all" for all kinds
     alone: dict[str, float]  # with the layers of a kind as they are and all others replaced
     rate: int
@@ -85,9 +88,9 @@ def aliasing(
 
     call      what is asked of the model: images to images of the same size; None = model(x), or its `.sample`
     rate      how much finer than a pixel the counterparts look, >= 2
-    periodic  the model pads periodically, so for `eq_t_frac` every pixel counts; else the valid region of each shift
-    repeats   shifts per image
-    seed      of the shifts, the same for every replaced layer
+    periodic  the model pads periodically, so as it is every pixel counts; else the valid region of each shift
+    repeats   shifts and angles per image
+    seed      of them, the same for every replaced layer
     progress  told (layers done, in all)
 
     Raises ShapeError for a model that changes the size of images and ArgumentError for one without such layers.
@@ -98,8 +101,9 @@ def aliasing(
     model.eval()
     try:
         run = call or (lambda v: _sample(model(v)))
-        shifts = {"repeats": repeats, "seed": seed}
-        as_it_is = translation_agreement(run, x, True, periodic=periodic, **shifts)
+        shifts: dict[str, Any] = {"repeats": repeats, "seed": seed}
+        eq_t, eq_t_frac = (translation_agreement(run, x, f, periodic=periodic, **shifts).db for f in (False, True))
+        eq_r = rotation_agreement(run, x, **shifts).db if x.shape[-1] == x.shape[-2] else None
         with circular(model):
             layers = find_layers(model, run, x)
             if not layers:
@@ -127,7 +131,7 @@ def aliasing(
     finally:
         model.train(training)
     measured.sort(key=lambda m: -m.guilt)
-    return Aliasing(tuple(measured), as_it_is.db, total.db, without, alone, rate)
+    return Aliasing(tuple(measured), eq_t, eq_t_frac, eq_r, total.db, without, alone, rate)
 
 
 @torch.no_grad()

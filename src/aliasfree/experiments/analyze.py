@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aliasfree.evaluation.aliasing import Aliasing, LayerAliasing
     from aliasfree.evaluation.layers import Layer
 
-__all__ = ["advice", "analyze", "compose"]
+__all__ = ["advice", "analyze", "compose", "db", "equivariance", "percent"]
 
 SPECTRA, FILMS = 6, 3
 """How many of the guiltiest layers are drawn."""
@@ -88,7 +88,7 @@ def compose(found: Aliasing, subject: Subject, films: list[tuple[LayerAliasing, 
     return report.page(
         f"aliasing of {subject.name}",
         f"{subject.name}: {db(found.eq_t_frac)} under sub-pixel shifts, {db(found.periodic)} without borders, "
-        f"{_percent(worst.guilt)} of that error from {worst.name}",
+        f"{percent(worst.guilt)} of that error from {worst.name}",
         f"Measured on {subject.about}. Guilt is the share of the network's error under shifts by fractions of a pixel "
         f"that goes when one layer is replaced by its alias-free counterpart, which looks at {found.rate} times the "
         "resolution; all with periodic padding, so that the border is told apart.",
@@ -105,8 +105,15 @@ def db(value: float) -> str:
     return "exact" if value == math.inf else f"{value:.1f}\u00a0dB".replace("-", "−")
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}\u00a0%".replace("-", "−")
+def equivariance(found: Aliasing) -> str:
+    """The network's own figures in words."""
+    eq_r = "" if found.eq_r is None else f", EQ-R {db(found.eq_r)} (any angle)"
+    return f"EQ-T {db(found.eq_t)} (whole pixels), EQ-T_frac {db(found.eq_t_frac)} (fractions of them){eq_r}"
+
+
+def percent(share: float) -> str:
+    """ "12.3 %", with a space that does not break and no minus before 0.0."""
+    return f"{round(100 * share, 1) + 0.0:.1f}\u00a0%".replace("-", "−")
 
 
 def _totals(found: Aliasing) -> Html:
@@ -118,6 +125,7 @@ def _totals(found: Aliasing) -> Html:
     rows.append(("all replaced", db(found.without["all"]), ""))
     return report.section(
         "What holds the network back",
+        report.text(f"As it is: {equivariance(found)}."),
         report.text(
             "EQ-T_frac: how well the output follows an input that moves by a fraction of a pixel. 20 dB more is a "
             "tenth of the error. The last column keeps the layers of one kind and replaces all others: what that "
@@ -135,7 +143,7 @@ def _layers(found: Aliasing) -> Html:
             "–" if g is None else f"{abs(g) if abs(g) < 5e-4 else g:.3f}" for g in (layer.dc_gain, layer.nyquist_gain)
         ]
         shape = "×".join(map(str, layer.input_shape))
-        cells = (layer.name, layer.type, shape, _percent(layer.guilt), db(layer.fixed_db))
+        cells = (layer.name, layer.type, shape, percent(layer.guilt), db(layer.fixed_db))
         rows.append((*cells, db(layer.alias_db), *gains))
         cures.setdefault(advice(layer), []).append(layer)
     head = ("layer", "type", "input", "guilt", "network if fixed", "aliases", "DC gain", "Nyquist gain")
@@ -149,10 +157,7 @@ def _layers(found: Aliasing) -> Html:
         report.table(head, rows),
         report.table(
             ["what would help", "share of the error", "layers"],
-            [
-                (cure, _percent(sum(v.guilt for v in kin)), ", ".join(v.name for v in kin))
-                for cure, kin in cures.items()
-            ],
+            [(cure, percent(sum(v.guilt for v in kin)), ", ".join(v.name for v in kin)) for cure, kin in cures.items()],
         ),
     )
 
@@ -190,7 +195,7 @@ def _spectra(found: Aliasing) -> Html:
     return report.section(
         "Spectra of the guiltiest layers' outputs",
         report.text("Radial means of the power at the layer's output: what belongs there, and what was folded there."),
-        report.row(*blocks),
+        report.row(*blocks, wide=True),
     )
 
 

@@ -179,7 +179,7 @@ def equivariance_figure(named: Sequence[tuple[str, dict[str, Any]]]) -> Any:
                 values = [[_number(v[key][end]) for v in levels] for end in ("value", "low", "high")]
                 curves.append(Curve(name, [v["t"] for v in levels], *values))
         if curves:
-            content.append(Panel(title, "noise level t", "dB", curves))
+            content.append(Panel(title, "noise level t, time steps", "dB", curves))
     return panels(content, columns=3)
 
 

@@ -58,9 +58,9 @@ def figure(content: Html, caption: str) -> Html:
     return Html(f"<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>")
 
 
-def row(*blocks: Html) -> Html:
-    """Blocks side by side, below one another where the page is narrow."""
-    return Html(f'<div class="row">{_join(blocks)}</div>')
+def row(*blocks: Html, wide: bool = False) -> Html:
+    """Blocks side by side, below one another where the page is narrow; at most two if `wide`, as charts need."""
+    return Html(f'<div class="row{" wide" if wide else ""}">{_join(blocks)}</div>')
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "", *, first_is_name: bool = True) -> Html:
@@ -248,6 +248,7 @@ img,svg{display:block;max-width:100%;height:auto}
 img{image-rendering:pixelated;border-radius:4px}
 img.plot{image-rendering:auto}
 .row{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,300px),1fr));gap:4px 28px}
+.wide{grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr))}
 .scroll{overflow-x:auto;margin:6px 0 16px}
 table{border-collapse:collapse;font-size:.93rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--soft);font-size:.9rem;padding-bottom:6px}

@@ -101,7 +101,13 @@ def rotation_figure(curves: Sequence[RotationCurve]) -> Image.Image:
     axis = "theta, degrees counter-clockwise"
     content = [
         Panel("Of the same class as x(0), turned back", axis, "share of samples", of("kept")),
-        Panel("Frechet distance to real images turned by theta", axis, "FD", of("fd"), log=True),
+        Panel(
+            "Frechet distance to real images turned by theta",
+            axis,
+            "FD, squared distance of features",
+            of("fd"),
+            log=True,
+        ),
         Panel("Agreement with the turned x(0), inside the disc", axis, "dB", of("db")),
         Panel("Agreement with the angle before, turned on", axis, "dB", of("step")),
     ]
