@@ -294,3 +294,37 @@ def test_a_refused_model_is_untouched(make, run):
     del model.conv_out.lora_A
     assert everything(model) == before
     assert same(run(model), out)
+
+
+def test_where_a_module_has_a_forward_of_its_own_it_is_refused(make):
+    from accelerate import cpu_offload
+
+    def offload(model: nn.Module) -> nn.Module:
+        return cpu_offload(model, torch.device("cpu"))
+
+    model = offload(nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.Conv2d(4, 4, 3)))
+    with pytest.raises(ArgumentError, match=r"the forward of 0 was replaced.*remove_all_hooks"):
+        convert(model, "D-hq")
+    assert model(torch.ones(1, 3, 9, 9)).shape == (1, 4, 2, 2)  # nothing was changed
+    model = offload(convert(nn.Sequential(nn.Conv2d(3, 4, 3, stride=2)), "D-hq"))
+    with pytest.raises(ArgumentError, match="the forward of 0 was replaced"):
+        revert(model)
+    assert model(torch.ones(1, 3, 9, 9)).shape == (1, 4, 4, 4)
+
+
+def test_a_model_that_is_offloaded_as_a_whole_converts(make, run):
+    from accelerate import cpu_offload_with_hook
+
+    model = make("UNet2DModel", torch.float32)
+    stock = run(model)
+    cpu_offload_with_hook(model, "cpu")  # as enable_model_cpu_offload does
+    assert same(run(convert(model, "D-hq")), run(convert(make("UNet2DModel", torch.float32), "D-hq")))
+    assert same(run(revert(model)), stock)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 6), (1, 2, 4, 6, 4)])
+def test_upsampling_of_signals_and_volumes_is_left_as_it_is(shape):
+    model = nn.Sequential(nn.Upsample(scale_factor=2))
+    x = torch.randn(shape)
+    stock = model(x)
+    assert same(convert(model, "D-hq")(x), stock)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from accelerate import cpu_offload, cpu_offload_with_hook
+from diffusers import DiTTransformer2DModel
+from peft import LoraConfig
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from aliasfree import conversion_report, convert, revert
@@ -54,7 +58,8 @@ def test_parameters_stay_and_operations_grow(make, name):
 def test_operations_before_are_those_torch_counts(make):
     model = make("UNet2DModel")
     x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
-    with FlopCounterMode(display=False) as counter:
+    # which kernel of attention is counted depends on the build of torch; matrix products always are
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(x, 3)
     convert(model, "D-hq")
     report = conversion_report(model, {"sample": x, "timestep": 3})
@@ -95,3 +100,57 @@ def test_unknown_models_need_inputs_and_wrong_ones_are_refused():
     assert conversion_report(model, [torch.zeros(1, 3, 9, 9)]).flops_after > 0
     with pytest.raises(ArgumentError, match="does not take the inputs"):
         conversion_report(model, [torch.zeros(1, 5, 9, 9)])
+
+
+def with_lora(model):
+    model.add_adapter(LoraConfig(r=2, target_modules=["to_q", "conv1", "conv"]))
+    return model
+
+
+def offloaded(model):
+    cpu_offload_with_hook(model, "cpu")  # as enable_model_cpu_offload does
+    return model
+
+
+LATER = {
+    "LoRA": with_lora,
+    "compile": lambda model: model.compile() or model,
+    "torch.compile": torch.compile,
+    "model offload": offloaded,
+    "offload of every layer": lambda model: cpu_offload(model, torch.device("cpu")),
+    "layerwise casting": lambda model: model.enable_layerwise_casting(torch.bfloat16, torch.float32) or model,
+}
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_what_is_put_on_a_model_afterwards_does_not_change_its_report(make, later):
+    model = convert(make("UNet2DConditionModel", torch.float32), "D-hq", feed_forward=True)
+    report = conversion_report(model)
+    assert report.flops_before < report.flops_after
+    assert conversion_report(LATER[later](model)) == report
+
+
+def test_a_part_that_is_converted_alone_is_reported_as_such(make):
+    model = make("UNet2DConditionModel")
+    stock = conversion_report(model)
+    convert(model.mid_block, "B-hq", feed_forward=True)
+    convert(model.up_blocks[1], "C-hq")
+    report = conversion_report(model)
+    assert report.config == "A, C-hq in up_blocks.1, B-hq in mid_block"
+    assert {e.name.split(".resnets")[0] for e in report.touched} == {"up_blocks.1"}
+    assert report.flops_before == stock.flops_before < report.flops_after
+    reasons = {e.name: e.text for e in report.left}
+    assert reasons["mid_block.resnets.0.nonlinearity"] == "config B"
+    assert reasons["down_blocks.0.resnets.0.nonlinearity"] == "config A"
+    with pytest.raises(ArgumentError, match="revert its part up_blocks"):
+        revert(model)
+    revert(model.mid_block)
+    revert(model.up_blocks[1])
+    assert conversion_report(model) == stock
+
+
+def test_nonlinearities_of_tokens_are_named():
+    model = DiTTransformer2DModel(num_attention_heads=2, attention_head_dim=4, in_channels=4, out_channels=4,
+                                  num_layers=1, sample_size=8, num_embeds_ada_norm=10, norm_num_groups=2)  # fmt: skip
+    left = {e.name: e.text for e in conversion_report(model).left}
+    assert left["transformer_blocks.0.ff.net.0"] == "acts on tokens"

@@ -62,9 +62,11 @@ class AliasFreeAvgPool2d(Converted, nn.AvgPool2d):
 
 
 class AliasFreeUpsample(Converted, nn.Upsample):
-    """Nearest-neighbour or bilinear upsampling: band-limited interpolation."""
+    """Nearest-neighbour or bilinear upsampling: band-limited interpolation. Signals and volumes pass it as before."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if input.ndim != 4:
+            return super().forward(input)
         return self._treatment.interpolate(input, int(sides(self.scale_factor)[0]))
 
 

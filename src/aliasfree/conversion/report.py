@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from aliasfree.config import Config
-from aliasfree.conversion.modules import Filter, Record, sides
-from aliasfree.conversion.surgery import conversion_of, revert
+from aliasfree.conversion.modules import Filter, sides
+from aliasfree.conversion.surgery import conversion_of, undo
 from aliasfree.conversion.survey import survey
 from aliasfree.conversion.treatment import Treatment
 from aliasfree.errors import ArgumentError
@@ -38,7 +38,7 @@ class Entry:
 class ConversionReport:
     """What `conversion_report` finds; `str` makes a table of it.
 
-    config, padding_mode         of the conversion; "A" and None for a stock model
+    config, padding_mode         of the conversion; "A" and None for a stock model, "A, D-hq in mid_block" if a part is
     touched, left                every module that was changed; every spatial module that was not, with the reason
     parameters                   numbers, the same before and after
     flops_before, flops_after    of one call, a multiply-add counting as 2; None = no inputs to call it with
@@ -79,37 +79,51 @@ def conversion_report(model: nn.Module, inputs: Sequence[Any] | Mapping[str, Any
             UNet2DConditionModel, AutoencoderKL or ControlNetModel implies, batch 1; no FLOPs for other models
 
     Filters count what a separable polyphase filter needs, whatever backend carries them out; an "ideal" filter counts
-    as a Fourier transform of each line. The weights are neither used nor copied. Raises ArgumentError for inputs the
-    model does not take.
+    as a Fourier transform of each line. LoRA layers added since count nowhere: fused, they cost nothing. The weights
+    are neither used nor copied, and the model may be compiled or offloaded. Raises ArgumentError for inputs the model
+    does not take.
     """
-    conversion = conversion_of(model)
-    treatment = conversion.treatment if conversion else Treatment(Config("A"))
-    touched, skip = [], set()
-    for name, module in model.named_modules():
-        record: Record | None = module.__dict__.get("_record")
-        if record is not None:
-            touched.append(Entry(name, record.stock.__name__, record.done))
-            skip.add(module)
-    surveyed = survey(model, treatment, conversion.feed_forward if conversion else False)
-    left = [Entry(f.name, type(f.module).__name__, f.reason) for f in surveyed if f.module not in skip and f.reason]
-    flops: tuple[int, int] | tuple[None, None] = (None, None)
-    arguments = _implied_inputs(model) if inputs is None else inputs
-    if arguments is not None:
-        flops = _flops(model, arguments)
+    bare = _bare_copy(model)
+    conversions = {name: c for name, m in bare.named_modules() if (c := conversion_of(m)) is not None}
+    touched = tuple(
+        Entry(name, record.stock.__name__, record.done)
+        for name, module in bare.named_modules()
+        if (record := module.__dict__.get("_record")) is not None
+    )
+    left = _left(bare, {e.name for e in touched})
+    parameters = sum(p.numel() for p in bare.parameters())
+    arguments = _implied_inputs(bare) if inputs is None else inputs
+    flops = (None, None) if arguments is None else _flops(bare, arguments)
+    whole = conversions.get("")
+    parts = [f"{c.treatment.config} in {name}" for name, c in conversions.items() if name]
     return ConversionReport(
-        config=str(treatment.config),
-        padding_mode=treatment.padding_mode,
-        touched=tuple(touched),
-        left=tuple(left),
-        parameters=sum(p.numel() for p in model.parameters()),
+        config=str(whole.treatment.config) if whole else ", ".join(["A", *parts]),
+        padding_mode=whole.treatment.padding_mode if whole else None,
+        touched=touched,
+        left=left,
+        parameters=parameters,
         flops_before=flops[0],
         flops_after=flops[1],
     )
 
 
-def _flops(model: nn.Module, inputs: Sequence[Any] | Mapping[str, Any]) -> tuple[int, int]:
-    """Of the stock model and of the model."""
-    ghost = _without_weights(model)
+def _left(model: nn.Module, touched: set[str]) -> tuple[Entry, ...]:
+    """What was not changed and why: by the conversion of the whole, or of the part that a module is in."""
+    found: dict[str, Entry] = {}
+    for root, part in model.named_modules():
+        conversion = conversion_of(part)
+        if root and conversion is None:
+            continue
+        treatment = conversion.treatment if conversion else Treatment(Config("A"))
+        for f in survey(part, treatment, conversion.feed_forward if conversion else False):
+            name = ".".join(filter(None, (root, f.name)))
+            if f.reason and name not in touched:
+                found[name] = Entry(name, type(f.module).__name__, f.reason)
+    return tuple(found.values())
+
+
+def _flops(ghost: nn.Module, inputs: Sequence[Any] | Mapping[str, Any]) -> tuple[int, int]:
+    """Of the stock model and of the model, which is undone."""
     tally = _Tally()
     for module in ghost.modules():
         if "_treatment" in module.__dict__:
@@ -120,13 +134,13 @@ def _flops(model: nn.Module, inputs: Sequence[Any] | Mapping[str, Any]) -> tuple
                 counting = _Counting(value.treatment.config, value.treatment.padding_mode, tally)
                 module.__dict__[name] = Filter(counting, value.up, value.line)
     after = _count(ghost, inputs) + 2 * tally.macs
-    before = _count(revert(ghost), inputs) if conversion_of(ghost) else after
-    return before, after
+    undo(ghost)
+    return _count(ghost, inputs), after
 
 
 def _count(model: nn.Module, inputs: Sequence[Any] | Mapping[str, Any]) -> int:
     def ghost(value: Any) -> Any:
-        return value.to("meta") if isinstance(value, Tensor) else value
+        return _ghost(value) if isinstance(value, Tensor) else value
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         try:
@@ -139,14 +153,38 @@ def _count(model: nn.Module, inputs: Sequence[Any] | Mapping[str, Any]) -> int:
     return int(counter.get_total_flops())
 
 
-def _without_weights(model: nn.Module) -> Any:
-    """A copy on the meta device. What deepcopy would copy of parameters and buffers is put into its memo instead."""
+def _ghost(x: Tensor) -> Tensor:
+    """x without data. Layerwise casting mixes floating types, which count alike: they become one."""
+    return x.to("meta", torch.float32 if x.is_floating_point() else None)
+
+
+HOOKS = ("_hf_hook", "_diffusers_hook")
+"""Attributes under which accelerate and diffusers keep what they put in front of a module's `forward`."""
+
+
+def _bare_copy(model: Any) -> Any:
+    """A copy on the meta device without compilation, offloading and LoRA layers.
+
+    What deepcopy would copy of parameters, buffers and hooks (which hold weights) is put into its memo instead.
+    """
+    model = getattr(model, "_orig_mod", model)
     memo: dict[int, Any] = {}
     for p in model.parameters():
-        memo[id(p)] = nn.Parameter(p.detach().to("meta"), requires_grad=False)
+        memo[id(p)] = nn.Parameter(_ghost(p.detach()), requires_grad=False)
     for b in model.buffers():
-        memo[id(b)] = b.to("meta")
-    return copy.deepcopy(model, memo)
+        memo[id(b)] = _ghost(b)
+    for module in model.modules():
+        memo |= {id(module.__dict__[name]): None for name in HOOKS if name in module.__dict__}
+    bare = copy.deepcopy(model, memo)
+    for name, module in list(bare.named_modules()):
+        if any(hook in module.__dict__ for hook in HOOKS):
+            for attribute in (*HOOKS, "forward"):
+                module.__dict__.pop(attribute, None)
+        if type(module).__module__.startswith("peft."):
+            stock = getattr(module, "base_layer", None)
+            if isinstance(stock, nn.Module):
+                bare.set_submodule(name, stock)
+    return bare
 
 
 @dataclass

@@ -16,7 +16,7 @@ from aliasfree.conversion.treatment import Treatment
 from aliasfree.errors import ArgumentError, did_you_mean
 from aliasfree.ops.resample import Padding
 
-__all__ = ["ROUND_TRIP", "Conversion", "conversion_of", "convert", "operate", "revert"]
+__all__ = ["ROUND_TRIP", "Conversion", "conversion_of", "convert", "operate", "revert", "undo"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -66,7 +66,9 @@ def convert(
     feed_forward  also filter the GEGLU of transformer blocks, which acts on tokens
 
     Parameters, buffers and state-dict keys stay as they are: weights may be loaded before or after. `conversion_report`
-    says what was done. Raises ArgumentError for a model that is converted, compiled, or carries LoRA layers.
+    says what was done. Of a saved model only the whole is known to be converted: convert it, not a part of it.
+    Raises ArgumentError for a model that is converted, compiled, carries LoRA layers, or has modules whose `forward`
+    was replaced on the object (by offloading, device maps, layerwise casting).
     """
     conversion = Conversion.of(config, padding_mode, feed_forward)
     if not isinstance(model, nn.Module):
@@ -84,13 +86,32 @@ def convert(
 def revert(model: Model) -> Model:
     """Undo `convert` exactly, in place. Returns the model.
 
-    Raises ArgumentError for a model that is not converted, is compiled, or carries LoRA layers.
+    Raises ArgumentError for a model that is not converted, or as `convert` does.
     """
     conversion = conversion_of(model)
     if conversion is None:
-        raise ArgumentError("this model is not converted: there is nothing to revert")
+        part = next((name for name, m in model.named_modules() if conversion_of(m) is not None), None)
+        instead = "there is nothing to revert" if part is None else f"revert its part {part}, which is"
+        raise ArgumentError(f"this model is not converted: {instead}")
     _check_operable(model)
+    for name, module in model.named_modules():
+        record: Record | None = module.__dict__.get("_record")
+        if record is not None and type(module) is not record.stock:
+            _check_forward(name, module)
+    undo(model)
+    if isinstance(model, ConfigMixin):
+        entries = conversion.to_config()
+        model._internal_dict = FrozenDict({k: v for k, v in model.config.items() if k not in entries})
+    return model
+
+
+def undo(model: nn.Module) -> None:
+    """Give every module below its stock class and attributes back. Touches no tensor and no config."""
     for module in model.modules():
+        if module.__dict__.pop("_conversion", None) is not None:
+            for stock, subclass in ROUND_TRIP.items():
+                if type(module) is subclass:
+                    module.__class__ = stock
         record: Record | None = module.__dict__.pop("_record", None)
         if record is None:
             continue
@@ -100,14 +121,6 @@ def revert(model: Model) -> Model:
             module.__dict__.pop(name, None)
         for name, value in record.attributes.items():
             setattr(module, name, value)
-    del model.__dict__["_conversion"]
-    for stock, subclass in ROUND_TRIP.items():
-        if type(model) is subclass:
-            model.__class__ = stock  # type: ignore[assignment]
-    if isinstance(model, ConfigMixin):
-        entries = conversion.to_config()
-        model._internal_dict = FrozenDict({k: v for k, v in model.config.items() if k not in entries})
-    return model
 
 
 def conversion_of(model: nn.Module) -> Conversion | None:
@@ -117,10 +130,12 @@ def conversion_of(model: nn.Module) -> Conversion | None:
 
 def operate(model: nn.Module, conversion: Conversion) -> None:
     """Change the modules of a stock model. Touches no tensor, so it works on the meta device."""
-    findings = list(survey(model, conversion.treatment, conversion.feed_forward))
+    findings = [f for f in survey(model, conversion.treatment, conversion.feed_forward) if f.done]
     for finding in findings:
-        if finding.done:
-            _change(finding, conversion.treatment)
+        if finding.become is not None:
+            _check_forward(finding.name, finding.module)
+    for finding in findings:
+        _change(finding, conversion.treatment)
     model.__dict__["_conversion"] = conversion
 
 
@@ -156,3 +171,12 @@ def _check_operable(model: nn.Module) -> None:
             raise ArgumentError("the model is compiled; convert first and compile afterwards")
         if kind.startswith("torch.jit"):
             raise ArgumentError("the model is scripted; convert first and script or export afterwards")
+
+
+def _check_forward(name: str, module: nn.Module) -> None:
+    """Raise ArgumentError if an object has a `forward` of its own, which another class would not change."""
+    if "forward" in module.__dict__:
+        raise ArgumentError(
+            f"the forward of {name or 'the model'} was replaced, as offloading, device maps and layerwise casting do; "
+            f"remove that (pipe.remove_all_hooks()) or load the model without it, convert, and put it on afterwards"
+        )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffusers.models.activations import GEGLU
+from diffusers.models.activations import GEGLU, GELU, ApproximateGELU, LinearActivation, SwiGLU
 from diffusers.models.attention_processor import Attention
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 from diffusers.models.downsampling import Downsample2D, FirDownsample2D, KDownsample2D
@@ -76,7 +76,7 @@ class _Survey:
             return self.convolution(name, module)
         if isinstance(module, ResnetBlock2D):
             return self.functions(name, module)
-        if isinstance(module, Transformer2DModel | GEGLU | Attention | nn.LayerNorm):
+        if isinstance(module, Transformer2DModel | GEGLU | Attention | nn.LayerNorm | _ON_TOKENS):
             return self.transformer(name, module)
         known = type(module) in CONVERTED
         if not known and not isinstance(module, (*CONVERTED, *_NEVER)):
@@ -179,6 +179,8 @@ class _Survey:
             if module in self.owned:
                 return Finding(name, module, self.owned[module], become=CONVERTED[GEGLU])
             return Finding(name, module, reason="acts on tokens; filtered in C and D with feed_forward=True")
+        if isinstance(module, _ON_TOKENS):
+            return Finding(name, module, reason="acts on tokens")
         if not (self.activations and self.feed_forward) or type(module) is not Transformer2DModel:
             return None
         layers = [block.ff.net[0] for block in module.transformer_blocks if type(block.ff.net[0]) is GEGLU]
@@ -188,6 +190,9 @@ class _Survey:
         done = "tells its feed-forward layers the shape of the plane"
         return Finding(name, module, done, become=CONVERTED[Transformer2DModel])
 
+
+_ON_TOKENS = GELU | ApproximateGELU | LinearActivation | SwiGLU
+"""diffusers' feed-forward layers that are not gated by a GELU: a projection of tokens, then a nonlinearity."""
 
 _NEVER = (
     nn.MaxPool2d,
