@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import cache
 
 import pytest
@@ -18,16 +19,20 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
     FluxImg2ImgPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     HeunDiscreteScheduler,
+    IPNDMScheduler,
+    KDPM2AncestralDiscreteScheduler,
     KDPM2DiscreteScheduler,
     LatentConsistencyModelPipeline,
     LCMScheduler,
     LMSDiscreteScheduler,
     ModelMixin,
     PNDMScheduler,
+    SASolverScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Img2ImgPipeline,
     StableDiffusion3Pipeline,
@@ -36,6 +41,7 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLPipeline,
+    TCDScheduler,
     UNet2DConditionModel,
     UniPCMultistepScheduler,
 )
@@ -45,14 +51,24 @@ from diffusers.configuration_utils import register_to_config
 from aliasfree.diffusion import MotionCallback, callbacks
 from aliasfree.errors import ArgumentError, ShapeError
 
+
+class ChurningEuler(EulerDiscreteScheduler):
+    """With noise, which no pipeline asks it for."""
+
+    def step(self, model_output, timestep, sample, generator=None, return_dict=True):
+        return super().step(model_output, timestep, sample, s_churn=5.0, generator=generator, return_dict=return_dict)
+
+
 SCHEDULERS = {
     "DDPM": lambda: DDPMScheduler(),
     "DDIM": lambda: DDIMScheduler(),
     "DDIM, eta 1": lambda: DDIMScheduler(),
     "Euler": lambda: EulerDiscreteScheduler(),
+    "Euler, s_churn 5": ChurningEuler,
     "Euler ancestral": lambda: EulerAncestralDiscreteScheduler(),
     "Heun": lambda: HeunDiscreteScheduler(),
     "KDPM2": lambda: KDPM2DiscreteScheduler(),
+    "KDPM2 ancestral": lambda: KDPM2AncestralDiscreteScheduler(),
     "DPM-Solver++ 2M": lambda: DPMSolverMultistepScheduler(),
     "DPM-Solver++ 3M": lambda: DPMSolverMultistepScheduler(solver_order=3),
     "DPM-Solver++ SDE": lambda: DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++"),
@@ -61,13 +77,20 @@ SCHEDULERS = {
     "DEIS": lambda: DEISMultistepScheduler(),
     "LMS": lambda: LMSDiscreteScheduler(),
     "PNDM": lambda: PNDMScheduler(skip_prk_steps=True),
+    "IPNDM": lambda: IPNDMScheduler(),
+    "SA-Solver": lambda: SASolverScheduler(),
     "LCM": lambda: LCMScheduler(),
+    "TCD, eta 1": lambda: TCDScheduler(),
 }
 REMEMBER = (
-    *("Heun", "KDPM2", "DPM-Solver++ 2M", "DPM-Solver++ 3M", "DPM-Solver++ SDE", "DPM-Solver++ singlestep"),
+    *("Heun", "KDPM2", "KDPM2 ancestral", "IPNDM", "SA-Solver"),
+    *("DPM-Solver++ 2M", "DPM-Solver++ 3M", "DPM-Solver++ SDE", "DPM-Solver++ singlestep"),
     *("UniPC", "DEIS", "LMS", "PNDM"),
 )
-DRAW = ("DDPM", "DDIM, eta 1", "Euler ancestral", "DPM-Solver++ SDE", "LCM")
+DRAW = (
+    *("DDPM", "DDIM, eta 1", "Euler, s_churn 5", "Euler ancestral", "KDPM2 ancestral", "DPM-Solver++ SDE"),
+    *("SA-Solver", "LCM", "TCD, eta 1"),
+)
 
 
 def relative(a, b) -> float:
@@ -284,6 +307,56 @@ REAL = {
     "FluxPipeline": (lambda: flux(FluxPipeline), POOLED),
     "FluxImg2ImgPipeline": (lambda: flux(FluxImg2ImgPipeline), POOLED | IMAGE),
 }
+
+
+FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+FLOWS = {
+    "Euler": lambda: FlowMatchEulerDiscreteScheduler(),
+    "Euler, stochastic": lambda: FlowMatchEulerDiscreteScheduler(stochastic_sampling=True),
+    "Heun": lambda: FlowMatchHeunDiscreteScheduler(),
+    "DPM-Solver++ 2M": lambda: DPMSolverMultistepScheduler(**FLOW),
+    "DPM-Solver++ SDE": lambda: DPMSolverMultistepScheduler(**FLOW, algorithm_type="sde-dpmsolver++"),
+    "UniPC": lambda: UniPCMultistepScheduler(**FLOW),
+}
+# Flux hands its schedulers sigmas, which not all of them take
+FLOW_CASES = [("SD3", name) for name in FLOWS] + [("Flux", name) for name in ("Euler", "Euler, stochastic", "UniPC")]
+
+
+class EquivariantTransformer(EquivariantUNet):
+    """The same network, called the way Stable Diffusion 3 and Flux call theirs."""
+
+    @register_to_config
+    def __init__(self, in_channels: int = 4, sample_size: int = 8, patch_size: int = 1, guidance_embeds: bool = False):
+        super().__init__(sample_size)
+        self.float()
+
+    def cache_context(self, *_):
+        return contextlib.nullcontext()
+
+    def forward(self, hidden_states, **_):
+        if hidden_states.ndim == 4:
+            return super().forward(hidden_states, None)
+        planes = FluxPipeline._unpack_latents(hidden_states, 16, 16, 2)
+        return (FluxPipeline._pack_latents(super().forward(planes, None)[0], *planes.shape),)
+
+
+def flow_sample(family: str, name: str, callback=None):
+    pipe = stable_diffusion_3(StableDiffusion3Pipeline) if family == "SD3" else flux(FluxPipeline)
+    pipe.register_modules(transformer=EquivariantTransformer(4 if family == "SD3" else 16), scheduler=FLOWS[name]())
+    inputs = POOLED | (NEGATIVE if family == "SD3" else {})
+    return as_planes(draw(pipe, inputs, callback, num_inference_steps=7))
+
+
+@pytest.mark.parametrize(("family", "name"), FLOW_CASES)
+def test_flow_matching_gives_the_turned_image_too(family, name, monkeypatch):
+    upright = flow_sample(family, name).rot90(1, (2, 3))
+    assert relative(flow_sample(family, name, MotionCallback(**QUARTER)), upright) < 1e-5
+    if name in ("Euler, stochastic", "DPM-Solver++ SDE"):
+        independent = flow_sample(family, name, MotionCallback(**QUARTER | {"noise": "independent"}))
+        assert relative(independent, upright) > 1e-2
+    if not name.startswith("Euler"):
+        monkeypatch.setattr(callbacks, "move_history", lambda *_: 0)
+        assert relative(flow_sample(family, name, MotionCallback(**QUARTER)), upright) > 1e-3
 
 
 def draw(pipe, inputs, callback, size=(16, 16), **more):
