@@ -12,8 +12,13 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    IPNDMScheduler,
+    KDPM2AncestralDiscreteScheduler,
+    KDPM2DiscreteScheduler,
+    LCMScheduler,
     LMSDiscreteScheduler,
     PNDMScheduler,
+    SASolverScheduler,
     UNet2DModel,
     UniPCMultistepScheduler,
 )
@@ -85,6 +90,8 @@ WITH_MEMORY = {
     "pndm": lambda: PNDMScheduler(skip_prk_steps=True),
     "pndm with Runge-Kutta": PNDMScheduler,
     "heun": HeunDiscreteScheduler,
+    "kdpm2": KDPM2DiscreteScheduler,
+    "ipndm": IPNDMScheduler,
     "lms": LMSDiscreteScheduler,
     "deis": DEISMultistepScheduler,
     "unipc": UniPCMultistepScheduler,
@@ -231,14 +238,12 @@ def test_arguments_out_of_range_are_refused_before_sampling(network, arguments, 
         pipe(**({"batch_size": 2, "num_inference_steps": 5} | arguments))
 
 
-def test_a_scheduler_that_draws_its_own_noise_is_refused_for_co_moving_noise(network):
-    pipe = quiet(network(), DDPMScheduler())
+def test_a_noise_tree_cannot_move_along(network):
+    scheduler = EulerDiscreteScheduler()
+    scheduler.noise_sampler = None  # as DPMSolverSDEScheduler has, which needs the package torchsde
+    pipe = quiet(network(), scheduler)
     pipe(1, 3, rotate=10)
-    pipe(1, 3, noise="co-moving")
-    with pytest.raises(ArgumentError, match="DDPMScheduler draws its noise itself"):
-        pipe(1, 3, rotate=10, noise="co-moving")
-    pipe.scheduler = EulerAncestralDiscreteScheduler()
-    with pytest.raises(ArgumentError, match="EulerAncestralDiscreteScheduler draws its noise itself"):
+    with pytest.raises(ArgumentError, match="draws its noise from a tree"):
         pipe(1, 3, rotate=10, noise="co-moving")
 
 
@@ -249,9 +254,14 @@ def test_a_scheduler_that_draws_its_own_noise_is_refused_for_co_moving_noise(net
         (lambda: DDIMScheduler(clip_sample=False), {"eta": 1.0}),
         (lambda: DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++"), {}),
         (lambda: PaperDDPMScheduler(), {}),
+        (lambda: DDPMScheduler(), {}),
+        (lambda: EulerAncestralDiscreteScheduler(), {}),
+        (lambda: KDPM2AncestralDiscreteScheduler(), {}),
+        (lambda: SASolverScheduler(), {}),
+        (lambda: LCMScheduler(), {}),
     ],
 )
-def test_every_scheduler_that_takes_noise_from_outside_can_have_it_co_moving(network, raw, scheduler, options):
+def test_the_noise_of_every_scheduler_can_be_co_moving(network, raw, scheduler, options):
     pipe = quiet(network(), scheduler())
 
     def sample(**motion):
@@ -261,6 +271,16 @@ def test_every_scheduler_that_takes_noise_from_outside_can_have_it_co_moving(net
     turned = {"rotate": 90, "schedule": (0.5, 0.5)}
     assert relative(sample(noise="co-moving", **turned), expected) < 1e-5
     assert relative(sample(noise="independent", **turned), expected) > 0.05
+
+
+def test_noise_that_a_scheduler_draws_itself_moves_by_the_amount_of_its_sample(network, raw):
+    pipe = quiet(network(), DDPMScheduler())
+    upright = pipe(3, 8, generator=generators(3)).images
+    turned = pipe(
+        3, 8, generator=generators(3), rotate=[0.0, 90.0, 180.0], schedule=(0.5, 0.5), noise="co-moving"
+    ).images
+    for i in range(3):
+        assert relative(turned[i], upright[i].rot90(i, (1, 2))) < 1e-5
 
 
 @pytest.mark.parametrize("scheduler", [EulerAncestralDiscreteScheduler, DDPMScheduler])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from diffusers.callbacks import PipelineCallback
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from aliasfree.diffusion.history import move_history
+from aliasfree.diffusion.noise import MovedNoise
 from aliasfree.diffusion.transforms import Motion, Window
 from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
 from aliasfree.ops.spatial import Amount, Method
@@ -71,8 +71,8 @@ class MotionCallback(PipelineCallback):
             raise ArgumentError(f"unknown noise {noise!r}{did_you_mean(str(noise), NOISES)}")
         self.noise, self.size, self.translate = noise, size, translate
         self._motion_of = partial(Motion.of, rotate, zoom=zoom, method=method, schedule=schedule)
-        self._each = any(_length(a) > 1 for a in (rotate, *translate, zoom))
-        longest = max(_length(a) for a in (rotate, *translate, zoom))
+        longest = max(torch.as_tensor(a).numel() for a in (rotate, *translate, zoom))
+        self._each = longest > 1
         self._motion = self._motion_of(
             translate=translate, batch_size=longest
         )  # refuses bad amounts before any sampling
@@ -149,7 +149,7 @@ class MotionCallback(PipelineCallback):
             if scheduler.timesteps is not timesteps:  # the run was interrupted, and another has begun
                 _let_go(scheduler)
                 return plain(*args, **kwargs)
-            with _MovedNoise(move, shape, each=self._each):
+            with MovedNoise(move, shape, each=self._each):
                 return plain(*args, **kwargs)
 
         scheduler.step = step
@@ -168,22 +168,6 @@ def _layout(pipeline: Any) -> str:
 def _let_go(scheduler: Any) -> None:
     """Give a scheduler its own `step` back."""
     vars(scheduler).pop("step", None)
-
-
-class _MovedNoise(TorchFunctionMode):
-    """While active, normal noise of the latents' shape is drawn moved. Only a scheduler's step runs within it."""
-
-    def __init__(self, move: Callable[[Tensor], Tensor], shape: torch.Size, each: bool) -> None:
-        super().__init__()
-        self.move, self.shape, self.each = move, shape, each
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if func not in (torch.randn, torch.randn_like) or out.shape[1:] != self.shape[1:]:
-            return out
-        if self.each and len(out) != self.shape[0]:
-            raise ArgumentError("co-moving noise with an amount for each sample needs one generator for the batch")
-        return self.move(out)
 
 
 class _Unpack:
@@ -214,9 +198,3 @@ class _Unpack:
         n, c = planes.shape[:2]
         cells = planes.reshape(n, c, self.height, 2, self.width, 2).permute(0, 2, 4, 1, 3, 5)
         return cells.reshape(n, self.height * self.width, 4 * c)
-
-
-def _length(amount: Any) -> int:
-    if isinstance(amount, Tensor):
-        return amount.numel()
-    return 1 if isinstance(amount, int | float) else len(amount)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from aliasfree.errors import ArgumentError
 
-__all__ = ["Generators", "draw", "per_sample_generators", "sample_generators"]
+__all__ = ["Generators", "MovedNoise", "draw", "per_sample_generators", "sample_generators"]
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 """One generator for the batch, one for each sample, or torch's global one."""
@@ -46,3 +48,25 @@ def draw(
     """Standard normal (len(generators), *shape), in float32, sample by sample; moved to the device in one piece."""
     samples = [torch.randn(*shape, generator=g, device=g.device, dtype=torch.float32) for g in generators]
     return torch.stack(samples).to(device, dtype)
+
+
+class MovedNoise(TorchFunctionMode):
+    """While active, white noise of the samples' shape comes out moved, whoever draws it. Put a scheduler's step in it.
+
+    move   of (N, ...); with `each` it moves every sample by another amount, else it takes any N
+    shape  of the samples. Noise is drawn for all of them, or for one after the other (a list of generators)
+    """
+
+    def __init__(self, move: Callable[[Tensor], Tensor], shape: torch.Size, each: bool) -> None:
+        super().__init__()
+        self.move, self.shape, self.each, self.drawn = move, shape, each, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func not in (torch.randn, torch.randn_like) or out.shape[1:] != self.shape[1:]:
+            return out
+        if not self.each or len(out) == self.shape[0]:
+            return self.move(out)
+        index = self.drawn % self.shape[0]
+        self.drawn += 1
+        return self.move(out.expand(self.shape))[index : index + 1]

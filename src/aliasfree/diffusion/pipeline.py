@@ -16,7 +16,7 @@ from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from aliasfree.diffusion.history import move_history
-from aliasfree.diffusion.noise import Generators, draw, per_sample_generators
+from aliasfree.diffusion.noise import Generators, MovedNoise, draw, per_sample_generators
 from aliasfree.diffusion.transforms import Motion, Window
 from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
 from aliasfree.ops.spatial import Amount, Method
@@ -106,6 +106,7 @@ class AliasFreePipeline(DiffusionPipeline):
             raise ArgumentError("batch_size and frame_every must be at least 1")
         motion = Motion.of(rotate, translate, zoom, method, schedule, batch_size)
         co_moving = bool(motion) and noise == "co-moving"
+        each = any(torch.as_tensor(amount).numel() > 1 for amount in (rotate, *translate, zoom))
         device = self._execution_device
         dtype = torch.float64 if self.unet.dtype == torch.float64 else torch.float32
         generators = per_sample_generators(generator, batch_size)
@@ -133,10 +134,10 @@ class AliasFreePipeline(DiffusionPipeline):
                     injected = draw(generators, shape[1:], device, dtype) if step_noise is None else step_noise[i].to(x)
                     # the frame has turned by `done` so far
                     options[noise_name] = motion.move(injected, 0.0, done) if co_moving else injected
-                before = [g.get_state() for g in generators] if co_moving and not noise_name else []
-                x = self.scheduler.step(eps, t, x, **options).prev_sample.to(dtype)
-                if any(not torch.equal(a, g.get_state()) for a, g in zip(before, generators, strict=False)):
-                    raise self._draws_itself()
+                draws_itself = co_moving and not noise_name and done
+                to_frame = MovedNoise(partial(motion.move, start=0.0, end=done), x.shape, each)
+                with to_frame if draws_itself else contextlib.nullcontext():
+                    x = self.scheduler.step(eps, t, x, **options).prev_sample.to(dtype)
                 share = motion.schedule.share((i + 1) / shares)
                 if motion and share != done:
                     x = motion.move(x, done, share)
@@ -218,16 +219,13 @@ class AliasFreePipeline(DiffusionPipeline):
         if "noise" in parameters:
             return "noise" if eta > 0 or "eta" not in parameters else None
         if co_moving and hasattr(self.scheduler, "noise_sampler"):
-            raise self._draws_itself()
+            raise ArgumentError(
+                f"{type(self.scheduler).__name__} draws its noise from a tree, so it cannot move along: "
+                f"use noise='independent' or another scheduler"
+            )
         algorithm = str(self.scheduler.config.get("algorithm_type", ""))
         stochastic = eta > 0 if "eta" in parameters else algorithm.startswith("sde")
         return "variance_noise" if "variance_noise" in parameters and stochastic else None
-
-    def _draws_itself(self) -> ArgumentError:
-        return ArgumentError(
-            f"{type(self.scheduler).__name__} draws its noise itself, so it cannot move along: "
-            "use noise='independent', or the scheduler ddpm, ddim or dpm++"
-        )
 
 
 def _check_choice(name: str, value: str, valid: tuple[str, ...]) -> None:
