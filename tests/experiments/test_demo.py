@@ -19,11 +19,12 @@ from aliasfree.experiments.demo_report import compose, duration, uncertainty
 from aliasfree.training import RunFolder, RunStopped, train
 
 TINY = DemoSettings(
+    configs=("A", "D-hq"),
     base_channels=4,
     steps=6,
     batch_size=4,
     sampling_steps=3,
-    samples=5,
+    samples=66,  # more than the classifier has features
     turned=2,
     strip_angles=3,
     strip_seeds=1,
@@ -59,7 +60,7 @@ def test_the_report_holds_all_its_pictures_and_needs_nothing_else(done) -> None:
     assert not re.search(r"<script|https?://|@import|url\(", html)
     assert all(address.startswith("data:") for address in re.findall(r'(?:src|href)="([^"]*)"', html))
     assert html.count("data:image/gif;base64,") == 2
-    assert html.count("data:image/png;base64,") == 2 + 2 * 2  # grids; strips of both configs, both ways
+    assert html.count("data:image/png;base64,") == 2 + 2 * 2 + 2  # grids; strips, both ways; equivariance, spectra
     assert html.count("<svg ") == 1
     assert "accepts" in html
     assert "arXiv 2411.09174" in html
@@ -73,7 +74,9 @@ def test_the_folder_holds_the_runs_the_animations_and_the_numbers(done) -> None:
     for name, values in facts["configs"].items():
         assert RunFolder(out / name).settings.config == name
         assert 0 <= values["as_asked"] <= values["accepted"] <= 1
-        assert sum(values["classes"]) == round(5 * values["accepted"])
+        assert values["measured"]["fidelity"]["classifier"]["generated"]["fid"]["value"] > 0
+        assert values["measured"]["equivariance"]["overall"]["eq_r"]["value"] is not None
+        assert sum(values["classes"]) == round(66 * values["accepted"])
         with Image.open(out / f"rotation-{name}.gif") as film:
             assert film.size == (2 * 128 + 3, 128)
         assert (out / f"rotation-{name}.png").is_file()
@@ -147,7 +150,7 @@ def test_settings_whose_strip_is_not_part_of_the_film_are_refused() -> None:
 
 
 def result(*accepted: float) -> DemoResult:
-    settings = dataclasses.replace(TINY, configs=("A", "D-hq"))
+    settings = TINY
     pixels = np.zeros((5, 16, 16, 1), np.uint8)
     configs = tuple(
         ConfigResult(
@@ -169,7 +172,7 @@ def result(*accepted: float) -> DemoResult:
         )
         for name, share in zip(settings.configs, accepted, strict=True)
     )
-    return DemoResult(settings, configs, 1797, 0.991, 359, 0.98, 0.0, 200.0, {"torch": "2"}, 2)
+    return DemoResult(settings, configs, (), 1797, 0.991, 359, 0.98, 0.0, 200.0, {"torch": "2"}, 2)
 
 
 @pytest.mark.parametrize(

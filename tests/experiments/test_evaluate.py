@@ -16,7 +16,7 @@ from rich.console import Console
 
 from aliasfree.errors import AliasfreeError, ArgumentError
 from aliasfree.evaluation import classifier
-from aliasfree.evaluation.features import ClassifierFeatures
+from aliasfree.evaluation.features import ClassifierFeatures, PixelFeatures
 from aliasfree.experiments import compare, drawing
 from aliasfree.experiments.drawing import Drawer
 from aliasfree.experiments.equivariance import PAPER, Way, every_way, network_equivariance, rotation_curves
@@ -300,6 +300,11 @@ def test_the_page_of_turned_samples_has_its_table_and_figures(run):
         evaluate_turned(run, "digits", [PAPER], [0.0, 90.0], 10, FAST, device="cpu")
 
 
+def test_the_papers_way_stands_beside_any_other(run):
+    curves, _ = evaluate_turned(run, "digits", [Way(schedule=(1.0, 1.0))], [0.0, 90.0], 70, FAST, device="cpu")
+    assert [c.name for c in curves][:2] == ["fourier, independent, 1:1", str(PAPER)]
+
+
 def test_a_class_that_was_asked_for_has_its_column(run):
     curves, _ = evaluate_turned(run, "digits", [PAPER], [0.0, 90.0], 70, FAST, device="cpu")
     assert "class asked for" not in table_text(curves)
@@ -342,7 +347,10 @@ def test_measured_runs_become_one_report(run, tmp_path):
 
 def test_the_demos_section_measures_samples_in_memory(run):
     samples = np.moveaxis(Drawer(RunFolder(run), FAST, run / "evaluation", "cpu").images(70).numpy(), 1, -1)
-    section = compare.measured_section([("A", RunFolder(run), samples)], "digits")
+    real = open_real("digits", (8, 8), 1)
+    metrics = compare.measure_samples([(RunFolder(run), samples, 12.5)], real, PixelFeatures())
+    assert metrics[0]["images_per_second"] == 12.5
+    section = compare.measured_section(metrics)
     assert section.count("data:image/png") == 2
     assert "FID" in section
     assert "EQ-R" in section

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aliasfree.errors import ArgumentError
 from aliasfree.evaluation.intervals import Estimate, over_runs
@@ -21,9 +22,20 @@ from aliasfree.pictures import save_bytes
 from aliasfree.plots import Curve, Panel, learning_curves, panels, radial_spectra
 
 if TYPE_CHECKING:
+    from aliasfree.evaluation.features import Extractor
+    from aliasfree.experiments.real import RealImages
     from aliasfree.training import RunFolder
 
-__all__ = ["Row", "csv_text", "equivariance_figure", "markdown", "measured_section", "summarise", "write_report"]
+__all__ = [
+    "Row",
+    "csv_text",
+    "equivariance_figure",
+    "markdown",
+    "measure_samples",
+    "measured_section",
+    "summarise",
+    "write_report",
+]
 
 COLUMNS = (
     ("is", "IS", 1.0, 2), ("fid", "FID", 1.0, 2), ("kid", "KID x 1000", 1000.0, 2), ("precision", "precision", 1.0, 3),
@@ -197,12 +209,16 @@ def spectra_picture(metrics: Sequence[dict[str, Any]]) -> Any:
     return radial_spectra(curves)
 
 
-def measured_section(
-    named: Sequence[tuple[str, RunFolder, np.ndarray[Any, Any]]], data: str, title: str = "Measured"
-) -> Html:
-    """A section for other reports, of a few hundred samples each: FID, KID, precision, recall, EQ and spectra.
+def measure_samples(
+    runs: Sequence[tuple[RunFolder, NDArray[np.uint8], float]],
+    real: RealImages,
+    extractor: Extractor,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """What `evaluate` writes of a run, measured on samples in memory by one extractor.
 
-    named  (name, run, samples uint8 (N, H, W, C)) each, N more than the 64 features; `data` as for training
+    runs       (run, samples uint8 (N, H, W, C), images drawn a second) each, N larger than the number of features
+    progress   called with (runs done, runs in all)
     """
     import torch
 
@@ -211,38 +227,37 @@ def measured_section(
     from aliasfree.evaluation.spectra import radial_power_spectrum
     from aliasfree.experiments.equivariance import network_equivariance
     from aliasfree.experiments.evaluate import compare_sets
-    from aliasfree.experiments.extractors import kept_features, make_extractor
-    from aliasfree.experiments.real import open_real
 
-    metrics = []
-    sample = named[0][2]
-    real = open_real(data, (sample.shape[1], sample.shape[2]), sample.shape[3])
-    extractor = make_extractor(None, real)
-    reference = kept_features(extractor, real.train)
-    for name, run, pixels in named:
+    metrics: list[dict[str, Any]] = []
+    reference = extract(extractor, real.train)
+    about = {"accuracy": extractor.accuracy} if hasattr(extractor, "accuracy") else {}
+    _, wanted = radial_power_spectrum(unit_range(real.train[:2000]))
+    for run, pixels, speed in runs:
         images = torch.from_numpy(np.moveaxis(pixels, -1, 1).copy())
-        floor = real.test[: len(images)]
         sets = {
             kind: {k: v and asdict(v) for k, v in compare_sets(extract(extractor, x), reference).items()}
-            for kind, x in (("generated", images), ("floor", floor))
+            for kind, x in (("generated", images), ("floor", real.test[: len(images)]))
         }
-        model = run.load_model()
-        settings = run.settings
-        found = network_equivariance(
-            model, real.test, settings.num_train_timesteps, periodic=settings.padding_mode == "circular", repeats=1
-        )
-        about = {"accuracy": extractor.accuracy} if hasattr(extractor, "accuracy") else {}
+        model, settings = run.load_model(), run.settings
+        periodic = settings.padding_mode == "circular"
+        found = network_equivariance(model, real.test, settings.num_train_timesteps, periodic=periodic, repeats=1)
         frequency, generated = radial_power_spectrum(unit_range(images))
-        _, wanted = radial_power_spectrum(unit_range(real.train[:2000]))
         metrics.append(
             {
-                "source": str(run.path), "config": name, "num": len(images), "protocol": "default",
-                "fingerprint": real.fingerprint, "image_size": list(images.shape[2:]),
+                "source": str(run.path), "config": settings.config, "num": len(images), "protocol": "default",
+                "fingerprint": real.fingerprint, "image_size": list(images.shape[2:]), "images_per_second": speed,
                 "parameters": sum(p.numel() for p in model.parameters()), "equivariance": found,
                 "fidelity": {extractor.name: {**about, **sets}},
                 "spectra": {"frequency": frequency.tolist(), "generated": generated.tolist(), "real": wanted.tolist()},
             }
         )  # fmt: skip
+        if progress is not None:
+            progress(len(metrics), len(runs))
+    return metrics
+
+
+def measured_section(metrics: Sequence[dict[str, Any]], title: str = "Measured") -> Html:
+    """A section for other reports: the table of `metrics`, equivariance by noise level, spectra."""
     rows = summarise(metrics)
     shown = [c for c in COLUMNS if any(c[0] in row.figures for row in rows)]
     body = [[row.name, *(_unbroken(row, *column) for column in shown)] for row in rows]

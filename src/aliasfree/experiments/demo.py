@@ -1,4 +1,4 @@
-"""`aliasfree demo`: Config A and Config D trained on bundled digits, sampled, turned, judged, and reported."""
+"""`aliasfree demo`: Configs A and D trained on bundled digits, sampled, turned, judged, measured, and reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Pixels = NDArray[np.uint8]
 class DemoSettings:
     """All that decides the demo's pictures and numbers. The steps are a fixed number, so that they can be had again."""
 
-    configs: tuple[str, ...] = ("A", "D-hq")
+    configs: tuple[str, ...] = ("A", "D-2N", "D-hq")
     seed: int = 42
 
     # training
@@ -49,7 +49,6 @@ class DemoSettings:
     guidance: float = 2.0  # classifier-free; sample i is asked to be the digit i % 10
     samples: int = 256  # upright images of each config
     confidence: float = 0.9  # at which the classifier accepts
-    held_out: float = 0.2  # share of the digits the classifier is tested on
     classifier_epochs: int | None = None  # None = as many as `train_classifier` holds right
 
     # turning
@@ -84,10 +83,14 @@ class ConfigResult:
     classes: tuple[int, ...]  # accepted samples of each class
     film: Pixels  # our way
     paper_strip: Pixels  # the paper's way
-    kept: (
-        float | None
-    )  # share of accepted upright images that stay the same digit at 90 degrees, our way; None = no image
-    paper_kept: float | None
+    # share of accepted upright images that stay the same digit at 90 degrees; None = no image
+    kept: float | None  # our way
+    paper_kept: float | None  # the paper's
+
+    @property
+    def images_per_second(self) -> float:
+        """Upright samples drawn a second."""
+        return len(self.samples) / self.sampling_seconds
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class DemoResult:
 
     settings: DemoSettings
     configs: tuple[ConfigResult, ...]
+    metrics: tuple[dict[str, Any], ...]  # of each config, as `aliasfree evaluate` writes them; () = not measured
     images: int  # in the data
     accuracy: float  # of the classifier, on the held-out digits
     tested_on: int
@@ -148,7 +152,8 @@ def run_demo(
         draws = settings.samples + settings.film_angles * settings.film_seeds + settings.turned
         draws += settings.strip_angles * settings.strip_seeds + settings.turned
         costs[_drawing(name)] = _COST_PER_DRAW_STEP[name[0]] * draws * settings.sampling_steps
-    costs["writing the report"] = 2.0
+    costs["measuring"] = 3.0 * len(settings.configs)
+    costs["writing the report"] = 3.0
 
     with Stages(costs, console) as stages:
         with stages.stage("learning to read digits") as report:
@@ -158,10 +163,13 @@ def run_demo(
         for folder, state in zip(folders, states, strict=True):
             with stages.stage(_drawing(folder.settings.config)) as report:
                 results.append(_draw(folder, settings, judge, report, reused=state == "finished"))
+        with stages.stage("measuring") as report:
+            metrics = judge.measure(list(zip(folders, results, strict=True)), report)
         with stages.stage("writing the report"):
             result = DemoResult(
                 settings,
                 tuple(results),
+                tuple(metrics),
                 *(judge.images, judge.accuracy, judge.tested_on, judge.real_accepted, judge.noise_accepted),
                 time.monotonic() - began,
                 *_machine(folders[0]),
@@ -254,25 +262,36 @@ class _Judge:
     def __init__(self, settings: DemoSettings, out: Path, progress: Callable[[int, int], None]) -> None:
         import torch
 
-        from aliasfree.data import open_images, unit_range
+        from aliasfree.data import unit_range
         from aliasfree.evaluation import accepted_share, cached_classifier
+        from aliasfree.experiments.real import open_real
 
-        data = open_images("digits", image_size=settings.image_size)
-        images, labels = unit_range(torch.from_numpy(np.array(data.images))), torch.from_numpy(data.labels)
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(settings.seed))
-        test, train = order.tensor_split([round(settings.held_out * len(order))])
+        self.real = open_real("digits", (settings.image_size, settings.image_size))
+        assert self.real.train_labels is not None
+        assert self.real.test_labels is not None
+        images, test = unit_range(self.real.train), unit_range(self.real.test)
         self.confidence = settings.confidence
         self.classifier: Classifier
         self.classifier, self.accuracy = cached_classifier(
             out / "classifier.safetensors",
-            *(images[train], labels[train], images[test], labels[test]),
+            *(images, self.real.train_labels, test, self.real.test_labels),
             epochs=settings.classifier_epochs,
             progress=progress,
         )
-        self.images, self.tested_on = len(images), len(test)
-        self.real_accepted = accepted_share(self.classifier, images[test], self.confidence)
-        noise = torch.randn((1000, *images.shape[1:]), generator=torch.Generator().manual_seed(settings.seed))
+        self.images, self.tested_on = len(images) + len(test), len(test)
+        self.real_accepted = accepted_share(self.classifier, test, self.confidence)
+        noise = torch.randn((1000, *test.shape[1:]), generator=torch.Generator().manual_seed(settings.seed))
         self.noise_accepted = accepted_share(self.classifier, noise.clamp(-1, 1), self.confidence)
+
+    def measure(
+        self, drawn: list[tuple[RunFolder, ConfigResult]], report: Callable[[int, int], None]
+    ) -> list[dict[str, Any]]:
+        """Fidelity, equivariance and spectra of each config, by this classifier's features."""
+        from aliasfree.evaluation.features import ClassifierFeatures
+        from aliasfree.experiments.compare import measure_samples
+
+        runs = [(folder, result.samples, result.images_per_second) for folder, result in drawn]
+        return measure_samples(runs, self.real, ClassifierFeatures(self.classifier, self.accuracy), report)
 
     def classes(self, pixels: Pixels) -> NDArray[np.int64]:
         """The class of each image (N, H, W, C), -1 = not accepted."""
@@ -380,5 +399,7 @@ def facts(result: DemoResult) -> dict[str, Any]:
         )
         configs[c.name] = {name: getattr(c, name) for name in named} | {"last_loss": float(c.losses[-100:].mean())}
     rest = ("images", "accuracy", "tested_on", "real_accepted", "noise_accepted", "seconds", "versions", "threads")
+    for measured in result.metrics:
+        configs[measured["config"]]["measured"] = {k: measured[k] for k in ("fidelity", "equivariance")}
     values = {"settings": asdict(result.settings), "configs": configs, **{name: getattr(result, name) for name in rest}}
     return dict(json.loads(json.dumps(values)))

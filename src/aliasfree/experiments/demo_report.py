@@ -11,6 +11,7 @@ from PIL import Image
 
 from aliasfree import pictures
 from aliasfree.experiments import report
+from aliasfree.experiments.compare import measured_section
 from aliasfree.experiments.demo import ConfigResult, DemoResult, Pixels, facts
 from aliasfree.experiments.report import Html
 
@@ -43,6 +44,7 @@ def compose(result: DemoResult, films: dict[str, bytes]) -> str:
         _strips(result),
         _films(result, films),
         _about(result),
+        *([measured_section(result.metrics)] if result.metrics else []),
         _training(result),
         _numbers(result),
         footer="Written by aliasfree " + result.versions.get("aliasfree", "") + "; nothing on this page is loaded "
@@ -68,7 +70,12 @@ def duration(seconds: float) -> str:
 
 
 def _each(result: DemoResult, shares: Sequence[float | None]) -> str:
-    return " and ".join(f"{percent(s)} of {_name(c)}'s" for s, c in zip(shares, result.configs, strict=True))
+    return _listed([f"{percent(s)} of {_name(c)}'s" for s, c in zip(shares, result.configs, strict=True)])
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c" """
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def _name(config: ConfigResult) -> str:
@@ -88,7 +95,7 @@ def _headline(result: DemoResult) -> str:
 
 def _lead(result: DemoResult) -> str:
     s = result.settings
-    trained = " and ".join(duration(c.training_seconds) for c in result.configs)
+    trained = _listed([duration(c.training_seconds) for c in result.configs])
     return (
         f"Trained for {trained} on {result.images:,} scanned digits of {s.image_size}x{s.image_size} pixels, with "
         f"{result.threads} threads. The classifier accepts a sample when it gives one digit at least {s.confidence:g}; "
@@ -110,8 +117,8 @@ def _samples(result: DemoResult) -> Html:
     return report.section(
         "Upright samples",
         report.text(
-            f"The same seeds in both networks, so each place in one grid began from the same noise as the same place "
-            f"in the other. Every column was asked to be one digit, 0 to 9. Drawn in {s.sampling_steps} steps "
+            f"The same seeds in all networks, so each place in one grid began from the same noise as the same place "
+            f"in the others. Every column was asked to be one digit, 0 to 9. Drawn in {s.sampling_steps} steps "
             f"({s.scheduler}) with classifier-free guidance of {s.guidance:g}."
         ),
         report.row(*blocks),
@@ -149,7 +156,7 @@ def _strips(result: DemoResult) -> Html:
         report.figure(
             strips(ours=True),
             f"Our way: turned by Fourier shears, which keep white noise white, with noise that turns along, between "
-            f"{low} and {high} of the sampling steps. Rows come in pairs, one seed a pair.",
+            f"{low} and {high} of the sampling steps. One seed a group of rows.",
         ),
         report.figure(
             strips(ours=False),
