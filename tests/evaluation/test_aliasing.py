@@ -228,6 +228,8 @@ def test_stock_diffusers_unets_and_vaes_are_taken_as_they_are():
     assert {"down", "up", "activation"} <= {v.kind for v in found.layers}
     # the asymmetric pad of the encoder's downsampling belongs to it
     assert [v.input_shape[-1] for v in found.layers if v.kind == "down"] == [16]
+    # and its zeros are a border like any other: without it and without aliases nothing breaks shifts
+    assert found.without["all"] > found.periodic + 20
 
 
 def test_a_network_with_nothing_to_find_and_a_rate_of_one_are_refused():

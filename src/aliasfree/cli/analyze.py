@@ -44,7 +44,9 @@ def analyze(
     page = out or Path(f"analysis-{name}.html")
     with progress("analysing", "layers") as told:
         found, subject = run(target, page, settings, rate=rate, overwrite=overwrite, progress=told)
-    table = Table("layer", "type", "guilt", "network if fixed", "aliases", show_edge=False, title=subject.name)
+    table = Table(show_edge=False, title=subject.name)
+    for head in ("layer", "type", "guilt", "network if fixed", "aliases"):
+        table.add_column(head, overflow="fold")  # a name cut short names no layer
     for layer in found.layers[:12]:
         table.add_row(layer.name, layer.type, percent(layer.guilt), db(layer.fixed_db), db(layer.alias_db))
     Console().print(table)

@@ -20,6 +20,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 __all__ = ["Layer", "circular", "find_layers", "idealised", "sub_pixel_mean"]
 
@@ -139,7 +141,10 @@ def sub_pixel_mean(fn: Map, x: Tensor, scale: float = 1.0, rate: int = 4) -> tup
 
 @contextlib.contextmanager
 def circular(module: nn.Module) -> Iterator[None]:
-    """Periodic padding in the module and all within, so that its own aliasing is seen apart from its border."""
+    """Periodic padding in the module and all within, so that its own aliasing is seen apart from its border.
+
+    Images that a module pads with zeros by `torch.nn.functional.pad` are padded periodically, too.
+    """
     changed: list[tuple[nn.Module, str, str]] = []
     for part in module.modules():
         for name in ("padding_mode", "padding"):
@@ -148,10 +153,23 @@ def circular(module: nn.Module) -> Iterator[None]:
                 changed.append((part, name, value))
                 setattr(part, name, "circular")
     try:
-        yield
+        with _PeriodicPad():
+            yield
     finally:
         for part, name, value in changed:
             setattr(part, name, value)
+
+
+class _PeriodicPad(TorchFunctionMode):
+    """`F.pad` of images with zeros is periodic; diffusers' `Downsample2D` of VAEs pads so, within its forward."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        call = dict(zip(("input", "pad", "mode", "value"), args, strict=False)) | (kwargs or {})
+        if func is F.pad and call.get("mode", "constant") == "constant" and not call.get("value"):
+            x, pad = call["input"], call["pad"]
+            if x.ndim == 4 and len(pad) == 4 and min(pad) >= 0:
+                return F.pad(x, pad, mode="circular")
+        return func(*args, **(kwargs or {}))
 
 
 def _phase(spectrum: Tensor, dy: float, dx: float) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments import report
 from aliasfree.experiments.drawing import Drawer, Processes
-from aliasfree.experiments.equivariance import RotationCurve, Way, rotation_curves
+from aliasfree.experiments.equivariance import PAPER, RotationCurve, Way, rotation_curves
 from aliasfree.experiments.extractors import classifier_for
 from aliasfree.experiments.real import open_real
 from aliasfree.pictures import angle_label, save_bytes, save_png, strip
@@ -47,7 +47,7 @@ def evaluate_turned(
 ) -> tuple[list[RotationCurve], Path] | None:
     """`rotation_curves` of a run; writes `out` (None = RUN/rotation.html), and .json and .png of the same name.
 
-    Parts that were drawn before are used again. Under torchrun all processes draw, and all but the first give None.
+    The paper's way is always among the `ways`. Parts that were drawn before are used again. Under torchrun all processes draw, and all but the first give None.
     Raises ArgumentError, DataError, RunError.
     """
     from aliasfree.evaluation.features import ClassifierFeatures
@@ -58,6 +58,7 @@ def evaluate_turned(
     page = out or source / "rotation.html"
     if page.suffix.lower() != ".html":
         raise ArgumentError(f"The page is HTML, so --out must end in .html, not {page.name!r}.")
+    ways = [*ways, *(() if PAPER in ways else (PAPER,))]
     processes = Processes()
     config = run.config["model"]
     size = config["sample_size"]
@@ -122,7 +123,7 @@ def samples_figure(curves: Sequence[RotationCurve]) -> Image.Image:
     pixels = np.stack([curve.shown[:, :num].numpy() for curve in curves]).swapaxes(1, 2)
     table = np.moveaxis(pixels.reshape(len(curves), num * len(degrees), *pixels.shape[3:]), 2, -1)
     labels = [angle_label(theta) for theta in degrees] * num
-    return strip(table, labels, [curve.name for curve in curves], scale=max(1, 64 // table.shape[3]))
+    return strip(table, labels, [curve.name for curve in curves], scale=max(1, 48 // table.shape[3]))
 
 
 def table_head(curves: Sequence[RotationCurve]) -> list[str]:
@@ -144,9 +145,9 @@ def table_rows(curves: Sequence[RotationCurve]) -> list[tuple[str, ...]]:
                 curve.name,
                 _percent(kept),
                 *([_percent(curve.right[k])] if _asked(curves) else []),
-                curve.fd[k].text(1),
+                _unbroken(curve.fd[k]),
                 f"{curve.fd[k].value / curve.fd[zero].value:.2f}",
-                "exact" if math.isinf(curve.db[k].value) else curve.db[k].text(1),
+                "exact" if math.isinf(curve.db[k].value) else _unbroken(curve.db[k]),
                 _db(min(steps)) if steps else "–",
             )
         )
@@ -165,9 +166,11 @@ def _compose(config: str, about: dict[str, Any], curves: Sequence[RotationCurve]
     best = max(curves[:-2] or curves, key=lambda c: c.kept[_farthest(c)].value)
     k = _farthest(best)
     theta, share = best.degrees[k], 100 * best.kept[k].value
+    ratio = best.fd[k].value / best.fd[best.degrees.index(0.0)].value
     return report.page(
         f"turned samples of {config}",
-        f"{config} turned by {theta:g}° keeps the class of {share:.0f} % of its samples at best: {best.name}",
+        f"{config} turned by {theta:g}° keeps the class of {share:.0f} % of its samples, at {ratio:.2f} times the "
+        f"upright FD: {best.name}",
         f"{about['images']} samples at each angle, the same seeds, judged by a classifier with "
         f"{100 * about['classifier_accuracy']:.1f} % on real test images. “x(0) turned” is the finished upright image, "
         "turned.",
@@ -175,7 +178,9 @@ def _compose(config: str, about: dict[str, Any], curves: Sequence[RotationCurve]
             f"At {theta:g}°",
             report.table(table_head(curves), table_rows(curves)),
         ),
-        report.section("Over the angle", report.figure(report.plot(figure, "curves over theta"), "Bands: 95 %.")),
+        report.section(
+            "Over the angle", report.figure(report.plot(figure, "curves over theta"), "Bands: 95 %. Gaps: exact.")
+        ),
         report.section(
             "The first samples",
             report.figure(report.picture(samples_figure(curves), "samples at every angle"), "The same seeds in all."),
@@ -192,7 +197,11 @@ def _percent(share: Estimate | None) -> str:
     if share is None:
         return "–"
     low, high = (100 * (end or 0) for end in (share.low, share.high))
-    return f"{100 * share.value:.1f} [{low:.0f}, {high:.0f}]\u00a0%"
+    return f"{100 * share.value:.1f} [{low:.0f},\u00a0{high:.0f}]\u00a0%"
+
+
+def _unbroken(value: Estimate) -> str:
+    return value.text(1).replace(", ", ",\u00a0")
 
 
 def _db(value: float) -> str:
