@@ -47,8 +47,8 @@ def evaluate_turned(
 ) -> tuple[list[RotationCurve], Path] | None:
     """`rotation_curves` of a run; writes `out` (None = RUN/rotation.html), and .json and .png of the same name.
 
-    The paper's way is always among the `ways`. Parts that were drawn before are used again. Under torchrun all processes draw, and all but the first give None.
-    Raises ArgumentError, DataError, RunError.
+    The paper's way is always among the `ways`. Parts that were drawn before are used again. Under torchrun all
+    processes draw, and all but the first give None. Raises ArgumentError, DataError, RunError.
     """
     from aliasfree.evaluation.features import ClassifierFeatures
     from aliasfree.training import RunFolder
