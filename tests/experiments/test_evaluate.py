@@ -83,6 +83,8 @@ def test_a_run_is_measured_and_a_stopped_measurement_goes_on(run):
     assert facts["images_per_second"] > 0
     assert set(facts["equivariance"]["overall"]) == {"eq_t", "eq_t_frac", "eq_r"}
 
+    with Image.open(run / "metrics.png") as shown:
+        assert shown.size == (10 * 34 - 2, 10 * 34 - 2)
     parts = sorted((run / "evaluation").glob("*/part-*.npy"))
     assert [len(np.load(p)) for p in parts] == [50, 50, 20]
     stamps = [p.stat().st_mtime_ns for p in parts]
@@ -340,7 +342,8 @@ def test_measured_runs_become_one_report(run, tmp_path):
     assert [f.suffix for f in files] == [".md", ".csv", ".html"]
     assert rows[0].name == "A"
     html = (tmp_path / "r.html").read_text()
-    assert html.count("data:image/png") == 3
+    assert html.count("data:image/png") == 4
+    assert 'alt="the first images of A"' in html
     with pytest.raises(ArgumentError, match="--overwrite"):
         compare.write_report([run], tmp_path / "r.html")
 

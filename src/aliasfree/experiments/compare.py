@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from aliasfree.errors import ArgumentError
 from aliasfree.evaluation.intervals import Estimate, over_runs
 from aliasfree.experiments import report
-from aliasfree.experiments.evaluate import read_metrics
+from aliasfree.experiments.evaluate import metrics_file, read_metrics
 from aliasfree.experiments.report import Html
 from aliasfree.pictures import save_bytes
 from aliasfree.plots import Curve, Panel, learning_curves, panels, radial_spectra
@@ -163,6 +163,14 @@ def compose(runs: Sequence[Path], metrics: Sequence[dict[str, Any]], rows: Seque
                 ),
             )
         )
+    grids = [(name, metrics_file(run).with_suffix(".png")) for name, run in zip(_names(metrics), runs, strict=True)]
+    blocks = [
+        report.figure(report.picture(path.read_bytes(), f"the first images of {name}"), name)
+        for name, path in grids
+        if path.is_file()
+    ]
+    if blocks:
+        sections.append(report.section("The first images", report.row(*blocks)))
     spectra = spectra_picture(metrics)
     if spectra is not None:
         sections.append(report.section("Spectra", report.figure(report.plot(spectra, "radial spectra"), _SPECTRA)))

@@ -15,16 +15,20 @@ from aliasfree.experiments.drawing import Drawer, Processes
 from aliasfree.experiments.extractors import kept_features, make_extractor
 from aliasfree.experiments.generate import SampleSettings
 from aliasfree.experiments.real import RealImages, open_real
-from aliasfree.pictures import save_bytes
+from aliasfree.pictures import grid, save_bytes, save_png
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
     from aliasfree.evaluation import Estimate
     from aliasfree.evaluation.features import Extractor, Features
     from aliasfree.training import RunFolder
 
-__all__ = ["FIGURES", "PROTOCOLS", "EvaluateSettings", "compare_sets", "evaluate", "folder_images", "read_metrics"]
+__all__ = [
+    "FIGURES", "PROTOCOLS", "EvaluateSettings", "compare_sets", "evaluate", "first_images", "folder_images",
+    "metrics_file", "read_metrics",
+]  # fmt: skip
 
 PROTOCOLS = ("default", "paper")
 FIGURES = ("is", "fid", "kid", "precision", "recall")
@@ -70,7 +74,7 @@ def evaluate(
     """Measure a run, or a folder of images, and write metrics.json; gives what it holds.
 
     out       the JSON; None = RUN/metrics.json, or FOLDER-metrics.json beside the folder. Figures of other features of
-              the same images that are there already are kept
+              the same images that are there already are kept. A .png of the same name shows the first images
     progress  progress("drawing") gives what is told (done, total) of that stage
 
     Under torchrun all processes draw, and all but the first give None. Raises ArgumentError, DataError, RunError.
@@ -109,7 +113,7 @@ def evaluate(
         "protocol": settings.protocol,
     }
     facts["spectra"] = _spectra(images, real)
-    path = out or _metrics_file(source)
+    path = out or metrics_file(source)
     kept = _kept(path, facts)
     fidelity = _fidelity(images, real, extractor, settings, told("comparing"))
     facts["fidelity"] = kept.get("fidelity", {}) | {extractor.name: fidelity}
@@ -121,7 +125,14 @@ def evaluate(
             periodic=run.settings.padding_mode == "circular", progress=told("shifting and turning"),
         )  # fmt: skip
     save_bytes((json.dumps(_plain(facts), indent=1) + "\n").encode(), path)
+    save_png(first_images(images), path.with_suffix(".png"))
     return facts
+
+
+def first_images(images: Tensor) -> Image.Image:
+    """The first 100 of uint8 images (N, C, H, W), ten a row: with classes one after the other a column is a class."""
+    pixels = images[:100].permute(0, 2, 3, 1).numpy()
+    return grid(pixels, columns=10, scale=max(1, 32 // pixels.shape[2]))
 
 
 def folder_images(folder: Path, size: int | tuple[int, int] | None = None, skip_bad: bool = False) -> Tensor:
@@ -175,7 +186,7 @@ def compare_sets(
 
 def read_metrics(path: Path) -> dict[str, Any]:
     """metrics.json of a run or a folder of images (or the file itself). Raises ArgumentError where there is none."""
-    source, path = path, _metrics_file(path) if path.is_dir() else path
+    source, path = path, metrics_file(path)
     try:
         facts = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -189,8 +200,10 @@ def read_metrics(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _metrics_file(source: Path) -> Path:
-    """Within a run, beside a folder of images."""
+def metrics_file(source: Path) -> Path:
+    """Where the figures of a run or a folder lie: within a run, beside a folder of images; a file is itself."""
+    if source.is_file():
+        return source
     from aliasfree.training import RunFolder
 
     inside, beside = source / "metrics.json", source.with_name(f"{source.name}-metrics.json")
