@@ -10,7 +10,7 @@ import torch
 
 from aliasfree.errors import AliasfreeError, ArgumentError, CheckpointError, ConfigError
 from aliasfree.evaluation.spectra import radial_power_spectrum
-from aliasfree.experiments.analyze import analyze, percent
+from aliasfree.experiments.analyze import advice, analyze, percent
 from aliasfree.experiments.subjects import SubjectSettings, natural_noise, open_subject
 
 TINY = SubjectSettings(image_size=16, base_channels=4, images=1)
@@ -42,6 +42,20 @@ def test_a_config_is_analysed_into_a_page_and_its_figures(tmp_path):
 
 def test_shares_are_written_without_a_minus_before_zero():
     assert [percent(v) for v in (-0.0004, 0.1234, -0.02)] == ["0.0\u00a0%", "12.3\u00a0%", "−2.0\u00a0%"]
+
+
+def test_a_downsampling_that_lets_nyquist_through_is_told_to_filter_whatever_its_type(tmp_path):
+    from diffusers import UNet2DModel
+
+    blocks = {"block_out_channels": (8, 8), "down_block_types": ("DownBlock2D",) * 2}
+    options = {"up_block_types": ("UpBlock2D",) * 2, "layers_per_block": 1, "norm_num_groups": 4}
+    torch.manual_seed(0)
+    UNet2DModel(sample_size=8, in_channels=1, out_channels=1, **blocks, **options).save_pretrained(tmp_path / "m")
+    stock, _ = analyze(str(tmp_path / "m"), tmp_path / "m.html", TINY, rate=2)
+    ours, _ = analyze("D-hq", tmp_path / "d.html", TINY, rate=2)
+    told = [{advice(layer) for layer in found.layers if layer.kind == "down"} for found in (stock, ours)]
+    assert told[0] == {"low-pass before the samples are dropped (letter B, D)"}
+    assert told[1] == {"a cutoff further below the new Nyquist frequency, or more taps"}
 
 
 def test_the_same_seed_gives_the_same_network_and_images():

@@ -51,6 +51,13 @@ def test_runs_that_differ_in_more_than_their_seed_stay_apart_and_say_in_what():
     assert [r.name for r in summarise([facts("A", 0, 10.0), guided])] == ["A, guidance 1.0", "A, guidance 2.0"]
 
 
+def test_what_was_not_recorded_is_no_difference():
+    old, new = facts("A", 0, 10.0), facts("A", 0, 11.0)
+    new["training"] = {"augment": "none"}
+    new["sampling"]["guidance"] = 2.0
+    assert [r.name for r in summarise([old, new])] == ["A, guidance 1.0", "A, guidance 2.0"]
+
+
 def test_figures_without_an_interval_show_their_spread_over_subsets():
     paper = facts("A", 0, 10.0)
     paper["fidelity"]["pixels"]["generated"]["kid"]["spread"] = 0.0005

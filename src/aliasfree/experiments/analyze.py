@@ -72,7 +72,7 @@ def advice(layer: LayerAliasing) -> str:
             return "evaluate it at twice the rate between low-passes (letter C, D)"
         return "a higher rate than 2x, a cutoff below half of it, or more taps"
     if layer.kind == "down":
-        if "Pool" in layer.type or "Conv" in layer.type:
+        if layer.dc_gain is None or layer.nyquist_gain is None or layer.nyquist_gain > abs(layer.dc_gain) / 2:
             return "low-pass before the samples are dropped (letter B, D)"
         return "a cutoff further below the new Nyquist frequency, or more taps"
     if layer.kind == "up":

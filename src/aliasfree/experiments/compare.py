@@ -68,7 +68,8 @@ def summarise(metrics: Sequence[dict[str, Any]]) -> list[Row]:
         for features, fidelity in facts["fidelity"].items():
             chosen = {k: v for k, v in _choices(facts).items() if k not in SEEDS}
             name = facts.get("config") or facts["source"]
-            key = json.dumps([name, features, facts["fingerprint"], facts["image_size"], chosen], sort_keys=True)
+            real = [facts["fingerprint"], facts["image_size"], facts["num"]]
+            key = json.dumps([name, features, *real, chosen], sort_keys=True)
             groups.setdefault(key, []).append((facts, fidelity))
     members = list(groups.values())
     names = _names([group[0][0] for group in members], ignore=SEEDS)
@@ -332,12 +333,11 @@ def _features(row: Row) -> str:
 
 def _choices(facts: dict[str, Any]) -> dict[str, Any]:
     """What was chosen in training, sampling and measuring, by the name a reader knows it by."""
-    chosen = {"training seed": facts.get("training_seed"), "steps trained": facts.get("steps")}
-    chosen |= {k.replace("_", " "): v for k, v in (facts.get("training") or {}).items() if k != "data"}
-    chosen["trained on"] = (facts.get("training") or {}).get("data")
-    chosen |= {"images": facts["num"], "protocol": facts["protocol"]}
-    sampling = {k.replace("_", " "): v for k, v in (facts.get("sampling") or {}).items()}
-    return chosen | sampling
+    known = {"training seed": "training_seed", "steps trained": "steps", "protocol": "protocol"}
+    chosen = {name: facts[key] for name, key in known.items() if key in facts}
+    for part in ("training", "sampling"):
+        chosen |= {"trained on" if k == "data" else k.replace("_", " "): v for k, v in facts.get(part, {}).items()}
+    return chosen
 
 
 def _names(metrics: Sequence[dict[str, Any]], ignore: Sequence[str] = ()) -> list[str]:
@@ -347,7 +347,7 @@ def _names(metrics: Sequence[dict[str, Any]], ignore: Sequence[str] = ()) -> lis
     told = []
     for name, mine in zip(names, choices, strict=True):
         kin = [other for n, other in zip(names, choices, strict=True) if n == name]
-        differing = [k for k in mine if any(other.get(k) != mine[k] for other in kin)]
+        differing = [k for k in mine if any(other.get(k, mine[k]) != mine[k] for other in kin)]
         told.append(", ".join([name, *(f"{k} {mine[k]}" for k in differing)]))
     same = {name for name in told if len({f["source"] for f, t in zip(metrics, told, strict=True) if t == name}) > 1}
     return [f"{t}, {f['source']}" if t in same else t for t, f in zip(told, metrics, strict=True)]

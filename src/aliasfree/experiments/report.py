@@ -243,7 +243,8 @@ p{margin:0 0 12px;max-width:74ch}
 .lead{font-size:1.08rem;color:var(--soft)}
 section{background:var(--card);border:1px solid var(--rule);border-radius:12px;padding:22px 24px 14px;margin:20px 0}
 figure{margin:8px 0 16px;min-width:0}
-figcaption{color:var(--soft);font-size:.9rem;line-height:1.45;margin-top:7px;max-width:74ch}
+figcaption{color:var(--soft);font-size:.9rem;line-height:1.45;margin-top:7px;max-width:74ch;
+overflow-wrap:anywhere}
 img,svg{display:block;max-width:100%;height:auto}
 img{image-rendering:pixelated;border-radius:4px}
 img.plot{image-rendering:auto}
