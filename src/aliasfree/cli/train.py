@@ -50,6 +50,10 @@ def train(
     ema_decay: Annotated[float | None, _option("0.9999", "Of the averaged weights; 0 is off.")] = None,
     augment: Annotated[str | None, _option("none", "none, flip or rotate.")] = None,
     mixed_precision: Annotated[str | None, _option("no", "no or bf16.", "--mixed-precision", "--precision")] = None,
+    compile: Annotated[
+        bool | None,
+        _option("no", "torch.compile the network: a slow start, then faster steps.", "--compile/--no-compile"),
+    ] = None,
     seed: Annotated[int | None, _option("42", "Of weights, order, noise and augmentation.")] = None,
     device: Annotated[str | None, _option("auto", "auto, cpu or cuda.")] = None,
     skip_bad: Annotated[

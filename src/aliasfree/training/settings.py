@@ -46,6 +46,7 @@ class RunSettings:
     ema_decay: float = 0.9999  # of the weights; reached by the warm-up (1 + step) / (10 + step); 0 = no average
     augment: str = "none"  # "flip": left-right, half of the time; "rotate": by an angle uniform in [0, 360)
     mixed_precision: str = "no"  # "bf16": matrix products and convolutions in bfloat16, weights stay float32
+    compile: bool = False  # torch.compile the network: a minute or more at the start, faster steps after that
     seed: int = 42
     device: str = "auto"  # "auto": CUDA when there is one
 

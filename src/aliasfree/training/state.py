@@ -9,6 +9,7 @@ from torch import Tensor
 
 from aliasfree.data import unit_range
 from aliasfree.diffusion import make_scheduler, training_loss
+from aliasfree.models.compiling import compile_network
 from aliasfree.training.checkpoint import Checkpoint, pack_optimizer, unpack_optimizer
 from aliasfree.training.ema import WeightAverage
 from aliasfree.training.settings import RunSettings
@@ -32,6 +33,8 @@ class TrainingState:
         self.names = [name for name, _ in model.named_parameters()]
         self.parameters = list(model.parameters())
         self.average = WeightAverage(self.model, settings.ema_decay)
+        if settings.compile:
+            compile_network(self.model, self.device)
         self.adamw = torch.optim.AdamW(self.parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
         self.wrapped, self.optimizer = accelerator.prepare(self.model, self.adamw)
         self.scheduler = make_scheduler("ddpm", num_train_timesteps=settings.num_train_timesteps)
