@@ -54,6 +54,8 @@ def test_the_published_samples_come_out(golden, published_weights, variant: str,
         return pipeline(
             batch_size=2,
             rotate=0.0 if theta == "none" else float(theta),
+            schedule=(0.0, 1.0),
+            noise="independent",
             method="spline",
             latents=g["x_T"],
             step_noise=g["noise"][1:].flip(0),

@@ -31,7 +31,10 @@ from aliasfree.diffusion import (
     pipeline,
     sample_generators,
 )
+from aliasfree.diffusion.transforms import LATE
 from aliasfree.errors import ArgumentError, ShapeError
+from aliasfree.experiments.equivariance import Way
+from aliasfree.experiments.generate import MotionSettings
 from aliasfree.models import AliasFreeUNet2DModel
 from aliasfree.ops import rotate2d
 
@@ -141,8 +144,8 @@ def test_small_co_moving_turns_add_up_to_the_whole_turn(network, raw):
         return torch.fft.ifft2(torch.fft.fft2(x) * low).real[..., 8:24, 8:24]
 
     expected = smooth(rotate2d(sample(), 30))
-    assert relative(smooth(sample(rotate=30, noise="co-moving")), expected) < 0.1
-    assert relative(smooth(sample(rotate=30, noise="independent")), expected) > 0.5
+    assert relative(smooth(sample(rotate=30, schedule=(0, 1), noise="co-moving")), expected) < 0.1
+    assert relative(smooth(sample(rotate=30, schedule=(0, 1), noise="independent")), expected) > 0.5
 
 
 def test_the_papers_chain_makes_all_but_one_share_of_the_turn(network, raw):
@@ -157,7 +160,7 @@ def test_the_papers_chain_makes_all_but_one_share_of_the_turn(network, raw):
 
     # Without noise and with a linear network that turns along, the end is the upright end, turned by the whole.
     for steps, degrees in ((49, 45 * 49 / 50), (48, 45), (10, 45)):
-        assert relative(sample(steps, rotate=45), rotate2d(sample(steps), degrees)) < 1e-3
+        assert relative(sample(steps, rotate=45, schedule=(0, 1)), rotate2d(sample(steps), degrees)) < 1e-3
 
 
 def test_translation_and_zoom_move_the_sample(network, raw):
@@ -242,9 +245,9 @@ def test_a_noise_tree_cannot_move_along(network):
     scheduler = EulerDiscreteScheduler()
     scheduler.noise_sampler = None  # as DPMSolverSDEScheduler has, which needs the package torchsde
     pipe = quiet(network(), scheduler)
-    pipe(1, 3, rotate=10)
+    pipe(1, 3, rotate=10, noise="independent")
     with pytest.raises(ArgumentError, match="draws its noise from a tree"):
-        pipe(1, 3, rotate=10, noise="co-moving")
+        pipe(1, 3, rotate=10)
 
 
 @pytest.mark.parametrize(
@@ -354,6 +357,21 @@ def test_progress_is_reported_after_every_step(network):
     told = []
     quiet(network(), make_scheduler("ddim"))(1, 3, progress=lambda *args: told.append(args))
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_by_default_the_whole_motion_happens_late_with_noise_that_moves_along(network, raw):
+    pipe = quiet(network(), PaperDDPMScheduler(50))
+
+    def sample(**motion):
+        return pipe(1, 20, rotate=40, generator=generators(1), return_frames=True, **motion)
+
+    default, upright = sample().frames, sample(schedule=(1.0, 1.0)).frames
+    assert torch.equal(default[17], upright[17])
+    assert not torch.equal(default[18], upright[18])  # 19 of 20 steps are done
+    spelt_out = sample(schedule=(0.95, 0.95), method="fourier", noise="co-moving").frames
+    assert all(torch.equal(a, b) for a, b in zip(default, spelt_out, strict=True))
+    for settings in (MotionSettings, Way):
+        assert (settings().method, settings().noise, settings().schedule) == ("fourier", "co-moving", LATE)
 
 
 def test_a_motion_all_at_the_start_still_happens(network, raw):

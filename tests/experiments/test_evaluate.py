@@ -254,7 +254,7 @@ def test_a_networks_equivariance_is_given_at_each_noise_level_and_over_all(run, 
 def test_turned_samples_are_measured_beside_the_turned_image(run, real, tmp_path):
     judge = ClassifierFeatures(*classifier_for(real))
     drawer = Drawer(RunFolder(run), FAST, run / "evaluation", "cpu")
-    ways = [Way(), PAPER]
+    ways = [Way(noise="independent", schedule=(0.0, 1.0)), PAPER]
     curves = rotation_curves(drawer, ways, [45.0, 90.0], 80, judge, real.train)
     assert [c.name for c in curves] == [
         "fourier, independent, 0:1", "spline, independent, 0:1 (paper)", "x(0) turned, fourier",
@@ -304,7 +304,7 @@ def test_the_page_of_turned_samples_has_its_table_and_figures(run):
 
 def test_the_papers_way_stands_beside_any_other(run):
     curves, _ = evaluate_turned(run, "digits", [Way(schedule=(1.0, 1.0))], [0.0, 90.0], 70, FAST, device="cpu")
-    assert [c.name for c in curves][:2] == ["fourier, independent, 1:1", str(PAPER)]
+    assert [c.name for c in curves][:2] == ["fourier, co-moving, 1:1", str(PAPER)]
 
 
 def test_a_class_that_was_asked_for_has_its_column(run):
@@ -333,7 +333,7 @@ def test_every_way_is_every_combination():
     ways = every_way([(0, 1), (0.5, 1)])
     assert len(set(ways)) == 8
     assert PAPER in ways
-    assert PAPER.motion(30.0) == MotionSettings(rotate=30.0, method="spline")
+    assert PAPER.motion(30.0) == MotionSettings(rotate=30.0, method="spline", noise="independent", schedule=(0.0, 1.0))
 
 
 def test_measured_runs_become_one_report(run, tmp_path):

@@ -40,7 +40,7 @@ def evaluate(
     ] = None,
     windows: Annotated[
         str, typer.Option(metavar="START:END,...", help="With --angles: when the turning happens, each of these.")
-    ] = "0:1,0.5:1,0.7:0.95,0.9:0.9,0.96:0.96",
+    ] = "0:1,0.5:1,0.7:0.95,0.9:0.9,0.95:0.95",
     methods: Annotated[
         str, typer.Option(help="With --angles: how images are turned, each of these.")
     ] = "fourier,spline",

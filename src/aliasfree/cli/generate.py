@@ -16,7 +16,9 @@ Scheduler = Annotated[str, typer.Option(help="ddpm (ancestral, the paper's), ddp
 Method = Annotated[
     str, typer.Option(help="How images are turned: fourier (noise stays white), spline (the paper's) or bicubic.")
 ]
-Noise = Annotated[str, typer.Option(help="independent (the paper's), or co-moving: noise turns with the image.")]
+Noise = Annotated[
+    str, typer.Option(help="co-moving: injected noise turns with the image; or independent (the paper's).")
+]
 Schedule = Annotated[
     str,
     typer.Option(metavar="START:END", help="Share of sampling over which the motion is spread; 0:1 is the paper's."),
@@ -26,6 +28,9 @@ Guidance = Annotated[float, typer.Option(help="Classifier-free guidance scale; 1
 Seed = Annotated[int, typer.Option(help="Image i of a seed is the same in any batch.")]
 BatchSize = Annotated[int, typer.Option(help="Images drawn at a time.")]
 Ema = Annotated[bool, typer.Option("--ema/--no-ema", help="Use the averaged weights.")]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="torch.compile the network, replayed as a CUDA graph on a GPU: a slow start.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
@@ -43,13 +48,14 @@ def sample(
     ] = (0.0, 0.0),
     zoom: Annotated[float, typer.Option(metavar="FACTOR", help="Above 1 enlarges, while the image is drawn.")] = 1.0,
     method: Method = "fourier",
-    noise: Noise = "independent",
-    schedule: Schedule = "0:1",
+    noise: Noise = "co-moving",
+    schedule: Schedule = "0.95:0.95",
     class_: Class = None,
     guidance: Guidance = 1.0,
     seed: Seed = 0,
     batch_size: BatchSize = 64,
     ema: Ema = True,
+    compile: Compile = False,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for the PNGs  [default: a new one in RUN/images]")] = None,
     overwrite: Overwrite = False,
@@ -62,7 +68,7 @@ def sample(
     window = parse_window(schedule)
     settings = SampleSettings(
         steps=steps, scheduler=scheduler, seed=seed, class_label=parse_class(class_), guidance=guidance,
-        batch_size=batch_size, ema=ema,
+        batch_size=batch_size, ema=ema, compile=compile,
     )  # fmt: skip
     motion = MotionSettings(rotate=rotate, translate=translate, zoom=zoom, method=method, noise=noise, schedule=window)
     folder = _run(run)
@@ -83,13 +89,14 @@ def rotate(
     steps: Steps = 50,
     scheduler: Scheduler = "ddpm",
     method: Method = "fourier",
-    noise: Noise = "independent",
-    schedule: Schedule = "0:1",
+    noise: Noise = "co-moving",
+    schedule: Schedule = "0.95:0.95",
     class_: Class = None,
     guidance: Guidance = 1.0,
     seed: Seed = 0,
     batch_size: BatchSize = 64,
     ema: Ema = True,
+    compile: Compile = False,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="The table, a PNG  [default: a new one in RUN/images]")] = None,
     overwrite: Overwrite = False,
@@ -102,7 +109,7 @@ def rotate(
     degrees, window = parse_angles(angles), parse_window(schedule)
     settings = SampleSettings(
         steps=steps, scheduler=scheduler, seed=seed, class_label=parse_class(class_), guidance=guidance,
-        batch_size=batch_size, ema=ema,
+        batch_size=batch_size, ema=ema, compile=compile,
     )  # fmt: skip
     motion = MotionSettings(method=method, noise=noise, schedule=window)
     folder = _run(run)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aliasfree.diffusion.history import move_history
 from aliasfree.diffusion.noise import Generators, MovedNoise, draw, per_sample_generators
-from aliasfree.diffusion.transforms import Motion, Window
+from aliasfree.diffusion.transforms import LATE, Motion, Window
 from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
 from aliasfree.ops.spatial import Amount, Method
 from aliasfree.pictures import to_uint8
@@ -56,8 +56,8 @@ class AliasFreePipeline(DiffusionPipeline):
         translate: tuple[Amount, Amount] = (0.0, 0.0),
         zoom: Amount = 1.0,
         method: Method = "fourier",
-        noise: str = "independent",
-        schedule: Window = (0.0, 1.0),
+        noise: str = "co-moving",
+        schedule: Window = LATE,
         class_labels: int | Sequence[int] | Tensor | None = None,
         guidance_scale: float = 1.0,
         generator: Generators = None,
@@ -78,10 +78,11 @@ class AliasFreePipeline(DiffusionPipeline):
         zoom                  factor, 0.1 .. 10. All three are the whole motion, for all samples or one for each: a list
                               of angles with equal generators draws one image at many angles in one batch
         method                "fourier" (keeps white noise white), "spline" (the paper's) or "bicubic"
-        noise                 "independent" (the paper's), or "co-moving": injected noise turns with the frame, so that
-                              an equivariant network gives the moved image
-        schedule              window (start, end) of sampling progress over which the motion is spread, or a callable
-                              from progress to share; (0, 1) is the paper's. After step i of N the progress is i/N, but
+        noise                 "co-moving": injected noise turns with the frame, so that an equivariant network gives the
+                              moved image; or "independent" (the paper's)
+        schedule              window (start, end) of sampling progress over which the motion is spread (start = end: all
+                              at once), or a callable from progress to share. The paper's way is schedule=(0, 1),
+                              method="spline", noise="independent". After step i of N the progress is i/N, but
                               i/T for `PaperDDPMScheduler` at full length N = T-1: the paper's chain of T-1 steps of
                               rotate/T, which ends 1/T short
         class_labels          one class for all, or one per image; None = no class

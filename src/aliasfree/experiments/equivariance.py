@@ -99,8 +99,8 @@ class Way:
     """A way of turning while drawing; the arguments of `AliasFreePipeline` of these names. Raises ArgumentError."""
 
     method: str = "fourier"
-    noise: str = "independent"
-    schedule: tuple[float, float] = (0.0, 1.0)
+    noise: str = "co-moving"
+    schedule: tuple[float, float] = (0.95, 0.95)
 
     def __post_init__(self) -> None:
         for option, value, valid in (("--methods", self.method, METHODS), ("--noises", self.noise, NOISES)):

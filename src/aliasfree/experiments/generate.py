@@ -40,8 +40,8 @@ class MotionSettings:
     translate: tuple[float, float] = (0.0, 0.0)  # pixels down, pixels right
     zoom: float = 1.0
     method: str = "fourier"
-    noise: str = "independent"  # or "co-moving"
-    schedule: tuple[float, float] = (0.0, 1.0)  # share of sampling in which it happens
+    noise: str = "co-moving"  # or "independent"
+    schedule: tuple[float, float] = (0.95, 0.95)  # share of sampling in which it happens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,7 @@ class SampleSettings:
     guidance: float = 1.0  # classifier-free guidance scale; 1 = off
     batch_size: int = 64
     ema: bool = True  # the averaged weights
+    compile: bool = False  # torch.compile the network, as a CUDA graph on a GPU: a slow start, then faster steps
 
     def __post_init__(self) -> None:
         if self.scheduler not in SCHEDULERS:
@@ -77,6 +78,7 @@ class Sampler:
         import torch
 
         from aliasfree.diffusion import AliasFreePipeline, make_scheduler
+        from aliasfree.models.compiling import compile_network
 
         self.settings = settings
         num_train_timesteps = run.settings.num_train_timesteps
@@ -92,6 +94,8 @@ class Sampler:
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         pipeline: Any = AliasFreePipeline(unet, scheduler)
         self.pipeline = pipeline.to(chosen)
+        if settings.compile:
+            compile_network(unet, chosen, sampling=True)
 
     def _check_class(self, run: Path) -> None:
         label, count = self.settings.class_label, self.num_classes
@@ -310,7 +314,8 @@ def _name(settings: SampleSettings, motion: MotionSettings) -> str:
     parts += [f"shift{motion.translate[0]:g},{motion.translate[1]:g}"] if any(motion.translate) else []
     parts += [f"zoom{motion.zoom:g}"] if motion.zoom != 1 else []
     parts += [motion.method] if motion.method != "fourier" else []
-    parts += [motion.noise] if motion.noise != "independent" else []
+    parts += [motion.noise] if motion.noise != MotionSettings.noise else []
+    parts += ["window{:g},{:g}".format(*motion.schedule)] if motion.schedule != MotionSettings.schedule else []
     return "-".join(parts)
 
 
