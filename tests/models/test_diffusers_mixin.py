@@ -2,7 +2,10 @@
 
 They are no part of the installed package. Given a checkout of its source this file runs them, else it holds nothing:
 
-    DIFFUSERS_SOURCE=path/to/diffusers python -m pytest tests/models/test_diffusers_mixin.py
+    DIFFUSERS_SOURCE=path/to/diffusers python -m pytest -o addopts="-q --import-mode=importlib" \
+        tests/models/test_diffusers_mixin.py
+
+It goes without --strict-markers because their tests have markers of their own.
 
 docs/convert.md says what passes. The properties themselves (saving, loading, dtypes, checkpointing, training ...) are
 tested in test_unet.py and in tests/conversion, always.

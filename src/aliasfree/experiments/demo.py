@@ -57,7 +57,7 @@ class DemoSettings:
     film_angles: int = 17  # of the animation; strip_angles - 1 must divide film_angles - 1
     film_seeds: int = 4
     turned: int = 64  # images turned by 90 degrees to see whether they stay what they were
-    window: tuple[float, float] = (0.7, 0.95)  # of sampling, in which our way turns
+    window: tuple[float, float] = (0.95, 0.95)  # of sampling, in which our way turns: all at once, late
 
     def __post_init__(self) -> None:
         if not self.configs:

@@ -128,6 +128,7 @@ def _samples(result: DemoResult) -> Html:
 def _strips(result: DemoResult) -> Html:
     labels = [pictures.angle_label(a).replace("-", "−") for a in result.angles]
     low, high = (percent(share) for share in result.settings.window)
+    when = f"all at once when {low} of sampling is done" if low == high else f"between {low} and {high} of sampling"
 
     def strips(ours: bool) -> Html:
         groups = []
@@ -143,8 +144,8 @@ def _strips(result: DemoResult) -> Html:
     return report.section(
         "Turned while they are drawn",
         report.text(
-            "Every column asks for another angle: the image is turned a little after each sampling step, so the "
-            "network has to finish a drawing that is turning under its hands. Follow a row from left to right. At best "
+            "Every column asks for another angle: the image is turned before it is finished, so the network has to go "
+            "on with a drawing that has turned under its hands. Follow a row from left to right. At best "
             "the same digit turns with the angle; a network that is tied to the pixel grid redraws it, often as "
             "another digit that is upright."
         ),
@@ -155,8 +156,8 @@ def _strips(result: DemoResult) -> Html:
         ),
         report.figure(
             strips(ours=True),
-            f"Our way: turned by Fourier shears, which keep white noise white, with noise that turns along, between "
-            f"{low} and {high} of the sampling steps. One seed a group of rows.",
+            f"Our way: turned by Fourier shears, which keep white noise white, with noise that turns along, {when}. "
+            f"One seed a group of rows.",
         ),
         report.figure(
             strips(ours=False),
