@@ -31,6 +31,7 @@ from aliasfree.ops.backends._vectors import (
     _store,
     _transposed,
     add,
+    larger,
     load,
     mul,
     next_number,
@@ -38,6 +39,7 @@ from aliasfree.ops.backends._vectors import (
     pointwise,
     splat,
     store,
+    sub,
 )
 from aliasfree.ops.backends.tables import LANES
 
@@ -153,26 +155,6 @@ def scaled(typing: Any, vectors: Any, factor: Any) -> Any:
         return context.make_tuple(b, sig.return_type, out)
 
     return vectors(vectors, VECTOR), build
-
-
-@intrinsic
-def sub(typing: Any, x: Any, y: Any) -> Any:
-    """x - y"""
-
-    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return b.fsub(*args)
-
-    return VECTOR(VECTOR, VECTOR), build
-
-
-@intrinsic
-def larger(typing: Any, x: Any, y: Any) -> Any:
-    """max(x, y); NaN in x gives y"""
-
-    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return b.select(b.fcmp_ordered(">", *args), *args)
-
-    return VECTOR(VECTOR, VECTOR), build
 
 
 @intrinsic

@@ -207,24 +207,22 @@ def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
     return VECTOR(VECTOR, VECTOR, VECTOR), build
 
 
-@intrinsic
-def add(typing: Any, x: Any, y: Any) -> Any:
-    """x + y"""
+def _binary(formula: Callable[..., Any]) -> Any:
+    """formula(builder, x, y) as an intrinsic: two vectors -> vector."""
 
-    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return b.fadd(*args)
+    def typed(typing: Any, x: Any, y: Any) -> Any:
+        def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            return formula(b, *args)
 
-    return VECTOR(VECTOR, VECTOR), build
+        return VECTOR(VECTOR, VECTOR), build
+
+    return intrinsic(typed)
 
 
-@intrinsic
-def mul(typing: Any, x: Any, y: Any) -> Any:
-    """x y"""
-
-    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return b.fmul(*args)
-
-    return VECTOR(VECTOR, VECTOR), build
+add = _binary(lambda b, x, y: b.fadd(x, y))
+sub = _binary(lambda b, x, y: b.fsub(x, y))
+mul = _binary(lambda b, x, y: b.fmul(x, y))
+larger = _binary(lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y))  # y where x is NaN
 
 
 class Expression:
