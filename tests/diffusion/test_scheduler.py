@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
 from aliasfree.diffusion import PaperDDPMScheduler, Rotation, make_scheduler, sample_generators
-from aliasfree.diffusion.scheduler import SCHEDULERS, AnyStepDDIMScheduler, ClippedDDPMScheduler
+from aliasfree.diffusion.scheduler import SCHEDULERS, AnyStepDDIMScheduler, ClippedDDIMScheduler, ClippedDDPMScheduler
 from aliasfree.errors import ArgumentError
 
 STEPS = (1, 2, 3, 7, 50, 60, 333, 500, 501, 667, 998, 999)
@@ -180,6 +180,36 @@ def test_other_schedulers_take_the_noise_schedule_over() -> None:
 def test_bad_arguments_get_a_sentence_that_names_the_cure(call, says: str) -> None:
     with pytest.raises(ArgumentError, match=says):
         call()
+
+
+def test_clipped_ddim_is_diffusers_own_where_the_steps_divide_the_schedule() -> None:
+    ours = ClippedDDIMScheduler()
+    theirs = DDIMScheduler(beta_schedule="linear", clip_sample=True, timestep_spacing="trailing")
+    x = 3 * torch.randn(2, 1, 8, 8)
+    for s in (ours, theirs):
+        s.set_timesteps(50)
+    for t in (999, 499, 19):
+        eps = torch.randn_like(x)
+        expected = theirs.step(eps, t, x, use_clipped_model_output=True).prev_sample
+        assert (ours.step(eps, t, x).prev_sample - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpm++"])
+def test_clipping_changes_nothing_of_predictions_within_range_and_bounds_others(name: str) -> None:
+    x0 = 2 * torch.rand(1, 1, 8, 8) - 1
+    ends = []
+    for factor in (1.0, 3.0):  # of the true image, which a network predicts
+        for clipped in ("", "-clipped"):
+            s = make_scheduler(name + clipped)
+            s.set_timesteps(10)
+            x = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+            for t in s.timesteps:
+                ahat = float(s.alphas_cumprod[int(t)])
+                x = s.step((x - ahat**0.5 * factor * x0) / (1 - ahat) ** 0.5, t, x).prev_sample
+            ends.append(x)
+    torch.testing.assert_close(ends[0], ends[1], atol=1e-3, rtol=0)
+    torch.testing.assert_close(ends[2], 3 * x0, atol=1e-2, rtol=0)
+    torch.testing.assert_close(ends[3], (3 * x0).clamp(-1, 1), atol=1e-2, rtol=0)
 
 
 def test_the_clipped_sampler_is_diffusers_own_where_the_steps_divide_the_schedule() -> None:

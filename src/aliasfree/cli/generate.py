@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, as `aliasfree train --out` wrote it.")]
 Steps = Annotated[int, typer.Option(help="Sampling steps, up to 999 for the paper's own chain.")]
-Scheduler = Annotated[str, typer.Option(help="ddpm (ancestral, the paper's), ddpm-clipped, ddim or dpm++.")]
+Scheduler = Annotated[
+    str, typer.Option(help="ddpm (ancestral, the paper's), ddim or dpm++; or one of them with -clipped after it.")
+]
 Method = Annotated[
     str, typer.Option(help="How images are turned: fourier (noise stays white), spline (the paper's) or bicubic.")
 ]

@@ -25,7 +25,7 @@ __all__ = ["MotionSettings", "SampleSettings", "Sampler", "collage_folder", "rot
 
 METHODS = ("fourier", "spline", "bicubic")
 NOISES = ("independent", "co-moving")
-SCHEDULERS = ("ddpm", "ddpm-clipped", "ddim", "dpm++")
+SCHEDULERS = ("ddpm", "ddpm-clipped", "ddim", "ddim-clipped", "dpm++", "dpm++-clipped")
 GRID_IMAGES = 400
 """A grid shows at most so many images; the PNGs are all there."""
 Report = Callable[[int, int], None]
