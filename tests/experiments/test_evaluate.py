@@ -368,3 +368,19 @@ def test_metrics_that_are_not_there_get_a_sentence(tmp_path):
     (tmp_path / "metrics.json").write_text("{}")
     with pytest.raises(ArgumentError, match="not written by"):
         read_metrics(tmp_path)
+
+
+def test_the_first_real_images_of_class_folders_are_of_every_class(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALIASFREE_CACHE", str(tmp_path / "cache"))
+    for split, count in (("train", 30), ("test", 15)):
+        for label in range(3):
+            folder = tmp_path / "data" / split / str(label)
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.new("L", (8, 8), 80 * label + i).save(folder / f"{i:02d}.png")
+    for source, held_out in ((tmp_path / "data" / "train", True), (tmp_path / "data", False)):
+        real = open_real(str(source), (8, 8))
+        assert real.held_out == held_out
+        for images, labels in ((real.train, real.train_labels), (real.test, real.test_labels)):
+            assert set(labels[:12].tolist()) == {0, 1, 2}
+            assert (images[:, 0, 0, 0] // 80).equal(labels.to(images.dtype))

@@ -44,12 +44,13 @@ def open_real(
 ) -> RealImages:
     """Both splits of a data source at one size; where there is no test split, a fifth of the images, seeded.
 
+    Each split is in an order of its own, the same every time, so that its first images are a fair sample: folders of
+    classes come class by class.
+
     skip_bad  leave out images that cannot be read
 
     Raises DataError, and ArgumentError for less than ten images.
     """
-    import torch
-
     from aliasfree.data import open_images
 
     train = open_images(source, image_size=size, channels=channels, skip_bad=skip_bad, progress=progress)
@@ -62,14 +63,22 @@ def open_real(
     except DataError:
         own = False
     if own:
-        return RealImages(
-            source, train.fingerprint, _pixels(train), _pixels(test), _labels(train), _labels(test), held_out=False
-        )
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    held, kept = (part.sort().values for part in order.tensor_split([round(HELD_OUT * len(train))]))
-    pixels, labels = _pixels(train), _labels(train)
-    one, other = (None, None) if labels is None else (labels[kept], labels[held])
-    return RealImages(source, train.fingerprint, pixels[kept], pixels[held], one, other, held_out=True)
+        kept, held = _shuffled(len(train)), _shuffled(len(test))
+    else:
+        test = train
+        held, kept = _shuffled(len(train)).tensor_split([round(HELD_OUT * len(train))])
+    one, other = (
+        None if labels is None else labels[order] for labels, order in ((_labels(train), kept), (_labels(test), held))
+    )
+    return RealImages(
+        source, train.fingerprint, _pixels(train)[kept], _pixels(test)[held], one, other, held_out=not own
+    )
+
+
+def _shuffled(count: int) -> Tensor:
+    import torch
+
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))
 
 
 def real_images(source: str, size: tuple[int, int], channels: int, n: int, seed: int = 0) -> Tensor:
