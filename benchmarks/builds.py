@@ -9,6 +9,7 @@ from torch import Tensor
 
 from aliasfree.diffusion import PaperDDPMScheduler, training_loss
 from aliasfree.models import AliasFreeUNet2DModel
+from aliasfree.models.compiling import lay_out
 from benchmarks.slow_unet import SlowUNet
 from benchmarks.timing import Function
 
@@ -18,11 +19,11 @@ LEARNING_RATE = 3e-4
 
 
 def make_network(config: str, shape: tuple[int, ...], device: torch.device, base_channels: int | None = None) -> Any:
-    """Our UNet for images of `shape`, the same weights every time, in eval mode."""
+    """Our UNet for images of `shape`, the same weights every time, laid out as `aliasfree train` does, in eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AliasFreeUNet2DModel(config, (shape[2], shape[3]), shape[1], shape[1], base_channels=base_channels)
-    return model.to(device).eval()
+    return lay_out(model.to(device), device).eval()
 
 
 def forward_call(model: Any, shape: tuple[int, ...], device: torch.device, autocast: bool) -> Function:

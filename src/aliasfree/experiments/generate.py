@@ -78,7 +78,7 @@ class Sampler:
         import torch
 
         from aliasfree.diffusion import AliasFreePipeline, make_scheduler
-        from aliasfree.models.compiling import compile_network
+        from aliasfree.models.compiling import compile_network, lay_out
 
         self.settings = settings
         num_train_timesteps = run.settings.num_train_timesteps
@@ -94,6 +94,7 @@ class Sampler:
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         pipeline: Any = AliasFreePipeline(unet, scheduler)
         self.pipeline = pipeline.to(chosen)
+        lay_out(unet, chosen)
         if settings.compile:
             compile_network(unet, chosen, sampling=True)
 

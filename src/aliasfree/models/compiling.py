@@ -1,4 +1,4 @@
-"""torch.compile for a network, with a sentence where it cannot work."""
+"""How a network is made ready to run fast: the layout of its weights, and torch.compile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import torch
 
 from aliasfree.errors import ArgumentError
 
-__all__ = ["compile_network"]
+__all__ = ["compile_network", "lay_out"]
+
+
+def lay_out(model: Any, device: torch.device | str) -> Any:
+    """The same model with the memory layout of its weights that is fastest on a device; no value changes.
+
+    On a CPU channels_last, which its convolutions want: a training step of the paper's UNet takes 0.89 to 1.0 of the
+    time (docs/benchmarks.md). Elsewhere it is left as it is.
+    """
+    return model.to(memory_format=torch.channels_last) if torch.device(device).type == "cpu" else model
 
 
 def compile_network(model: Any, device: torch.device | str, *, sampling: bool = False) -> None:

@@ -214,9 +214,13 @@ def pack_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[s
 def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], names: list[str]) -> None:
     """The inverse of `pack_optimizer`, into an optimizer over the same parameters."""
     place = {name: i for i, name in enumerate(names)}
+    parameters = [p.detach() for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for flat, value in tensors.items():
         key, name = flat.split(".", 1)
+        parameter = parameters[place[name]]
+        if value.shape == parameter.shape:  # in the parameter's memory layout, which fused optimizers take for granted
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.setdefault(place[name], {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aliasfree.data import unit_range
 from aliasfree.diffusion import make_scheduler, training_loss
-from aliasfree.models.compiling import compile_network
+from aliasfree.models.compiling import compile_network, lay_out
 from aliasfree.training.checkpoint import Checkpoint, pack_optimizer, unpack_optimizer
 from aliasfree.training.ema import WeightAverage
 from aliasfree.training.settings import RunSettings
@@ -29,7 +29,7 @@ class TrainingState:
         self, settings: RunSettings, data: ImageData, model: AliasFreeUNet2DModel, accelerator: Accelerator
     ) -> None:
         self.settings, self.accelerator, self.device = settings, accelerator, accelerator.device
-        self.model = model.to(self.device).train()
+        self.model = lay_out(model.to(self.device), self.device).train()
         self.names = [name for name, _ in model.named_parameters()]
         self.parameters = list(model.parameters())
         self.average = WeightAverage(self.model, settings.ema_decay)
