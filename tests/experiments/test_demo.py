@@ -16,6 +16,7 @@ from rich.console import Console
 from aliasfree.errors import ArgumentError, RunError
 from aliasfree.experiments.demo import ConfigResult, DemoResult, DemoSettings, _run_settings, run_demo
 from aliasfree.experiments.demo_report import compose, duration, uncertainty
+from aliasfree.experiments.generate import Sampler
 from aliasfree.training import RunFolder, RunStopped, train
 
 TINY = DemoSettings(
@@ -140,6 +141,15 @@ def test_a_demo_that_was_stopped_goes_on_to_the_same_losses(done, tmp_path) -> N
         train(_run_settings(one, "A", out), on_step=stop, console=Console(quiet=True))
     run(out, one)
     np.testing.assert_array_equal(RunFolder(out / "A").losses()[1], RunFolder(done[0] / "A").losses()[1])
+
+
+def test_both_ways_of_turning_are_drawn(cache, tmp_path, monkeypatch) -> None:
+    drawn = []
+    draw = Sampler.draw
+    monkeypatch.setattr(Sampler, "draw", lambda self, *args: drawn.append(args[1]) or draw(self, *args))
+    run(tmp_path / "demo", dataclasses.replace(TINY, configs=("A",), steps=1))
+    ways = {(m.method, m.noise, m.schedule) for m in drawn if m.rotate}
+    assert ways == {("fourier", "co-moving", (0.95, 0.95)), ("spline", "independent", (0.0, 1.0))}
 
 
 def test_settings_whose_strip_is_not_part_of_the_film_are_refused() -> None:

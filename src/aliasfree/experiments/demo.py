@@ -38,7 +38,7 @@ class DemoSettings:
     # training
     image_size: int = 16  # pixels, a multiple of 8
     base_channels: int = 16  # width of the networks
-    steps: int = 1000  # of each config
+    steps: int = 1150  # of each config
     batch_size: int = 16
     lr: float = 2e-3  # the narrow network takes more than the paper's 3e-4
     ema_decay: float = 0.999
@@ -46,7 +46,7 @@ class DemoSettings:
     # sampling
     scheduler: str = "ddpm-clipped"
     sampling_steps: int = 30
-    guidance: float = 2.0  # classifier-free; sample i is asked to be the digit i % 10
+    guidance: float = 3.0  # classifier-free; sample i is asked to be the digit i % 10
     samples: int = 256  # upright images of each config
     confidence: float = 0.9  # at which the classifier accepts
     classifier_epochs: int | None = None  # None = as many as `train_classifier` holds right
@@ -309,6 +309,7 @@ class _Judge:
 def _draw(
     folder: RunFolder, settings: DemoSettings, judge: _Judge, report: Callable[..., None], *, reused: bool
 ) -> ConfigResult:
+    from aliasfree.experiments.equivariance import PAPER
     from aliasfree.experiments.generate import MotionSettings, Sampler, SampleSettings
     from aliasfree.training.logs import read_losses
 
@@ -326,7 +327,7 @@ def _draw(
         device="cpu",
     )
     ours = MotionSettings(method="fourier", noise="co-moving", schedule=s.window)
-    papers = MotionSettings(method="spline")
+    papers = PAPER.motion(0.0)
     film_angles = np.linspace(-90, 90, s.film_angles).tolist()
     strip_angles = np.linspace(-90, 90, s.strip_angles).tolist()
     film_rows = [i for i in range(s.film_seeds) for _ in film_angles]
