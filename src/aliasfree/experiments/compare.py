@@ -127,14 +127,7 @@ def write_report(runs: Sequence[Path], out: Path, *, overwrite: bool = False) ->
 
 def compose(runs: Sequence[Path], metrics: Sequence[dict[str, Any]], rows: Sequence[Row]) -> str:
     """The page as text."""
-    tables = []
-    for columns in (COLUMNS[:5], COLUMNS[5:]):
-        shown = [c for c in columns if any(c[0] in row.figures for row in rows)]
-        body = [
-            [_name(row), _features(row), f"{row.images:,}", *(_unbroken(row, *column) for column in shown)]
-            for row in rows
-        ]
-        tables += [report.table(["", "features", "images", *(c[1] for c in shown)], body)] if shown else []
+    tables = _tables(rows)
     best = min((r for r in rows if "fid" in r.figures), key=lambda r: r.figures["fid"].value, default=None)
     headline = f"{len(metrics)} runs compared" if len(metrics) > 1 else "One run measured"
     if best is not None and len({row.features for row in rows}) == 1 and len(rows) > 1:
@@ -268,18 +261,29 @@ def measure_samples(
 def measured_section(metrics: Sequence[dict[str, Any]], title: str = "Measured") -> Html:
     """A section for other reports: the table of `metrics`, equivariance by noise level, spectra."""
     rows = summarise(metrics)
-    shown = [c for c in COLUMNS if any(c[0] in row.figures for row in rows)]
-    body = [[row.name, *(_unbroken(row, *column) for column in shown)] for row in rows]
     return report.section(
         title,
         report.text(
             f"By the features of {_features(rows[0])}. ± is half of the 95 % interval; “real” is the figure of as many "
             "real images that the reference does not hold. EQ is the network's own, in decibel."
         ),
-        report.table(["", *(c[1] for c in shown)], body),
+        *_tables(rows),
         report.figure(report.plot(equivariance_figure(_named(metrics)), "EQ over noise level"), "EQ by noise level."),
         report.figure(report.plot(spectra_picture(metrics), "radial spectra"), _SPECTRA),
     )
+
+
+def _tables(rows: Sequence[Row]) -> list[Html]:
+    """All figures, in two tables so that each fits a page."""
+    tables: list[Html] = []
+    for columns in (COLUMNS[:5], COLUMNS[5:]):
+        shown = [c for c in columns if any(c[0] in row.figures for row in rows)]
+        body = [
+            [_name(row), _features(row), f"{row.images:,}", *(_unbroken(row, *column) for column in shown)]
+            for row in rows
+        ]
+        tables += [report.table(["", "features", "images", *(c[1] for c in shown)], body)] if shown else []
+    return tables
 
 
 def _row(name: str, members: list[tuple[dict[str, Any], dict[str, Any]]]) -> Row:
