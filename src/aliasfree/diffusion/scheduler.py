@@ -189,6 +189,8 @@ class AnyStepDDIMScheduler(_LinearSchedule):
     for other numbers steps to T // steps before the current time instead of to the time it visits next.
     """
 
+    clips = False
+
     def _visited(self, total: int, steps: int) -> list[int]:
         return _trailing_times(total, steps)
 
@@ -209,6 +211,9 @@ class AnyStepDDIMScheduler(_LinearSchedule):
         t, after = self._next_time(timestep)
         ahat, ahat_after = self._ahat[t], 1.0 if after is None else self._ahat[after]
         clean = (sample - (1 - ahat) ** 0.5 * model_output) / ahat**0.5
+        if self.clips:
+            clean = clean.clamp(-1, 1)
+            model_output = (sample - ahat**0.5 * clean) / (1 - ahat) ** 0.5
         variance = eta**2 * (1 - ahat_after) / (1 - ahat) * (1 - ahat / ahat_after)
         x = ahat_after**0.5 * clean + max(0.0, 1 - ahat_after - variance) ** 0.5 * model_output
         if variance > 0:
@@ -223,21 +228,7 @@ class ClippedDDIMScheduler(AnyStepDDIMScheduler):
     network that has trained little out again: at the noisiest times they count a hundredfold in the clean image.
     """
 
-    def step(
-        self,
-        model_output: Tensor,
-        timestep: int | Tensor,
-        sample: Tensor,
-        eta: float = 0.0,
-        noise: Tensor | None = None,
-        generator: Generators = None,
-        return_dict: bool = True,
-    ) -> PaperSchedulerOutput | tuple[Tensor]:
-        """As `AnyStepDDIMScheduler.step`."""
-        ahat = self._ahat[self._next_time(timestep)[0]]
-        clean = ((sample - (1 - ahat) ** 0.5 * model_output) / ahat**0.5).clamp(-1, 1)
-        fitting = (sample - ahat**0.5 * clean) / (1 - ahat) ** 0.5
-        return super().step(fitting, timestep, sample, eta, noise, generator, return_dict)
+    clips = True
 
 
 class AnyStepDPMSolverScheduler(DPMSolverMultistepScheduler):
