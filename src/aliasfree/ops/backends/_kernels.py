@@ -19,7 +19,6 @@ from numba import types
 
 from aliasfree.ops.backends import tables as T
 from aliasfree.ops.backends._vectors import (
-    BLOCK,
     Expression,
     accumulate,
     add,
@@ -28,17 +27,18 @@ from aliasfree.ops.backends._vectors import (
     keep_apart,
     load,
     load_tile,
-    mul,
     next_number,
+    plain,
     pointer,
     pointwise,
+    product,
     put,
     splat,
     store,
     store_tile,
     zeros,
 )
-from aliasfree.ops.backends.tables import LANES
+from aliasfree.ops.backends.tables import BLOCK, LANES
 
 ACTIVATION, ACTIVATION_BACKWARD, SPREAD, GATHER = range(4)
 IDENTITY, RELU, GELU, SILU = range(4)
@@ -108,24 +108,24 @@ jit = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cf
 
 @jit
 def _activate(s: Any, at: int, n: int, code: int) -> None:
-    """Row of n vectors through the activation, in place."""
-    for i in range(at, at + n * LANES, LANES):
-        u = load(s, i)
+    """Row of n vectors through the activation, in place, and up to BLOCK - 1 after it."""
+    for i in range(at, at + n * LANES, BLOCK * LANES):
+        u = get(s, i, LANES)
         if code == GELU:
             u = gelu(u)
         elif code == SILU:
             u = silu(u)
         elif code == RELU:
             u = relu(u)
-        store(s, i, u)
+        put(s, i, LANES, u)
 
 
 @jit
 def _times_slope(s: Any, at: int, inner: int, n: int, code: int) -> None:
-    """Row at `at` times the activation's derivative at the row `inner`, in place."""
+    """Row at `at` times the activation's derivative at the row `inner`, in place, and up to BLOCK - 1 after it."""
     shift = inner - at
-    for i in range(at, at + n * LANES, LANES):
-        u = load(s, i + shift)
+    for i in range(at, at + n * LANES, BLOCK * LANES):
+        u = get(s, i + shift, LANES)
         if code == GELU:
             u = gelu_slope(u)
         elif code == SILU:
@@ -133,7 +133,7 @@ def _times_slope(s: Any, at: int, inner: int, n: int, code: int) -> None:
         elif code == RELU:
             u = relu_slope(u)
         if code != IDENTITY:
-            store(s, i, mul(load(s, i), u))
+            put(s, i, LANES, product(get(s, i, LANES), u))
 
 
 @jit
@@ -276,7 +276,7 @@ def _load_all(x: Any, s: Any, m: Any, group: Any, ring: Any) -> None:
     if rows < height:
         _forget(m, keys, height, rows)
     elif stride == width * LANES:
-        _load_pixels(x, s, at, group, height * width, 0, height * width)
+        _load_pixels(x, s, at, group, height * width, plain(0), height * width)
     else:
         for row in range(height):
             _load_pixels(x, s, at + row * stride, group, height * width, row * width, width)
@@ -297,13 +297,15 @@ def _spread_row(
             begin, end = ints[ints[T.V_PTR] + v], ints[ints[T.V_PTR] + v + 1]
             for k in range(begin, end):
                 m[offsets + k - begin] = _low_row(x, s, m, group, ring, ints[ints[T.V_SRC] + k])
-            _fir(s, low, LANES, 0, LANES, m, offsets, weights, begin, end - begin, width, False)
+            _fir(
+                s, low, plain(LANES), plain(0), plain(LANES), m, offsets, weights, begin, end - begin, width, plain(False)
+            )  # fmt: skip
             _pad(s, low, ints)
             _along_row(s, to, low, ints, weights, term, onto)
             onto = True
             term += 1
     if not onto:
-        _clear(s, to - ints[T.EXTRA_LEFT] * LANES, _extended(ints, True))
+        _clear(s, to - ints[T.EXTRA_LEFT] * LANES, _extended(ints, plain(True)))
     _fold(s, to, ints)
 
 
@@ -395,13 +397,13 @@ def _walk(
                     phase = down[down[T.PAIR_CLASS] + pair]
                     begins = down[down[T.CLASS_PTR] + phase]
                     for term in range(begins, down[down[T.CLASS_PTR] + phase + 1]):
-                        _along_row(s, here + (term - begins) * ring_stride, high, down, down_w, term, False)
+                        _along_row(s, here + (term - begins) * ring_stride, high, down, down_w, term, plain(False))
                 # rows of the ring begin EXTRA_LEFT before pixel 0
                 line = other if down[T.FOLDS] else to
                 extra = down[T.EXTRA_LEFT] * LANES
                 _fir(
-                    s, line - extra, LANES, -extra, LANES, m, offsets, down_w, first, last - first,
-                    _extended(down, False), False,
+                    s, line - extra, plain(LANES), -extra, plain(LANES), m, offsets, down_w, first, last - first,
+                    _extended(down, plain(False)), plain(False),
                 )  # fmt: skip
                 _fold(s, line, down)
                 if line != to:
@@ -411,7 +413,7 @@ def _walk(
             elif mode == SPREAD and to == other:
                 _copy(s, out_at + i * width * LANES, other, width)
         if in_pieces:
-            _store_pixels(s, out_at, y, group, out_plane, 0, out_plane)
+            _store_pixels(s, out_at, y, group, out_plane, plain(0), out_plane)
 
 
 # what a thread is told: addresses and lengths of twelve arrays, and numbers

@@ -1,7 +1,7 @@
 """Vectors of 16 floats as a Numba type, because Numba's own loops over short, strided rows do not vectorise reliably.
 
 LLVM splits the vector into whatever registers the machine has (1 with AVX-512, 2 with AVX2, 4 with NEON or SSE). Arrays
-are float32, or uint16 holding bfloat16. Indices count elements; nothing is bounds-checked.
+are float32, uint16 holding bfloat16, or int32 holding pairs of those. Indices count elements; nothing is bounds-checked.
 """
 
 from __future__ import annotations
@@ -15,20 +15,24 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from aliasfree.ops.backends.tables import LANES
+from aliasfree.ops.backends.tables import BLOCK, LANES
 
 F32, I16, I32 = ir.FloatType(), ir.IntType(16), ir.IntType(32)
 FLOATS, SHORTS, INTS = (ir.VectorType(t, LANES) for t in (F32, I16, I32))
 
 
 class _VectorType(types.Type):
-    def __init__(self) -> None:
-        super().__init__(name=f"float32x{LANES}")
+    def __init__(self, element: str) -> None:
+        super().__init__(name=f"{element}x{LANES}")
 
 
-VECTOR = _VectorType()
-BLOCK = 4
-"""Vectors that a filter sums side by side, so that one sum need not wait for another."""
+class _PairsType(_VectorType):
+    pass
+
+
+VECTOR = _VectorType("float32")
+PAIRS = _PairsType("2bfloat16")
+"""16 words of two bfloat16 each, the first in the lower half."""
 ACCUMULATORS = types.UniTuple(VECTOR, BLOCK)
 
 
@@ -36,6 +40,12 @@ ACCUMULATORS = types.UniTuple(VECTOR, BLOCK)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: Any) -> None:
         super().__init__(manager, fe_type, FLOATS)
+
+
+@register_model(_PairsType)
+class _PairsModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: Any) -> None:
+        super().__init__(manager, fe_type, INTS)
 
 
 def _constant(vector: ir.VectorType, value: float) -> ir.Constant:
@@ -50,20 +60,22 @@ def _splat(b: Any, scalar: Any) -> Any:
 
 def _address(context: Any, b: Any, array_type: Any, array: Any, index: Any) -> Any:
     data = context.make_array(array_type)(context, b, array).data
-    vector = FLOATS if array_type.dtype == types.float32 else SHORTS
-    return b.bitcast(b.gep(data, [index]), vector.as_pointer())
+    return b.bitcast(b.gep(data, [index]), _STORED[array_type.dtype].as_pointer())
+
+
+_STORED = {types.float32: FLOATS, types.int32: INTS, types.uint16: SHORTS}
 
 
 def _load(b: Any, pointer: Any, element: Any) -> Any:
-    """Floats as they are; bfloat16 is the upper half of a float."""
-    if element == types.float32:
+    """Floats and words as they are; bfloat16 is the upper half of a float."""
+    if element != types.uint16:
         return b.load(pointer, align=4)
     wide = b.zext(b.load(pointer, align=2), INTS)
     return b.bitcast(b.shl(wide, _constant(INTS, 16)), FLOATS)
 
 
 def _store(b: Any, vector: Any, pointer: Any, element: Any) -> None:
-    if element == types.float32:
+    if element != types.uint16:
         b.store(vector, pointer, align=4)
         return
     bits = b.bitcast(vector, INTS)
@@ -127,6 +139,12 @@ def pointer(typing: Any, address: Any, like: Any) -> Any:
 
 
 @intrinsic
+def plain(typing: Any, x: Any) -> Any:
+    """x; Numba compiles a function anew for every constant it is called with, but not for plain(constant)."""
+    return types.unliteral(x)(x), lambda context, b, sig, args: args[0]
+
+
+@intrinsic
 def keep_apart(typing: Any) -> Any:
     """Forbids LLVM to inline the function that calls this: copies of long ones cost seconds of compiling."""
 
@@ -164,17 +182,17 @@ def accumulate(typing: Any, sums: Any, weight: Any, array: Any, index: Any, stri
 
 
 @intrinsic
-def put(typing: Any, array: Any, index: Any, stride: Any, sums: Any) -> Any:
-    """array[index + j stride] = sums[j]"""
+def put(typing: Any, array: Any, index: Any, stride: Any, vectors: Any) -> Any:
+    """array[index + j stride] = vectors[j]"""
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        array, index, stride, sums = args
-        for j in range(BLOCK):
-            _store(b, b.extract_value(sums, j), _address(context, b, sig.args[0], array, index), types.float32)
+        array, index, stride, vectors = args
+        for j in range(sig.args[3].count):
+            _store(b, b.extract_value(vectors, j), _address(context, b, sig.args[0], array, index), sig.args[0].dtype)
             index = b.add(index, stride)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, types.intp, ACCUMULATORS), build
+    return types.void(array, types.intp, types.intp, vectors), build
 
 
 @intrinsic
@@ -190,6 +208,17 @@ def get(typing: Any, array: Any, index: Any, stride: Any) -> Any:
         return context.make_tuple(b, sig.return_type, out)
 
     return ACCUMULATORS(array, types.intp, types.intp), build
+
+
+@intrinsic
+def product(typing: Any, x: Any, y: Any) -> Any:
+    """x[j] y[j]"""
+
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        out = [b.fmul(b.extract_value(args[0], j), b.extract_value(args[1], j)) for j in range(BLOCK)]
+        return context.make_tuple(b, sig.return_type, out)
+
+    return ACCUMULATORS(ACCUMULATORS, ACCUMULATORS), build
 
 
 def _fma(b: Any, x: Any, y: Any, z: Any) -> Any:
@@ -226,32 +255,44 @@ larger = _binary(lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y))  # y
 
 
 class Expression:
-    """A vector in a formula; `pointwise` turns the formula into instructions."""
+    """Vectors in a formula, all treated alike and in step; `pointwise` turns the formula into instructions.
 
-    def __init__(self, b: Any, value: Any) -> None:
-        self.b, self.value = b, value
+    In step, because one vector's instructions wait for each other, and a processor does not look far enough ahead to
+    fill the waiting with those of the next.
+    """
+
+    def __init__(self, b: Any, values: list[Any]) -> None:
+        self.b, self.values = b, values
 
     def constant(self, value: float) -> Expression:
-        return Expression(self.b, _constant(FLOATS, value))
+        return Expression(self.b, [_constant(FLOATS, value)] * len(self.values))
 
-    def _other(self, y: Expression | float) -> Any:
-        return y.value if isinstance(y, Expression) else _constant(FLOATS, y)
+    def each(self, make: Callable[..., Any], *others: Expression | float) -> Expression:
+        """make(value, others' value ...) of each vector; numbers stand for vectors of them."""
+        more = [(y if isinstance(y, Expression) else self.constant(y)).values for y in others]
+        return Expression(self.b, [make(*v) for v in zip(self.values, *more, strict=True)])
 
     def __add__(self, y: Expression | float) -> Expression:
-        return Expression(self.b, self.b.fadd(self.value, self._other(y)))
+        return self.each(self.b.fadd, y)
+
+    def __sub__(self, y: Expression | float) -> Expression:
+        return self.each(self.b.fsub, y)
 
     def __rsub__(self, y: float) -> Expression:
-        return Expression(self.b, self.b.fsub(self._other(y), self.value))
+        return self.constant(y) - self
+
+    def __neg__(self) -> Expression:
+        return self.each(self.b.fneg)
 
     def __mul__(self, y: Expression | float) -> Expression:
-        return Expression(self.b, self.b.fmul(self.value, self._other(y)))
+        return self.each(self.b.fmul, y)
 
     def __truediv__(self, y: Expression) -> Expression:
-        return Expression(self.b, self.b.fdiv(self.value, y.value))
+        return self.each(self.b.fdiv, y)
 
-    def times_plus(self, y: Expression, z: Expression | float) -> Expression:
+    def times_plus(self, y: Expression | float, z: Expression | float) -> Expression:
         """self y + z, rounded once."""
-        return Expression(self.b, _fma(self.b, self.value, y.value, self._other(z)))
+        return self.each(lambda u, v, w: _fma(self.b, u, v, w), y, z)
 
     def where_less(self, bound: float, a: Expression | float) -> Expression:
         """a where self < bound, else self; NaN is not less than anything."""
@@ -259,14 +300,14 @@ class Expression:
 
     def pick(self, bound: float, a: Expression | float, otherwise: Expression) -> Expression:
         """a where self < bound, else `otherwise`."""
-        less = self.b.fcmp_ordered("<", self.value, self._other(bound))
-        return Expression(self.b, self.b.select(less, self._other(a), otherwise.value))
+        b = self.b
+        return self.each(lambda u, v, w, x: b.select(b.fcmp_ordered("<", u, v), w, x), bound, a, otherwise)
 
     def clamped(self, bound: float) -> Expression:
         """Within [-bound, bound]; NaN stays."""
+        b = self.b
         low = self.where_less(-bound, -bound)
-        more = self.b.fcmp_ordered(">", low.value, self._other(bound))
-        return Expression(self.b, self.b.select(more, self._other(bound), low.value))
+        return low.each(lambda u, v: b.select(b.fcmp_ordered(">", u, v), v, u), bound)
 
     def polynomial(self, coefficients: tuple[float, ...]) -> Expression:
         """Coefficients from the lowest."""
@@ -277,13 +318,16 @@ class Expression:
 
 
 def pointwise(formula: Callable[[Expression], Expression]) -> Any:
-    """A formula as an intrinsic: vector -> vector."""
+    """A formula as an intrinsic: vector -> vector, or a tuple of vectors -> such a tuple."""
 
     def typed(typing: Any, u: Any) -> Any:
         def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            return formula(Expression(b, args[0])).value
+            if sig.args[0] == VECTOR:
+                return formula(Expression(b, [args[0]])).values[0]
+            values = [b.extract_value(args[0], i) for i in range(sig.args[0].count)]
+            return context.make_tuple(b, sig.return_type, formula(Expression(b, values)).values)
 
-        return VECTOR(VECTOR), build
+        return u(u), build
 
     return intrinsic(typed)
 
@@ -333,16 +377,21 @@ def store_tile(typing: Any, buffer: Any, at: Any, y: Any, base: Any, stride: Any
 def _transposed(b: Any, rows: list[Any]) -> list[Any]:
     """A square of vectors mirrored at its diagonal, by swapping ever larger blocks."""
     rows = list(rows)
+    n = len(rows)
     step = 1
-    lanes = np.arange(LANES)
-    while step < LANES:
+    lanes = np.arange(n)
+    while step < n:
         low = (lanes & step) == 0
-        # in a shuffle of (a, c) lanes of c count from LANES
-        upper = ir.Constant(INTS, [int(v) for v in np.where(low, lanes, lanes - step + LANES)])
-        lower = ir.Constant(INTS, [int(v) for v in np.where(low, lanes + step, lanes + LANES)])
-        for i in range(LANES):
+        # in a shuffle of (a, c) lanes of c count from n
+        upper = _indices(np.where(low, lanes, lanes - step + n))
+        lower = _indices(np.where(low, lanes + step, lanes + n))
+        for i in range(n):
             if not i & step:
                 a, c = rows[i], rows[i + step]
                 rows[i], rows[i + step] = b.shuffle_vector(a, c, upper), b.shuffle_vector(a, c, lower)
         step *= 2
     return rows
+
+
+def _indices(lanes: Any) -> ir.Constant:
+    return ir.Constant(ir.VectorType(I32, len(lanes)), [int(v) for v in lanes])

@@ -13,7 +13,7 @@ from torch import Tensor
 from aliasfree.filters import FilterSpec
 from aliasfree.ops.backends import tables as T
 from aliasfree.ops.backends.registry import Call
-from aliasfree.ops.backends.tables import LANES, Tables, gather, spread
+from aliasfree.ops.backends.tables import BLOCK, LANES, Tables, gather, spread
 from aliasfree.ops.backends.threads import compile_kernel, run_on, scratch
 from aliasfree.ops.padding import Padding
 
@@ -238,7 +238,7 @@ def _where(
     wide = max(int(v[T.WIDE]) for v in t)
     before = max(*(int(v[T.EXTRA_LEFT]) for v in t), int(down.ints[T.LEFT]))
     after = max(*(int(v[T.EXTRA_RIGHT]) for v in t), int(down.ints[T.RIGHT]))
-    room = before + max(wide, out[1], width) + after
+    room = before + max(wide, out[1], width) + after + BLOCK - 1  # activations go over whole blocks
     where[k.HIGH_AT] = floats_for(room) + before * LANES
     where[k.OTHER_AT] = floats_for(room) + before * LANES
     d = down.ints

@@ -15,8 +15,10 @@ from aliasfree.ops.backends.threads import Kernel, compile_kernel, run_on, scrat
 
 __all__ = ["attention", "attention_backward", "refusal"]
 
-WIDEST = 16
-"""Numbers of a head that still fit into registers; wider ones are better served by matrix products."""
+WIDEST = 64
+"""Numbers of a head; wider ones are better served by matrix products."""
+PART = 16
+"""Numbers of a head held in registers at a time."""
 
 
 def refusal(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, heads: int) -> str | None:
@@ -38,20 +40,16 @@ def refusal(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, he
 def attention(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     """Output (N, L, C) in qkv's dtype, and log2 of the sums of the weights, float32 (N, heads, L)."""
     n, tokens, channels = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    out, lse = torch.empty(n, tokens, channels), torch.empty(n, heads, tokens)
-    _run(_plain(qkv), None, out, lse, lse, heads)
-    return out.to(qkv.dtype), lse
+    out, lse = qkv.new_empty(n, tokens, channels), torch.empty(n, heads, tokens)
+    _run(qkv.contiguous(), None, out, lse, lse, heads)
+    return out, lse
 
 
 def attention_backward(grad: Tensor, qkv: Tensor, out: Tensor, lse: Tensor, heads: int) -> Tensor:
     """Gradient of qkv, in its shape and dtype."""
-    result = torch.empty(qkv.shape)
-    _run(_plain(qkv), _plain(grad), _plain(out), lse.contiguous(), result, heads)
-    return result.to(qkv.dtype)
-
-
-def _plain(x: Tensor) -> Tensor:
-    return x.detach().float().contiguous()
+    result = torch.empty_like(qkv, memory_format=torch.contiguous_format)
+    _run(qkv.contiguous(), grad.to(qkv.dtype).contiguous(), out.contiguous(), lse.contiguous(), result, heads)
+    return result
 
 
 def _run(qkv: Tensor, grad: Tensor | None, out: Tensor, lse: Tensor, result: Tensor, heads: int) -> None:
@@ -60,6 +58,7 @@ def _run(qkv: Tensor, grad: Tensor | None, out: Tensor, lse: Tensor, result: Ten
         return
     k = _kernels()
     n, tokens, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // (3 * heads)
+    part = max(p for p in range(1, min(width, PART) + 1) if width % p == 0)
     backward = grad is not None
     threads = max(1, min(torch.get_num_threads(), n * heads))
     floats, _ = scratch(threads, k.scratch_floats(tokens, width, backward), 1)
@@ -67,13 +66,17 @@ def _run(qkv: Tensor, grad: Tensor | None, out: Tensor, lse: Tensor, result: Ten
     for i, x in enumerate((qkv, qkv if grad is None else grad, out, lse, result)):
         packet[2 * i : 2 * i + 2] = x.data_ptr(), x.numel()
     packet[10:12] = floats.ctypes.data, floats.shape[1]
-    packet[[k.TOKENS, k.HEADS, k.BACKWARD, k.PLANES, k.THREADS]] = tokens, heads, backward, n * heads, threads
-    run_on(threads, _function(width).function, packet.ctypes.data)
+    packet[[k.TOKENS, k.HEADS, k.PARTS, k.PLANES, k.THREADS]] = tokens, heads, width // part, n * heads, threads
+    run_on(threads, _function(part, qkv.dtype, backward).function, packet.ctypes.data)
 
 
-@lru_cache(maxsize=WIDEST)
-def _function(width: int) -> Kernel:
-    return compile_kernel(lambda: _kernels().compiled(width), f"CPU attention for heads of {width} numbers")
+@lru_cache(maxsize=4 * PART)
+def _function(part: int, dtype: torch.dtype, backward: bool) -> Kernel:
+    k = _kernels()
+    storage = np.float32(0) if dtype == torch.float32 else np.uint16(0)
+    paired = dtype == torch.bfloat16 and part % 2 == 0 and k.multiplies_pairs()
+    name = f"CPU attention for heads of {part} numbers" + (", backward" if backward else "")
+    return compile_kernel(lambda: k.compiled(part, storage, paired, backward), name)
 
 
 @lru_cache(maxsize=1)

@@ -31,10 +31,12 @@ from aliasfree.filters import (
 )
 from aliasfree.ops.padding import Padding, outside
 
-__all__ = ["LANES", "Tables", "gather", "macs", "spread"]
+__all__ = ["BLOCK", "LANES", "Tables", "gather", "macs", "spread"]
 
 LANES = 16
 """Planes that a kernel works on side by side; offsets in the tables count floats, LANES a pixel."""
+BLOCK = 4
+"""Vectors of LANES that a kernel takes in step, so that one need not wait for another."""
 SMALLEST = 1e-7
 """Terms below this share of the largest singular value are dropped: float32 does not see them."""
 
