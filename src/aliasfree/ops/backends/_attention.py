@@ -58,9 +58,9 @@ from aliasfree.ops.backends._vectors import (
 )
 from aliasfree.ops.backends.tables import BLOCK, LANES
 
-# what a thread is told: addresses and lengths of six arrays, and numbers
+# what a thread is told: addresses of six arrays, and numbers
 ARRAYS = ("qkv", "grad", "out", "lse", "result", "floats")
-(TOKENS, HEADS, PARTS, PLANES, THREADS, NEXT_PLANE, NEXT_THREAD) = range(2 * len(ARRAYS), 2 * len(ARRAYS) + 7)
+(STRIDE, TOKENS, HEADS, PARTS, PLANES, THREADS, NEXT_PLANE, NEXT_THREAD) = range(len(ARRAYS), len(ARRAYS) + 8)
 PACKET_SIZE = NEXT_THREAD + 1
 KEYS = 64
 """Keys whose scores are held at a time."""
@@ -126,9 +126,9 @@ def _plus_product(b: Any, paired: bool, total: Any, x: Any, y: Any) -> Any:
     return b.call(multiply, (total, b.bitcast(x, _BFLOATS), b.bitcast(y, _BFLOATS)))
 
 
-def _word_in_all_lanes(context: Any, b: Any, array_type: Any, array: Any, index: Any) -> Any:
+def _word_in_all_lanes(b: Any, array_type: Any, array: Any, index: Any) -> Any:
     """array[index] in all lanes."""
-    value = b.load(b.gep(context.make_array(array_type)(context, b, array).data, [index]), align=4)
+    value = b.load(b.gep(array, [index]), align=4)
     if not _paired(array_type):
         return _splat(b, value)
     undefined = ir.Constant(INTS, ir.Undefined)
@@ -170,7 +170,6 @@ def row_product(typing: Any, blank: Any, x: Any, i: Any, y: Any, j: Any) -> Any:
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         _, x, i, y, j = args
-        x, y = (context.make_array(t)(context, b, v).data for t, v in ((sig.args[1], x), (sig.args[3], y)))
         total = ir.Constant(F32, 0.0)
         for c in range(sig.args[0].count):
             one, other = b.gep(x, [_plus(b, i, c)]), b.gep(y, [_plus(b, j, c)])
@@ -186,7 +185,6 @@ def write_row(typing: Any, blank: Any, x: Any, index: Any, s: Any, at: Any, stri
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         _, x, index, s, at, stride, factor = args
-        x, s = (context.make_array(t)(context, b, v).data for t, v in ((sig.args[1], x), (sig.args[3], s)))
         for c in range(sig.args[0].count):
             number = b.fmul(b.load(b.gep(s, [at])), factor)
             b.store(
@@ -203,10 +201,8 @@ def set_words(typing: Any, blank: Any, words: Any, to: Any, stride: Any, x: Any,
     """words[to + i stride] = factor x[index + i]; or the pairs x[index + 2 i], x[index + 2 i + 1] as they are."""
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        _, words, to, stride, x, index, factor = args
+        _, target, to, stride, source, index, factor = args
         paired = _paired(sig.args[1])
-        source = context.make_array(sig.args[4])(context, b, x).data
-        target = context.make_array(sig.args[1])(context, b, words).data
         for i in range(0, sig.args[0].count, 2 if paired else 1):
             at = b.gep(source, [_plus(b, index, i)])
             if paired:
@@ -225,9 +221,7 @@ def set_steps(typing: Any, blank: Any, words: Any, to: Any, x: Any, index: Any, 
     """words[to + i] = x[index + i]; or the pairs x[index + i], x[index + row + i]."""
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        _, words, to, x, index, row = args
-        source = context.make_array(sig.args[3])(context, b, x).data
-        target = context.make_array(sig.args[1])(context, b, words).data
+        _, target, to, source, index, row = args
         for i in range(sig.args[0].count):
             at = b.gep(source, [_plus(b, index, i)])
             if _paired(sig.args[1]):
@@ -250,7 +244,7 @@ def columns(typing: Any, blank: Any, array: Any, index: Any, stride: Any) -> Any
         _, array, index, stride = args
         out = []
         for _ in range(count):
-            out.append(_load(b, _address(context, b, sig.args[1], array, index), sig.args[1].dtype))
+            out.append(_load(b, _address(b, sig.args[1], array, index), sig.args[1].dtype))
             index = b.add(index, stride)
         return context.make_tuple(b, sig.return_type, out)
 
@@ -265,7 +259,7 @@ def tile(typing: Any, array: Any, index: Any) -> Any:
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         array, index = args
         out = [
-            _load(b, _address(context, b, sig.args[0], array, _plus(b, index, LANES * i)), sig.args[0].dtype)
+            _load(b, _address(b, sig.args[0], array, _plus(b, index, LANES * i)), sig.args[0].dtype)
             for i in range(count)
         ]
         return context.make_tuple(b, sig.return_type, out)
@@ -279,7 +273,7 @@ def splats(typing: Any, array: Any, index: Any) -> Any:
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         array, index = args
-        out = [_word_in_all_lanes(context, b, sig.args[0], array, _plus(b, index, g)) for g in range(BLOCK)]
+        out = [_word_in_all_lanes(b, sig.args[0], array, _plus(b, index, g)) for g in range(BLOCK)]
         return context.make_tuple(b, sig.return_type, out)
 
     return ACCUMULATORS(array, types.intp), build
@@ -298,7 +292,7 @@ def dot(typing: Any, start: Any, vectors: Any, array: Any, index: Any, stride: A
         for i in range(sig.args[1].count):
             x = b.extract_value(vectors, i)
             for g in range(BLOCK):
-                word = _word_in_all_lanes(context, b, sig.args[2], array, _plus(b, rows[g], i))
+                word = _word_in_all_lanes(b, sig.args[2], array, _plus(b, rows[g], i))
                 totals[g] = _plus_product(b, _paired(sig.args[2]), totals[g], x, word)
         return context.make_tuple(b, sig.return_type, totals)
 
@@ -315,7 +309,7 @@ def onto(typing: Any, vectors: Any, weights: Any, array: Any, index: Any, stride
         for k in range(sig.args[1].count):
             weight = b.extract_value(weights, k)
             for i in range(len(out)):
-                word = _word_in_all_lanes(context, b, sig.args[2], array, _plus(b, index, i))
+                word = _word_in_all_lanes(b, sig.args[2], array, _plus(b, index, i))
                 out[i] = _plus_product(b, _paired(sig.args[2]), out[i], weight, word)
             index = b.add(index, stride)
         return context.make_tuple(b, sig.return_type, out)
@@ -415,7 +409,7 @@ def mirrored(typing: Any, array: Any, index: Any) -> Any:
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         array, index = args
         rows = [
-            _load(b, _address(context, b, sig.args[0], array, _plus(b, index, LANES * i)), sig.args[0].dtype)
+            _load(b, _address(b, sig.args[0], array, _plus(b, index, LANES * i)), sig.args[0].dtype)
             for i in range(count)
         ]
         if paired:
@@ -566,7 +560,7 @@ def _backward(
     slopes = tiles + LANES * LANES
     to_keys = slopes + LANES * LANES
     to_values = to_keys + width * LANES
-    row, one = 3 * channels, plain(1)
+    zero, row, one = splat(_ZERO), 3 * channels, plain(1)
     _rows(blank, parts, qkv, base, row, tokens, w, queries, one, count, factor)
     _rows(blank, parts, grad, base_out, channels, tokens, w, grads, one, count, _ONE)
     _rows(blank, parts, qkv, base + channels, row, tokens, w, keys, pitch, one, _ONE)
@@ -583,8 +577,9 @@ def _backward(
             total += row_product(blank, grad, at + p * part, out, at + p * part)
         s[deltas + token] = -total
         s[norms + token] = lse[plane * tokens + token]
-    s[to_queries : to_queries + size] = _ZERO
-    zero, factors = splat(_ZERO), splat(factor)
+    for at in range(to_queries, to_queries + size, LANES):
+        store(s, at, zero)
+    factors = splat(factor)
     to_key_factor = _LN2 if per == 1 else scale
     for j in range(0, tokens, LANES):
         for c in range(width):
@@ -641,15 +636,13 @@ def compiled(part: int, storage: Any, paired: bool, backward: bool) -> Any:
 
     @numba.cfunc(types.void(types.intp), nogil=True, cache=True, error_model="numpy")
     def work(address: int) -> None:
-        p = numba.carray(pointer(address, _INT), PACKET_SIZE + 0 * version)
+        p = pointer(address, _INT)
         thread = next_number(address + 8 * NEXT_THREAD)
-        if thread >= p[THREADS]:
+        if thread >= p[THREADS] + 0 * version:
             return
-        qkv, grad = numba.carray(pointer(p[0], storage), p[1]), numba.carray(pointer(p[2], storage), p[3])
-        out, lse = numba.carray(pointer(p[4], storage), p[5]), numba.carray(pointer(p[6], _ZERO), p[7])
-        result = numba.carray(pointer(p[8], storage), p[9])
-        s = numba.carray(pointer(p[10] + 4 * thread * p[11], _ZERO), p[11])
-        w = numba.carray(pointer(p[10] + 4 * thread * p[11], word), p[11])
+        qkv, grad, out, result = pointer(p[0], storage), pointer(p[1], storage), pointer(p[2], storage), pointer(p[4], storage)
+        lse, scratch = pointer(p[3], _ZERO), p[5] + 4 * thread * p[STRIDE]
+        s, w = pointer(scratch, _ZERO), pointer(scratch, word)
         while True:
             plane = next_number(address + 8 * NEXT_PLANE)
             if plane >= p[PLANES]:

@@ -22,7 +22,6 @@ from aliasfree.ops.backends._vectors import (
     Expression,
     accumulate,
     add,
-    fma,
     get,
     keep_apart,
     load,
@@ -42,6 +41,8 @@ from aliasfree.ops.backends.tables import BLOCK, LANES
 
 ACTIVATION, ACTIVATION_BACKWARD, SPREAD, GATHER = range(4)
 IDENTITY, RELU, GELU, SILU = range(4)
+SLOPE, TIMES = 4, 8
+"""What a filter's sums may end in: an activation, SLOPE + that for its derivative, or a product."""
 ACTIVATION_CODES = {"identity": IDENTITY, "relu": RELU, "gelu": GELU, "silu": SILU}
 
 # where things lie in the table of integers `where`
@@ -107,69 +108,51 @@ jit = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cf
 
 
 @jit
-def _activate(s: Any, at: int, n: int, code: int) -> None:
-    """Row of n vectors through the activation, in place, and up to BLOCK - 1 after it."""
-    for i in range(at, at + n * LANES, BLOCK * LANES):
-        u = get(s, i, LANES)
-        if code == GELU:
-            u = gelu(u)
-        elif code == SILU:
-            u = silu(u)
-        elif code == RELU:
-            u = relu(u)
-        put(s, i, LANES, u)
-
-
-@jit
-def _times_slope(s: Any, at: int, inner: int, n: int, code: int) -> None:
-    """Row at `at` times the activation's derivative at the row `inner`, in place, and up to BLOCK - 1 after it."""
-    shift = inner - at
-    for i in range(at, at + n * LANES, BLOCK * LANES):
-        u = get(s, i + shift, LANES)
-        if code == GELU:
-            u = gelu_slope(u)
-        elif code == SILU:
-            u = silu_slope(u)
-        elif code == RELU:
-            u = relu_slope(u)
-        if code != IDENTITY:
-            put(s, i, LANES, product(get(s, i, LANES), u))
-
-
-@jit
 def _fir(
     s: Any, to: int, step: int, start: int, stride: int, offsets: Any, o: int, weights: Any, w: int, taps: int, n: int,
-    onto: bool,
+    onto: bool, ending: int, by: int,
 ) -> None:  # fmt: skip
-    """s[to + step j] (+)= sum_k weights[w + k] s[start + stride j + offsets[o + k]], j < n, BLOCK outputs at a time."""
+    """s[to + step j] (+)= sum_k weights[w + k] s[start + stride j + offsets[o + k]], j < n, and `ending` of that.
+
+    By blocks: up to BLOCK - 1 more outputs are written, which have to be nobody's. TIMES multiplies by s[by + step j].
+    """
     keep_apart()
-    j = 0
-    while j + BLOCK <= n:
+    for j in range(0, n, BLOCK):
+        at = to + j * step
         sums = zeros()
         if onto:
-            sums = get(s, to + j * step, step)
+            sums = get(s, at, step)
         for k in range(taps):
             sums = accumulate(sums, weights[w + k], s, start + j * stride + offsets[o + k], stride)
-        put(s, to + j * step, step, sums)
-        j += BLOCK
-    while j < n:
-        a = load(s, to + j * step) if onto else splat(_ZERO)
-        for k in range(taps):
-            a = fma(splat(weights[w + k]), load(s, start + j * stride + offsets[o + k]), a)
-        store(s, to + j * step, a)
-        j += 1
+        if ending == GELU:
+            sums = gelu(sums)
+        elif ending == SLOPE + GELU:
+            sums = gelu_slope(sums)
+        elif ending == TIMES:
+            sums = product(sums, get(s, by + j * step, step))
+        elif ending == SILU:
+            sums = silu(sums)
+        elif ending == SLOPE + SILU:
+            sums = silu_slope(sums)
+        elif ending == RELU:
+            sums = relu(sums)
+        elif ending == SLOPE + RELU:
+            sums = relu_slope(sums)
+        put(s, at, step, sums)
 
 
 @jit
-def _along_row(s: Any, to: int, start: int, ints: Any, weights: Any, term: int, onto: bool) -> None:
-    """Horizontal taps of one term; `to` and `start` are where pixel 0 lies."""
+def _along_row(
+    s: Any, to: int, start: int, ints: Any, weights: Any, term: int, onto: bool, ending: int, by: int
+) -> None:  # fmt: skip
+    """Horizontal taps of one term; `to`, `start` and `by` are where pixel 0 lies."""
     w = ints[T.H_WEIGHTS] + term * ints[T.H_TAPS]
     for i in range(ints[T.SEGMENTS]):
         at = ints[T.SEGMENT] + 7 * i
         first, step, count, k = ints[at], ints[at + 1], ints[at + 2], ints[at + 3]
         _fir(
             s, to + first * LANES, step * LANES, start + ints[at + 5] * LANES, ints[at + 6] * LANES,
-            ints, ints[T.H_OFF] + k, weights, w + k, ints[at + 4], count, onto,
+            ints, ints[T.H_OFF] + k, weights, w + k, ints[at + 4], count, onto, ending, by + first * LANES,
         )  # fmt: skip
 
 
@@ -251,8 +234,10 @@ def _slot(m: Any, keys: int, n: int, slots: int, key: int) -> tuple[int, bool]:
 
 @jit
 def _forget(m: Any, keys: int, n: int, slots: int) -> None:
-    m[keys : keys + n + slots] = -1
-    m[keys + n + slots : keys + n + 2 * slots] = 0
+    for i in range(keys, keys + n + slots):
+        m[i] = -1
+    for i in range(keys + n + slots, keys + n + 2 * slots):
+        m[i] = 0
 
 
 @jit
@@ -284,13 +269,17 @@ def _load_all(x: Any, s: Any, m: Any, group: Any, ring: Any) -> None:
 
 @jit
 def _spread_row(
-    x: Any, s: Any, m: Any, group: Any, ring: Any, ints: Any, weights: Any, row: int, low: int, to: int, offsets: int
-) -> None:
-    """High-rate row `row` made from rows of x, pixel 0 at `to`; `low` is room for one low-rate row."""
+    x: Any, s: Any, m: Any, group: Any, ring: Any, ints: Any, weights: Any, row: int, low: int, to: int, offsets: int,
+    ending: int, by: int,
+) -> None:  # fmt: skip
+    """High-rate row `row` made from rows of x, pixel 0 at `to`, and its `ending`; `low` is room for a low-rate row."""
     keep_apart()
     width = ring[1]
     onto = False
-    for pair in range(ints[ints[T.PAIR_PTR] + row], ints[ints[T.PAIR_PTR] + row + 1]):
+    first, last = ints[ints[T.PAIR_PTR] + row], ints[ints[T.PAIR_PTR] + row + 1]
+    at_once = ints[T.FOLDS] == 0 and ints[ints[T.PAIR_FIRST] + last] - ints[ints[T.PAIR_FIRST] + first] == 1
+    early = ending if at_once else IDENTITY
+    for pair in range(first, last):
         phase = ints[ints[T.PAIR_CLASS] + pair]
         term = ints[ints[T.CLASS_PTR] + phase]
         for v in range(ints[ints[T.PAIR_FIRST] + pair], ints[ints[T.PAIR_FIRST] + pair + 1]):
@@ -298,15 +287,21 @@ def _spread_row(
             for k in range(begin, end):
                 m[offsets + k - begin] = _low_row(x, s, m, group, ring, ints[ints[T.V_SRC] + k])
             _fir(
-                s, low, plain(LANES), plain(0), plain(LANES), m, offsets, weights, begin, end - begin, width, plain(False)
+                s, low, plain(LANES), plain(0), plain(LANES), m, offsets, weights, begin, end - begin, width,
+                plain(False), plain(IDENTITY), low,
             )  # fmt: skip
             _pad(s, low, ints)
-            _along_row(s, to, low, ints, weights, term, onto)
+            _along_row(s, to, low, ints, weights, term, onto, early, by)
             onto = True
             term += 1
     if not onto:
         _clear(s, to - ints[T.EXTRA_LEFT] * LANES, _extended(ints, plain(True)))
     _fold(s, to, ints)
+    if ending != IDENTITY and not at_once:
+        _fir(
+            s, to, plain(LANES), to, plain(LANES), ints, plain(0), weights, plain(0), plain(0), ints[T.WIDE],
+            plain(True), ending, by,
+        )  # fmt: skip
 
 
 @jit
@@ -363,7 +358,7 @@ def _walk(
             if mode == SPREAD:
                 if in_pieces and up[T.FOLDS]:
                     to = other
-                _spread_row(x, s, m, group, inputs, up, up_w, i, low, to, offsets)
+                _spread_row(x, s, m, group, inputs, up, up_w, i, low, to, offsets, plain(IDENTITY), to)
             else:
                 first, last = down[down[T.V_PTR] + i], down[down[T.V_PTR] + i + 1]
                 for k in range(first, last):
@@ -384,26 +379,28 @@ def _walk(
                                 _load_pixels(x, s, high, group, in_plane, row * inputs[1], inputs[1])
                         else:
                             spare = offsets + (last - first)
-                            _spread_row(x, s, m, group, inputs, up, up_w, row, low, high, spare)
-                            n = down[T.WIDE]
-                            if mode == ACTIVATION:
-                                _activate(s, high, n, code)
+                            ending = code
+                            if mode == ACTIVATION_BACKWARD:
+                                ending = IDENTITY
+                                if code != IDENTITY:
+                                    _spread_row(
+                                        x, s, m, group, inputs, up, up_w, row, low, other, spare, SLOPE + code, other
+                                    )
+                                    ending = TIMES
+                                _spread_row(grad, s, m, group, grads, lift, lift_w, row, low, high, spare, ending, other)
                             else:
-                                inner = other
-                                _copy(s, inner, high, n)
-                                _spread_row(grad, s, m, group, grads, lift, lift_w, row, low, high, spare)
-                                _times_slope(s, high, inner, n, code)
+                                _spread_row(x, s, m, group, inputs, up, up_w, row, low, high, spare, ending, other)
                         _pad(s, high, down)
                     phase = down[down[T.PAIR_CLASS] + pair]
                     begins = down[down[T.CLASS_PTR] + phase]
                     for term in range(begins, down[down[T.CLASS_PTR] + phase + 1]):
-                        _along_row(s, here + (term - begins) * ring_stride, high, down, down_w, term, plain(False))
+                        _along_row(s, here + (term - begins) * ring_stride, high, down, down_w, term, plain(False), plain(IDENTITY), high)
                 # rows of the ring begin EXTRA_LEFT before pixel 0
                 line = other if down[T.FOLDS] else to
                 extra = down[T.EXTRA_LEFT] * LANES
                 _fir(
                     s, line - extra, plain(LANES), -extra, plain(LANES), m, offsets, down_w, first, last - first,
-                    _extended(down, plain(False)), plain(False),
+                    _extended(down, plain(False)), plain(False), plain(IDENTITY), line,
                 )  # fmt: skip
                 _fold(s, line, down)
                 if line != to:
@@ -416,9 +413,11 @@ def _walk(
             _store_pixels(s, out_at, y, group, out_plane, plain(0), out_plane)
 
 
-# what a thread is told: addresses and lengths of twelve arrays, and numbers
+# what a thread is told: addresses of twelve arrays, how long a thread's part of the last two is, and numbers
 PACKET = ("x", "grad", "y", "where", "up", "up_w", "lift", "lift_w", "down", "down_w", "floats", "ints")
-MODE, CODE, GROUPS, CHUNKS, THREADS, NEXT_CHUNK, NEXT_THREAD = range(2 * len(PACKET), 2 * len(PACKET) + 7)
+(FLOATS_EACH, INTS_EACH, MODE, CODE, GROUPS, CHUNKS, THREADS, NEXT_CHUNK, NEXT_THREAD) = range(
+    len(PACKET), len(PACKET) + 9
+)
 PACKET_SIZE = NEXT_THREAD + 1
 
 
@@ -434,20 +433,15 @@ def compiled(storage: Any) -> Any:
 
     @numba.cfunc(types.void(types.intp), nogil=True, cache=True, error_model="numpy")
     def work(address: int) -> None:
-        p = numba.carray(pointer(address, _INT), PACKET_SIZE + 0 * version)
+        p = pointer(address, _INT)
         thread = next_number(address + 8 * NEXT_THREAD)
-        if thread >= p[THREADS]:
+        if thread >= p[THREADS] + 0 * version:
             return
-        x, grad, y = (
-            numba.carray(pointer(p[0], storage), p[1]), numba.carray(pointer(p[2], storage), p[3]),
-            numba.carray(pointer(p[4], storage), p[5]),
-        )  # fmt: skip
-        where = numba.carray(pointer(p[6], _INT), p[7])
-        up, up_w = numba.carray(pointer(p[8], _INT), p[9]), numba.carray(pointer(p[10], _ZERO), p[11])
-        lift, lift_w = numba.carray(pointer(p[12], _INT), p[13]), numba.carray(pointer(p[14], _ZERO), p[15])
-        down, down_w = numba.carray(pointer(p[16], _INT), p[17]), numba.carray(pointer(p[18], _ZERO), p[19])
-        s = numba.carray(pointer(p[20] + 4 * thread * p[21], _ZERO), p[21])
-        m = numba.carray(pointer(p[22] + 8 * thread * p[23], _INT), p[23])
+        x, grad, y, where = pointer(p[0], storage), pointer(p[1], storage), pointer(p[2], storage), pointer(p[3], _INT)
+        up, up_w, lift, lift_w = pointer(p[4], _INT), pointer(p[5], _ZERO), pointer(p[6], _INT), pointer(p[7], _ZERO)
+        down, down_w = pointer(p[8], _INT), pointer(p[9], _ZERO)
+        s = pointer(p[10] + 4 * thread * p[FLOATS_EACH], _ZERO)
+        m = pointer(p[11] + 8 * thread * p[INTS_EACH], _INT)
         while True:
             chunk = next_number(address + 8 * NEXT_CHUNK)
             if chunk >= p[CHUNKS]:

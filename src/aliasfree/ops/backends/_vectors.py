@@ -1,7 +1,8 @@
 """Vectors of 16 floats as a Numba type, because Numba's own loops over short, strided rows do not vectorise reliably.
 
 LLVM splits the vector into whatever registers the machine has (1 with AVX-512, 2 with AVX2, 4 with NEON or SSE). Arrays
-are float32, uint16 holding bfloat16, or int32 holding pairs of those. Indices count elements; nothing is bounds-checked.
+are pointers to float32, to uint16 holding bfloat16, or to int32 holding pairs of those: Numba's own arrays are structures
+of seven fields that every call would copy. Indices count elements; nothing is bounds-checked.
 """
 
 from __future__ import annotations
@@ -58,9 +59,8 @@ def _splat(b: Any, scalar: Any) -> Any:
     return b.shuffle_vector(first, undefined, _constant(INTS, 0))
 
 
-def _address(context: Any, b: Any, array_type: Any, array: Any, index: Any) -> Any:
-    data = context.make_array(array_type)(context, b, array).data
-    return b.bitcast(b.gep(data, [index]), _STORED[array_type.dtype].as_pointer())
+def _address(b: Any, array_type: Any, array: Any, index: Any) -> Any:
+    return b.bitcast(b.gep(array, [index]), _STORED[array_type.dtype].as_pointer())
 
 
 _STORED = {types.float32: FLOATS, types.int32: INTS, types.uint16: SHORTS}
@@ -91,7 +91,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
     """16 elements from array[index]."""
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return _load(b, _address(context, b, sig.args[0], *args), sig.args[0].dtype)
+        return _load(b, _address(b, sig.args[0], *args), sig.args[0].dtype)
 
     return VECTOR(array, types.intp), build
 
@@ -101,7 +101,7 @@ def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     """16 elements to array[index]."""
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        _store(b, args[2], _address(context, b, sig.args[0], *args[:2]), sig.args[0].dtype)
+        _store(b, args[2], _address(b, sig.args[0], *args[:2]), sig.args[0].dtype)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, VECTOR), build
@@ -173,7 +173,7 @@ def accumulate(typing: Any, sums: Any, weight: Any, array: Any, index: Any, stri
         sums, weight, array, index, stride = args
         factor, out = _splat(b, weight), []
         for j in range(BLOCK):
-            x = _load(b, _address(context, b, sig.args[2], array, index), types.float32)
+            x = _load(b, _address(b, sig.args[2], array, index), types.float32)
             out.append(_fma(b, factor, x, b.extract_value(sums, j)))
             index = b.add(index, stride)
         return context.make_tuple(b, sig.return_type, out)
@@ -188,7 +188,7 @@ def put(typing: Any, array: Any, index: Any, stride: Any, vectors: Any) -> Any:
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         array, index, stride, vectors = args
         for j in range(sig.args[3].count):
-            _store(b, b.extract_value(vectors, j), _address(context, b, sig.args[0], array, index), sig.args[0].dtype)
+            _store(b, b.extract_value(vectors, j), _address(b, sig.args[0], array, index), sig.args[0].dtype)
             index = b.add(index, stride)
         return context.get_dummy_value()
 
@@ -203,7 +203,7 @@ def get(typing: Any, array: Any, index: Any, stride: Any) -> Any:
         array, index, stride = args
         out = []
         for _ in range(BLOCK):
-            out.append(_load(b, _address(context, b, sig.args[0], array, index), types.float32))
+            out.append(_load(b, _address(b, sig.args[0], array, index), types.float32))
             index = b.add(index, stride)
         return context.make_tuple(b, sig.return_type, out)
 
@@ -343,11 +343,11 @@ def load_tile(typing: Any, x: Any, base: Any, stride: Any, last: Any, buffer: An
         for plane in range(LANES):
             p = ir.Constant(word, plane)
             p = b.select(b.icmp_signed("<", p, last), p, last)
-            pointer = _address(context, b, sig.args[0], array, b.add(base, b.mul(p, stride)))
+            pointer = _address(b, sig.args[0], array, b.add(base, b.mul(p, stride)))
             rows.append(_load(b, pointer, sig.args[0].dtype))
         for pixel, row in enumerate(_transposed(b, rows)):
             index = b.add(at, ir.Constant(word, LANES * pixel))
-            _store(b, row, _address(context, b, sig.args[4], buffer, index), types.float32)
+            _store(b, row, _address(b, sig.args[4], buffer, index), types.float32)
         return context.get_dummy_value()
 
     return types.void(x, types.intp, types.intp, types.intp, buffer, types.intp), build
@@ -363,11 +363,11 @@ def store_tile(typing: Any, buffer: Any, at: Any, y: Any, base: Any, stride: Any
         rows = []
         for pixel in range(LANES):
             index = b.add(at, ir.Constant(word, LANES * pixel))
-            rows.append(_load(b, _address(context, b, sig.args[0], buffer, index), types.float32))
+            rows.append(_load(b, _address(b, sig.args[0], buffer, index), types.float32))
         for plane, row in enumerate(_transposed(b, rows)):
             p = ir.Constant(word, plane)
             with b.if_then(b.icmp_signed("<=", p, last), likely=True):
-                pointer = _address(context, b, sig.args[2], array, b.add(base, b.mul(p, stride)))
+                pointer = _address(b, sig.args[2], array, b.add(base, b.mul(p, stride)))
                 _store(b, row, pointer, sig.args[2].dtype)
         return context.get_dummy_value()
 

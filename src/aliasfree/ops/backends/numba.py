@@ -156,12 +156,10 @@ def _walk(
     floats, ints = scratch(threads, int(where[k.FLOATS]), int(where[k.INTS]))
     arrays = (
         _array(x), _array(x if grad is None else grad), _array(y), where, up.ints, up.weights, lift.ints, lift.weights,
-        down.ints, down.weights,
+        down.ints, down.weights, floats, ints,
     )  # fmt: skip
     packet = np.zeros(k.PACKET_SIZE, np.int64)
-    for i, array in enumerate(arrays):
-        packet[2 * i : 2 * i + 2] = array.ctypes.data, array.size
-    packet[2 * len(arrays) : k.MODE] = floats.ctypes.data, floats.shape[1], ints.ctypes.data, ints.shape[1]
+    packet[: k.MODE] = *(array.ctypes.data for array in arrays), floats.shape[1], ints.shape[1]
     chunks = 1 if threads == 1 else min(groups, 4 * threads)
     packet[[k.MODE, k.CODE, k.GROUPS, k.CHUNKS, k.THREADS]] = (
         getattr(k, mode), k.ACTIVATION_CODES[activation], groups, chunks, threads
@@ -233,23 +231,25 @@ def _where(
         where[keys] = keys_for(height, kept)
 
     t = [table.ints for table in (up, lift, down)]
+    # filters go over whole blocks, beyond the end of a row
+    beyond = (BLOCK - 1) * max(int(step) for v in t for step in v[v[T.SEGMENT] + 1 :][: 7 * v[T.SEGMENTS] : 7])
     left, right = (max(int(v[i]) for v in t[:2]) for i in (T.LEFT, T.RIGHT))
-    where[k.LOW_AT] = floats_for(left + width + right) + left * LANES
+    where[k.LOW_AT] = floats_for(left + width + right + beyond) + left * LANES
     wide = max(int(v[T.WIDE]) for v in t)
     before = max(*(int(v[T.EXTRA_LEFT]) for v in t), int(down.ints[T.LEFT]))
     after = max(*(int(v[T.EXTRA_RIGHT]) for v in t), int(down.ints[T.RIGHT]))
-    room = before + max(wide, out[1], width) + after + BLOCK - 1  # activations go over whole blocks
+    room = before + max(wide, out[1], width) + after + beyond
     where[k.HIGH_AT] = floats_for(room) + before * LANES
     where[k.OTHER_AT] = floats_for(room) + before * LANES
     d = down.ints
     terms, extra = int(d[T.MOST_TERMS]), int(d[T.EXTRA_LEFT])
     ring_rows = min(int(d[T.PAIRS]), int(d[T.MOST_TAPS]) + 2)
-    ring_stride = _spaced(extra + out[1] + int(d[T.EXTRA_RIGHT]))
+    ring_stride = _spaced(extra + out[1] + int(d[T.EXTRA_RIGHT]) + beyond)
     where[[k.RING_ROWS, k.RING_STRIDE]] = ring_rows, ring_stride * LANES
     where[k.RING_AT] = floats_for(ring_rows * terms * ring_stride) + extra * LANES
     where[k.RING_KEYS] = keys_for(int(d[T.PAIRS]), ring_rows)
     pieces = out[1] < LANES and not channels
-    where[k.OUT_AT] = floats_for(out[0] * out[1]) if pieces else -1
+    where[k.OUT_AT] = floats_for(out[0] * out[1] + beyond) if pieces else -1
     where[k.OFFSETS] = ints
     where[k.INTS] = ints + int(d[T.MOST_TAPS]) + max(int(v[T.MOST_TAPS]) for v in t[:2]) + 2
     where[k.FLOATS] = floats

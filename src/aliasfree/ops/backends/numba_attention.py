@@ -63,9 +63,8 @@ def _run(qkv: Tensor, grad: Tensor | None, out: Tensor, lse: Tensor, result: Ten
     threads = max(1, min(torch.get_num_threads(), n * heads))
     floats, _ = scratch(threads, k.scratch_floats(tokens, width, backward), 1)
     packet = np.zeros(k.PACKET_SIZE, np.int64)
-    for i, x in enumerate((qkv, qkv if grad is None else grad, out, lse, result)):
-        packet[2 * i : 2 * i + 2] = x.data_ptr(), x.numel()
-    packet[10:12] = floats.ctypes.data, floats.shape[1]
+    addresses = [x.data_ptr() for x in (qkv, qkv if grad is None else grad, out, lse, result)]
+    packet[: k.TOKENS] = *addresses, floats.ctypes.data, floats.shape[1]
     packet[[k.TOKENS, k.HEADS, k.PARTS, k.PLANES, k.THREADS]] = tokens, heads, width // part, n * heads, threads
     run_on(threads, _function(part, qkv.dtype, backward).function, packet.ctypes.data)
 
