@@ -413,11 +413,10 @@ def _walk(
             _store_pixels(s, out_at, y, group, out_plane, plain(0), out_plane)
 
 
-# what a thread is told: addresses of twelve arrays, how long a thread's part of the last two is, and numbers
-PACKET = ("x", "grad", "y", "where", "up", "up_w", "lift", "lift_w", "down", "down_w", "floats", "ints")
-(FLOATS_EACH, INTS_EACH, MODE, CODE, GROUPS, CHUNKS, THREADS, NEXT_CHUNK, NEXT_THREAD) = range(
-    len(PACKET), len(PACKET) + 9
-)
+# what a thread is told: addresses of ten arrays, those of its scratch, how long a thread's part of each is, and numbers
+PACKET = ("x", "grad", "y", "where", "up", "up_w", "lift", "lift_w", "down", "down_w")
+SCRATCH = len(PACKET)
+(MODE, CODE, GROUPS, CHUNKS, THREADS, NEXT_CHUNK, NEXT_THREAD) = range(SCRATCH + 4, SCRATCH + 11)
 PACKET_SIZE = NEXT_THREAD + 1
 
 
@@ -440,8 +439,8 @@ def compiled(storage: Any) -> Any:
         x, grad, y, where = pointer(p[0], storage), pointer(p[1], storage), pointer(p[2], storage), pointer(p[3], _INT)
         up, up_w, lift, lift_w = pointer(p[4], _INT), pointer(p[5], _ZERO), pointer(p[6], _INT), pointer(p[7], _ZERO)
         down, down_w = pointer(p[8], _INT), pointer(p[9], _ZERO)
-        s = pointer(p[10] + 4 * thread * p[FLOATS_EACH], _ZERO)
-        m = pointer(p[11] + 8 * thread * p[INTS_EACH], _INT)
+        s = pointer(p[SCRATCH] + 4 * thread * p[SCRATCH + 1], _ZERO)
+        m = pointer(p[SCRATCH + 2] + 8 * thread * p[SCRATCH + 3], _INT)
         while True:
             chunk = next_number(address + 8 * NEXT_CHUNK)
             if chunk >= p[CHUNKS]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -146,25 +147,56 @@ def _walk(
     mode: str, activation: str, x: Tensor | None, grad: Tensor | None, y: Tensor, shape: Any, *tables: Tables | None
 ) -> None:
     """Fill y, on as many threads as torch uses."""
-    k = _kernels()
     assert x is not None
     n, c, low, size, channels = shape
-    where = _where(mode, n, c, tuple(low), tuple(size), channels, *tables)
+    plan = _plan(mode, activation, n, c, tuple(low), tuple(size), channels, *tables, torch.get_num_threads())
+    packet = plan.packet.copy()
+    packet[:3] = x.data_ptr(), (x if grad is None else grad).data_ptr(), y.data_ptr()
+    packet[plan.scratch_at] = scratch(plan.threads, plan.floats, plan.ints)
+    run_on(plan.threads, _function(y.dtype).function, packet.ctypes.data)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All that a kernel is told but where the tensors and the scratch are, and what scratch it needs."""
+
+    packet: NDArray[np.int64]
+    scratch_at: slice
+    threads: int
+    floats: int
+    ints: int
+    owners: tuple[NDArray[Any], ...]
+    """What the packet's addresses are those of."""
+
+
+@lru_cache(maxsize=512)
+def _plan(
+    mode: str,
+    activation: str,
+    n: int,
+    c: int,
+    low: Size,
+    size: Size,
+    channels: int,
+    up: Tables | None,
+    lift: Tables | None,
+    down: Tables | None,
+    threads: int,
+) -> _Plan:
+    k = _kernels()
+    up, lift, down = (t or _NOTHING for t in (up, lift, down))
+    where = _where(mode, n, c, low, size, channels, up, lift, down)
     groups = n * -(-c // LANES) if channels else -(-n * c // LANES)
-    up, lift, down = (t or _NOTHING for t in tables)
-    threads = max(1, min(torch.get_num_threads(), groups, 1 + groups * LANES * low[0] * low[1] // SHARE))
-    floats, ints = scratch(threads, int(where[k.FLOATS]), int(where[k.INTS]))
-    arrays = (
-        _array(x), _array(x if grad is None else grad), _array(y), where, up.ints, up.weights, lift.ints, lift.weights,
-        down.ints, down.weights, floats, ints,
-    )  # fmt: skip
+    threads = max(1, min(threads, groups, 1 + groups * LANES * low[0] * low[1] // SHARE))
+    owners = (where, up.ints, up.weights, lift.ints, lift.weights, down.ints, down.weights)
     packet = np.zeros(k.PACKET_SIZE, np.int64)
-    packet[: k.MODE] = *(array.ctypes.data for array in arrays), floats.shape[1], ints.shape[1]
+    packet[3 : 3 + len(owners)] = [array.ctypes.data for array in owners]
     chunks = 1 if threads == 1 else min(groups, 4 * threads)
     packet[[k.MODE, k.CODE, k.GROUPS, k.CHUNKS, k.THREADS]] = (
         getattr(k, mode), k.ACTIVATION_CODES[activation], groups, chunks, threads
     )  # fmt: skip
-    run_on(threads, _function(y.dtype).function, packet.ctypes.data)
+    scratch_at = slice(k.SCRATCH, k.SCRATCH + 4)
+    return _Plan(packet, scratch_at, threads, int(where[k.FLOATS]), int(where[k.INTS]), owners)
 
 
 @lru_cache(maxsize=2)
@@ -184,19 +216,11 @@ def _kernels() -> Any:
 _NOTHING = Tables(np.zeros(T.HEADER, np.int64), np.zeros(1, np.float32), (0, 0), (0, 0))
 
 
-def _array(x: Tensor) -> NDArray[Any]:
-    """The storage of a dense tensor as a flat array; bfloat16 as its bits."""
-    flat = x.detach().as_strided((x.numel(),), (1,))
-    return flat.view(torch.uint16).numpy() if x.dtype == torch.bfloat16 else flat.numpy()
-
-
-@lru_cache(maxsize=512)
 def _where(
     mode: str, n: int, c: int, size: Size, out: Size, channels: int, up: Tables, lift: Tables, down: Tables
 ) -> NDArray[np.int64]:
     """Sizes, and where everything lies in a thread's scratch."""
     k = _kernels()
-    up, lift, down = (t or _NOTHING for t in (up, lift, down))
     where = np.zeros(k.WHERE, np.int64)
     where[[k.PLANES, k.CHANNELS]] = n * c, channels
     where[[k.IN_H, k.IN_W, k.OUT_H, k.OUT_W, k.GRAD_H, k.GRAD_W]] = *size, *out, *size

@@ -61,10 +61,10 @@ def _run(qkv: Tensor, grad: Tensor | None, out: Tensor, lse: Tensor, result: Ten
     part = max(p for p in range(1, min(width, PART) + 1) if width % p == 0)
     backward = grad is not None
     threads = max(1, min(torch.get_num_threads(), n * heads))
-    floats, _ = scratch(threads, k.scratch_floats(tokens, width, backward), 1)
+    floats, each, *_ = scratch(threads, k.scratch_floats(tokens, width, backward), 1)
     packet = np.zeros(k.PACKET_SIZE, np.int64)
     addresses = [x.data_ptr() for x in (qkv, qkv if grad is None else grad, out, lse, result)]
-    packet[: k.TOKENS] = *addresses, floats.ctypes.data, floats.shape[1]
+    packet[: k.TOKENS] = *addresses, floats, each
     packet[[k.TOKENS, k.HEADS, k.PARTS, k.PLANES, k.THREADS]] = tokens, heads, width // part, n * heads, threads
     run_on(threads, _function(part, qkv.dtype, backward).function, packet.ctypes.data)
 

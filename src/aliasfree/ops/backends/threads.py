@@ -89,18 +89,23 @@ class _Scratch(threading.local):
 
     floats = np.zeros((0, 0), np.float32)
     ints = np.zeros((0, 0), np.int64)
+    where = (0, 0, 0, 0)
 
 
 _SCRATCH = _Scratch()
 
 
-def scratch(threads: int, floats: int, ints: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def scratch(threads: int, floats: int, ints: int) -> tuple[int, int, int, int]:
+    """Work space of so many floats and int64 for each thread: address of the floats, floats a thread, the same of ints."""
     kept = _SCRATCH
-    if kept.floats.shape[1] < floats or len(kept.floats) < threads:
-        kept.floats = _aligned(max(threads, len(kept.floats)), max(floats, kept.floats.shape[1]))
-    if kept.ints.shape[1] < ints or len(kept.ints) < threads:
-        kept.ints = np.zeros((max(threads, len(kept.ints)), max(ints, kept.ints.shape[1])), np.int64)
-    return kept.floats[:threads], kept.ints[:threads]
+    rows, grown = max(threads, len(kept.floats)), False
+    if kept.floats.shape[1] < floats or len(kept.floats) < rows:
+        kept.floats, grown = _aligned(rows, max(floats, kept.floats.shape[1])), True
+    if kept.ints.shape[1] < ints or len(kept.ints) < rows:
+        kept.ints, grown = np.zeros((rows, max(ints, kept.ints.shape[1])), np.int64), True
+    if grown:
+        kept.where = (kept.floats.ctypes.data, kept.floats.shape[1], kept.ints.ctypes.data, kept.ints.shape[1])
+    return kept.where
 
 
 def _aligned(rows: int, columns: int) -> NDArray[np.float32]:
