@@ -39,6 +39,7 @@ from aliasfree.ops.backends._vectors import (
     _fma,
     _indices,
     _load,
+    _plus,
     _splat,
     _transposed,
     add,
@@ -133,10 +134,6 @@ def _word_in_all_lanes(b: Any, array_type: Any, array: Any, index: Any) -> Any:
         return _splat(b, value)
     undefined = ir.Constant(INTS, ir.Undefined)
     return b.shuffle_vector(b.insert_element(undefined, value, ir.Constant(I32, 0)), undefined, _constant(INTS, 0))
-
-
-def _plus(b: Any, index: Any, i: int) -> Any:
-    return b.add(index, ir.Constant(index.type, i))
 
 
 @intrinsic

@@ -32,6 +32,7 @@ from aliasfree.ops.backends._vectors import (
     pointwise,
     product,
     put,
+    run,
     splat,
     store,
     store_tile,
@@ -101,6 +102,10 @@ silu_slope = pointwise(_silu_slope)
 relu = pointwise(lambda u: u.where_less(0.0, 0.0))
 relu_slope = pointwise(lambda u: u.pick(1e-45, u * 0.0, u.constant(1.0)))
 
+# taps along a row that the presets have, of the paper's 3x3 kernel and of 12: how many, and every which input
+ANY, SHORT_UP, SHORT_DOWN, LONG_UP, LONG_DOWN = range(5)
+short_up, short_down, long_up, long_down = run(2, 1), run(3, 2), run(6, 1), run(12, 2)
+
 _ZERO, _INT = np.float32(0), np.int64(0)
 
 # called by kernels alone, so without what would let Python call them, and kept on disk only as part of those
@@ -110,11 +115,11 @@ jit = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cf
 @jit
 def _fir(
     s: Any, to: int, step: int, start: int, stride: int, offsets: Any, o: int, weights: Any, w: int, taps: int, n: int,
-    onto: bool, ending: int, by: int,
+    onto: bool, run: int, ending: int, by: int,
 ) -> None:  # fmt: skip
     """s[to + step j] (+)= sum_k weights[w + k] s[start + stride j + offsets[o + k]], j < n, and `ending` of that.
 
-    By blocks: up to BLOCK - 1 more outputs are written, which have to be nobody's. TIMES multiplies by s[by + step j].
+    run says that the offsets are those of the preset named. By blocks: up to BLOCK - 1 more outputs are written, which have to be nobody's. TIMES multiplies by s[by + step j].
     """
     keep_apart()
     for j in range(0, n, BLOCK):
@@ -122,8 +127,17 @@ def _fir(
         sums = zeros()
         if onto:
             sums = get(s, at, step)
-        for k in range(taps):
-            sums = accumulate(sums, weights[w + k], s, start + j * stride + offsets[o + k], stride)
+        if run == SHORT_UP:
+            sums = short_up(sums, weights, w, s, start + j * stride)
+        elif run == SHORT_DOWN:
+            sums = short_down(sums, weights, w, s, start + j * stride)
+        elif run == LONG_UP:
+            sums = long_up(sums, weights, w, s, start + j * stride)
+        elif run == LONG_DOWN:
+            sums = long_down(sums, weights, w, s, start + j * stride)
+        else:
+            for k in range(taps):
+                sums = accumulate(sums, weights[w + k], s, start + j * stride + offsets[o + k], stride)
         if ending == GELU:
             sums = gelu(sums)
         elif ending == SLOPE + GELU:
@@ -149,10 +163,19 @@ def _along_row(
     w = ints[T.H_WEIGHTS] + term * ints[T.H_TAPS]
     for i in range(ints[T.SEGMENTS]):
         at = ints[T.SEGMENT] + 7 * i
-        first, step, count, k = ints[at], ints[at + 1], ints[at + 2], ints[at + 3]
+        first, step, count, k, taps, every = ints[at], ints[at + 1], ints[at + 2], ints[at + 3], ints[at + 4], ints[at + 6]
+        run = ANY
+        if taps == 2 and every == 1:
+            run = SHORT_UP
+        elif taps == 3 and every == 2:
+            run = SHORT_DOWN
+        elif taps == 6 and every == 1:
+            run = LONG_UP
+        elif taps == 12 and every == 2:
+            run = LONG_DOWN
         _fir(
-            s, to + first * LANES, step * LANES, start + ints[at + 5] * LANES, ints[at + 6] * LANES,
-            ints, ints[T.H_OFF] + k, weights, w + k, ints[at + 4], count, onto, ending, by + first * LANES,
+            s, to + first * LANES, step * LANES, start + ints[at + 5] * LANES, every * LANES,
+            ints, ints[T.H_OFF] + k, weights, w + k, taps, count, onto, run, ending, by + first * LANES,
         )  # fmt: skip
 
 
@@ -288,7 +311,7 @@ def _spread_row(
                 m[offsets + k - begin] = _low_row(x, s, m, group, ring, ints[ints[T.V_SRC] + k])
             _fir(
                 s, low, plain(LANES), plain(0), plain(LANES), m, offsets, weights, begin, end - begin, width,
-                plain(False), plain(IDENTITY), low,
+                plain(False), plain(ANY), plain(IDENTITY), low,
             )  # fmt: skip
             _pad(s, low, ints)
             _along_row(s, to, low, ints, weights, term, onto, early, by)
@@ -300,7 +323,7 @@ def _spread_row(
     if ending != IDENTITY and not at_once:
         _fir(
             s, to, plain(LANES), to, plain(LANES), ints, plain(0), weights, plain(0), plain(0), ints[T.WIDE],
-            plain(True), ending, by,
+            plain(True), plain(ANY), ending, by,
         )  # fmt: skip
 
 
@@ -400,7 +423,7 @@ def _walk(
                 extra = down[T.EXTRA_LEFT] * LANES
                 _fir(
                     s, line - extra, plain(LANES), -extra, plain(LANES), m, offsets, down_w, first, last - first,
-                    _extended(down, plain(False)), plain(False), plain(IDENTITY), line,
+                    _extended(down, plain(False)), plain(False), plain(ANY), plain(IDENTITY), line,
                 )  # fmt: skip
                 _fold(s, line, down)
                 if line != to:

@@ -63,6 +63,10 @@ def _address(b: Any, array_type: Any, array: Any, index: Any) -> Any:
     return b.bitcast(b.gep(array, [index]), _STORED[array_type.dtype].as_pointer())
 
 
+def _plus(b: Any, index: Any, i: int) -> Any:
+    return b.add(index, ir.Constant(index.type, i))
+
+
 _STORED = {types.float32: FLOATS, types.int32: INTS, types.uint16: SHORTS}
 
 
@@ -179,6 +183,29 @@ def accumulate(typing: Any, sums: Any, weight: Any, array: Any, index: Any, stri
         return context.make_tuple(b, sig.return_type, out)
 
     return ACCUMULATORS(ACCUMULATORS, types.float32, array, types.intp, types.intp), build
+
+
+def run(taps: int, every: int) -> Any:
+    """An intrinsic: sums[j] + sum_k weights[w + k] array[index + LANES (every j + k)], k < taps.
+
+    The taps of a filter along a row lie side by side, so that neighbouring outputs share what they load.
+    """
+
+    def typed(typing: Any, sums: Any, weights: Any, w: Any, array: Any, index: Any) -> Any:
+        def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            sums, weights, w, array, index = args
+            out = [b.extract_value(sums, j) for j in range(BLOCK)]
+            factors = [_splat(b, b.load(b.gep(weights, [_plus(b, w, k)]))) for k in range(taps)]
+            for i in range(every * (BLOCK - 1) + taps):
+                x = _load(b, _address(b, sig.args[3], array, _plus(b, index, LANES * i)), types.float32)
+                for j in range(BLOCK):
+                    if 0 <= i - every * j < taps:
+                        out[j] = _fma(b, factors[i - every * j], x, out[j])
+            return context.make_tuple(b, sig.return_type, out)
+
+        return ACCUMULATORS(ACCUMULATORS, weights, types.intp, array, types.intp), build
+
+    return intrinsic(typed)
 
 
 @intrinsic
