@@ -42,7 +42,6 @@ from aliasfree.ops.backends._vectors import (
     _plus,
     _splat,
     _transposed,
-    add,
     get,
     larger,
     load,
@@ -139,8 +138,11 @@ def _word_in_all_lanes(b: Any, array_type: Any, array: Any, index: Any) -> Any:
 @intrinsic
 def per_word(typing: Any, words: Any) -> Any:
     """Numbers in a word: 1 or 2."""
-    count = 2 if _paired(words) else 1
-    return types.intp(words), lambda context, b, sig, args: ir.Constant(ir.IntType(64), count)
+
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(ir.IntType(64), 2 if _paired(sig.args[0]) else 1)
+
+    return types.intp(words), build
 
 
 def _number(b: Any, element: Any, at: Any) -> Any:
@@ -333,9 +335,7 @@ def largest(typing: Any, vectors: Any) -> Any:
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         values = [b.extract_value(args[0], g) for g in range(BLOCK)]
         while len(values) > 1:
-            values = [
-                b.select(b.fcmp_ordered(">", x, y), x, y) for x, y in zip(values[::2], values[1::2], strict=True)
-            ]
+            values = [b.select(b.fcmp_ordered(">", x, y), x, y) for x, y in zip(values[::2], values[1::2], strict=True)]
         return values[0]
 
     return VECTOR(ACCUMULATORS), build
@@ -587,10 +587,9 @@ def _backward(
                 v, slope = (zero, zero, zero, zero), splats(s, deltas + i + r)
                 for p in range(parts):
                     at = p * (part // per)
-                    v = dot(v, columns(blank, w, keys + j + at * pitch, pitch), w, queries + (i + r) * count + at, count)
-                    slope = dot(
-                        slope, columns(blank, w, values + j + at * pitch, pitch), w, grads + (i + r) * count + at, count
-                    )
+                    down, across = j + at * pitch, (i + r) * count + at
+                    v = dot(v, columns(blank, w, keys + down, pitch), w, queries + across, count)
+                    slope = dot(slope, columns(blank, w, values + down, pitch), w, grads + across, count)
                 v = weights(v, splats(s, norms + i + r), factors, w)
                 put(w, tiles + r // per * LANES, LANES, packed(v, w))
                 put(w, slopes + r // per * LANES, LANES, packed(product(v, slope), w))
@@ -599,11 +598,13 @@ def _backward(
                 to, here = p * part * LANES, i // per * width + p * part
                 sums = columns(blank, s, to_values + to, LANES)
                 for r in range(0, LANES, BLOCK):
-                    sums = onto(sums, tile(w, tiles + r // per * LANES), w, grad_steps + here + r // per * width, width)
+                    rows = grad_steps + here + r // per * width
+                    sums = onto(sums, tile(w, tiles + r // per * LANES), w, rows, width)
                 put(s, to_values + to, LANES, sums)
                 sums = columns(blank, s, to_keys + to, LANES)
                 for r in range(0, LANES, BLOCK):
-                    sums = onto(sums, tile(w, slopes + r // per * LANES), w, query_steps + here + r // per * width, width)
+                    rows = query_steps + here + r // per * width
+                    sums = onto(sums, tile(w, slopes + r // per * LANES), w, rows, width)
                 put(s, to_keys + to, LANES, sums)
                 to = to_queries + i + p * part * pitch
                 sums = columns(blank, s, to, pitch)
@@ -637,8 +638,9 @@ def compiled(part: int, storage: Any, paired: bool, backward: bool) -> Any:
         thread = next_number(address + 8 * NEXT_THREAD)
         if thread >= p[THREADS] + 0 * version:
             return
-        qkv, grad, out, result = pointer(p[0], storage), pointer(p[1], storage), pointer(p[2], storage), pointer(p[4], storage)
-        lse, scratch = pointer(p[3], _ZERO), p[5] + 4 * thread * p[STRIDE]
+        qkv, grad, out = pointer(p[0], storage), pointer(p[1], storage), pointer(p[2], storage)
+        lse, result = pointer(p[3], _ZERO), pointer(p[4], storage)
+        scratch = p[5] + 4 * thread * p[STRIDE]
         s, w = pointer(scratch, _ZERO), pointer(scratch, word)
         while True:
             plane = next_number(address + 8 * NEXT_PLANE)

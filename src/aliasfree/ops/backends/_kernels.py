@@ -119,7 +119,8 @@ def _fir(
 ) -> None:  # fmt: skip
     """s[to + step j] (+)= sum_k weights[w + k] s[start + stride j + offsets[o + k]], j < n, and `ending` of that.
 
-    run says that the offsets are those of the preset named. By blocks: up to BLOCK - 1 more outputs are written, which have to be nobody's. TIMES multiplies by s[by + step j].
+    By blocks: up to BLOCK - 1 more outputs are written, which have to be nobody's. `run` says which taps of a
+    preset side by side these are, if any; TIMES multiplies by s[by + step j].
     """
     keep_apart()
     for j in range(0, n, BLOCK):
@@ -163,7 +164,8 @@ def _along_row(
     w = ints[T.H_WEIGHTS] + term * ints[T.H_TAPS]
     for i in range(ints[T.SEGMENTS]):
         at = ints[T.SEGMENT] + 7 * i
-        first, step, count, k, taps, every = ints[at], ints[at + 1], ints[at + 2], ints[at + 3], ints[at + 4], ints[at + 6]
+        first, step, count, k = ints[at], ints[at + 1], ints[at + 2], ints[at + 3]
+        taps, every = ints[at + 4], ints[at + 6]
         run = ANY
         if taps == 2 and every == 1:
             run = SHORT_UP
@@ -410,14 +412,19 @@ def _walk(
                                         x, s, m, group, inputs, up, up_w, row, low, other, spare, SLOPE + code, other
                                     )
                                     ending = TIMES
-                                _spread_row(grad, s, m, group, grads, lift, lift_w, row, low, high, spare, ending, other)
+                                _spread_row(
+                                    grad, s, m, group, grads, lift, lift_w, row, low, high, spare, ending, other
+                                )
                             else:
                                 _spread_row(x, s, m, group, inputs, up, up_w, row, low, high, spare, ending, other)
                         _pad(s, high, down)
                     phase = down[down[T.PAIR_CLASS] + pair]
                     begins = down[down[T.CLASS_PTR] + phase]
                     for term in range(begins, down[down[T.CLASS_PTR] + phase + 1]):
-                        _along_row(s, here + (term - begins) * ring_stride, high, down, down_w, term, plain(False), plain(IDENTITY), high)
+                        _along_row(
+                            s, here + (term - begins) * ring_stride, high, down, down_w, term,
+                            plain(False), plain(IDENTITY), high,
+                        )  # fmt: skip
                 # rows of the ring begin EXTRA_LEFT before pixel 0
                 line = other if down[T.FOLDS] else to
                 extra = down[T.EXTRA_LEFT] * LANES

@@ -1,8 +1,8 @@
 """Vectors of 16 floats as a Numba type, because Numba's own loops over short, strided rows do not vectorise reliably.
 
-LLVM splits the vector into whatever registers the machine has (1 with AVX-512, 2 with AVX2, 4 with NEON or SSE). Arrays
-are pointers to float32, to uint16 holding bfloat16, or to int32 holding pairs of those: Numba's own arrays are structures
-of seven fields that every call would copy. Indices count elements; nothing is bounds-checked.
+LLVM splits the vector into whatever registers the machine has (1 with AVX-512, 2 with AVX2, 4 with NEON or SSE).
+Arrays are pointers to float32, to uint16 holding bfloat16, or to int32 holding pairs of those: Numba's own arrays are
+structures of seven fields that every call would copy. Indices count elements; nothing is bounds-checked.
 """
 
 from __future__ import annotations
@@ -145,7 +145,11 @@ def pointer(typing: Any, address: Any, like: Any) -> Any:
 @intrinsic
 def plain(typing: Any, x: Any) -> Any:
     """x; Numba compiles a function anew for every constant it is called with, but not for plain(constant)."""
-    return types.unliteral(x)(x), lambda context, b, sig, args: args[0]
+
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return args[0]
+
+    return types.unliteral(x)(x), build
 
 
 @intrinsic
@@ -251,16 +255,6 @@ def product(typing: Any, x: Any, y: Any) -> Any:
 def _fma(b: Any, x: Any, y: Any, z: Any) -> Any:
     signature = ir.FunctionType(FLOATS, [FLOATS] * 3)
     return b.call(cgutils.get_or_insert_function(b.module, signature, f"llvm.fma.v{LANES}f32"), (x, y, z))
-
-
-@intrinsic
-def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
-    """x y + z, rounded once."""
-
-    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return _fma(b, *args)
-
-    return VECTOR(VECTOR, VECTOR, VECTOR), build
 
 
 def _binary(formula: Callable[..., Any]) -> Any:

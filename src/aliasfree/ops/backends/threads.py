@@ -96,7 +96,7 @@ _SCRATCH = _Scratch()
 
 
 def scratch(threads: int, floats: int, ints: int) -> tuple[int, int, int, int]:
-    """Work space of so many floats and int64 for each thread: address of the floats, floats a thread, the same of ints."""
+    """Work space for each thread: address of the floats, how many a thread has, and the same of the int64."""
     kept = _SCRATCH
     rows, grown = max(threads, len(kept.floats)), False
     if kept.floats.shape[1] < floats or len(kept.floats) < rows:
