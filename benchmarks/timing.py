@@ -80,12 +80,15 @@ def alternate(
     least: int = 5,
     most: int = 200,
     warm_up: int = 2,
+    settle: int = 0,
 ) -> Samples:
     """Read all functions in turn, A B C A B C ..., after a warm-up, for `budget` seconds.
 
     least, most   bounds on the number of rounds, which go before the budget
     warm_up       calls of each before the first reading: compilation, tables, the allocator. 0 = the caller saw to it,
                   and each reading is of one call
+    settle        calls of each before each of its readings, untimed: what runs again and again in use (the steps of a
+                  training) finds its own data in caches and allocator, not its neighbour's
     The garbage collector rests meanwhile: it would fall on whoever is running.
     """
     calls = dict.fromkeys(functions, 1)
@@ -102,6 +105,8 @@ def alternate(
             if done >= least and time.perf_counter() >= end:
                 break
             for name, function in functions.items():
+                for _ in range(settle):
+                    function()
                 readings[name].append(stopwatch(function, calls[name], device) / calls[name])
     finally:
         if collecting:

@@ -35,6 +35,13 @@ def test_without_a_warm_up_each_reading_is_one_call():
     assert len(calls) == 3
 
 
+def test_each_reading_follows_untimed_calls_of_its_own():
+    order = []
+    functions = {name: lambda name=name: order.append(name) for name in ("a", "b")}
+    alternate(functions, 0.0, CPU, least=2, warm_up=0, settle=2)
+    assert order == ["a", "a", "a", "b", "b", "b"] * 2
+
+
 def test_the_budget_sets_the_rounds_within_their_bounds():
     functions = {"a": lambda: time.sleep(0.002)}
     assert alternate(functions, 0.0, CPU, least=3).rounds == 3
