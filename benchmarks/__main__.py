@@ -5,29 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from aliasfree.errors import AliasfreeError, ArgumentError
-from benchmarks import growth, network, ops, sampling
 from benchmarks.bars import judge
 from benchmarks.machine import describe, one_line
-from benchmarks.results import SECTIONS, Row, Settings
+from benchmarks.results import SECTIONS, Settings
+from benchmarks.sections import measure_sections
 from benchmarks.table import bars_table, results_table
 
 __all__ = ["main"]
 
 FORMAT = 1
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-MEASURES: dict[str, Callable[[Settings, Callable[[str], None]], Iterator[Row]]] = {
-    "ops": ops.measure,
-    "network": network.measure,
-    "sampling": sampling.measure,
-    "growth": growth.measure,
-}
 WIDTH = 200
 """Columns of the table where there is no terminal to ask."""
 
@@ -80,8 +74,7 @@ def _run(options: argparse.Namespace) -> None:
     if not console.is_terminal:
         console = Console(width=WIDTH)
     sections = [options.only] if options.only else list(SECTIONS)
-    with Console(stderr=True).status("") as status:
-        rows = [row for section in sections for row in MEASURES[section](settings, status.update)]
+    rows = measure_sections(sections, settings)
     described = describe()
     verdicts = judge(rows, settings.device.type, compiled=settings.compile)
     if rows:

@@ -7,12 +7,13 @@ import json
 import pytest
 import torch
 
-from aliasfree.errors import ArgumentError
-from benchmarks import growth, network, ops, sampling
+from aliasfree.errors import ArgumentError, BackendError
+from benchmarks import growth, network, ops, sampling, sections
 from benchmarks.__main__ import main
 from benchmarks.bars import BARS, judge
 from benchmarks.memory import PeakTask, measure_peak
 from benchmarks.results import Row, Settings
+from benchmarks.sections import measure_sections
 from benchmarks.timing import Quartiles
 
 QUICK = Settings(extent="quick")
@@ -175,6 +176,14 @@ def test_a_run_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatch):
     assert set(content["rows"][0]["ratios"]["slope literal"]) == {"median", "lower", "upper"}
     assert [bar["limit"] for bar in content["bars"]] == [bar.limit for bar in BARS]
     assert list(out.parent.iterdir()) == [out]
+
+
+def test_sections_run_in_processes_of_their_own_and_hand_their_errors_on(monkeypatch):
+    settings = Settings(backend="nonsense", extent="quick", bars=True)
+    with pytest.raises(BackendError, match="unknown backend 'nonsense'"):
+        measure_sections(["growth", "ops"], settings)  # growth has nothing for the bars
+    monkeypatch.setattr(sections, "MEASURES", {})
+    assert measure_sections(["growth", "growth"], Settings(bars=True)) == []  # not this process's table
 
 
 def test_the_bars_are_printed_whatever_was_measured(tmp_path, capsys, monkeypatch):
