@@ -75,9 +75,9 @@ inlined = numba.njit(nogil=True, error_model="numpy", inline="always")  # else L
 
 def multiplies_pairs() -> bool:
     """Whether compiled code may multiply pairs of bfloat16."""
-    features = numba.config.CPU_FEATURES
-    if features is not None:
-        return "+avx512bf16" in features
+    chosen = numba.config.CPU_NAME, numba.config.CPU_FEATURES
+    if chosen != (None, None):  # compiled for another processor than this one
+        return "+avx512bf16" in (chosen[1] or "")
     return bool(llvmlite.binding.get_host_cpu_features().get("avx512bf16", False))
 
 
