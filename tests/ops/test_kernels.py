@@ -71,6 +71,19 @@ def test_kernels_equal_the_literal_algorithm(name, factor, padding):
             assert y.is_contiguous(memory_format=memory_format) or y.shape[1] == 1
 
 
+@pytest.mark.parametrize("taps", [4, 6, 24])
+def test_filters_with_as_many_taps_a_phase_as_a_preset_are_not_taken_for_it(taps):
+    """4, 6 and 24 taps are 2, 3 and 12 side by side going up, and 4 and 6 of every second input going down."""
+    spec = FilterSpec(taps=taps, kaiser_beta=3.0)
+    x, grad = torch.randn(1, 16, 20, 20), torch.randn(1, 16, 20, 20)
+    y, dx = with_gradient(lambda x: filtered_activation2d(x, "gelu", spec, backend="numba"), x, grad)
+    expected, gradient = with_gradient(
+        lambda x: filtered_activation2d_reference(x, "gelu", spec), x.double(), grad.double()
+    )
+    assert error(y, expected) < 2e-6
+    assert error(dx, gradient) < 2e-6
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_is_exact(activation):
     x, grad = 5 * torch.randn(2, 3, 12, 10), torch.randn(2, 3, 12, 10)
