@@ -20,8 +20,9 @@ def attention(qkv: Tensor, heads: int, backend: str = "auto") -> Tensor:
     """softmax(q k' / sqrt(d)) v for each image and head.
 
     qkv      (N, L, 3 C): the queries of all heads, then their keys, then their values, d = C / heads numbers each
-    backend  "auto": "numba" where it can (CPU, float32 or bfloat16, d <= 16, L a multiple of 16; sums in float32), else
-             "torch", which is `scaled_dot_product_attention`; "reference" writes all weights out
+    backend  "auto": "numba" where it can (CPU, float32 or bfloat16, d <= 64, L a multiple of 16), else
+             "torch", which is `scaled_dot_product_attention`; "reference" writes all weights out. "numba" sums in
+             float32; on processors that multiply bfloat16 it rounds the weights of bfloat16 to it
 
     Returns (N, L, C) in qkv's dtype. Raises ShapeError, and BackendError for a backend that cannot.
     Source: Vaswani et al. 2017, eq. 1; the kernel after Dao 2023 (arXiv 2307.08691), sections 2.3 and 3.1.

@@ -40,6 +40,7 @@ from aliasfree.ops.backends._vectors import (
     _indices,
     _load,
     _plus,
+    _rounded,
     _splat,
     _transposed,
     get,
@@ -47,7 +48,6 @@ from aliasfree.ops.backends._vectors import (
     load,
     mul,
     next_number,
-    plain,
     pointer,
     pointwise,
     product,
@@ -55,6 +55,7 @@ from aliasfree.ops.backends._vectors import (
     splat,
     store,
     sub,
+    unliteral,
 )
 from aliasfree.ops.backends.tables import BLOCK, LANES
 
@@ -126,13 +127,9 @@ def _plus_product(b: Any, paired: bool, total: Any, x: Any, y: Any) -> Any:
     return b.call(multiply, (total, b.bitcast(x, _BFLOATS), b.bitcast(y, _BFLOATS)))
 
 
-def _word_in_all_lanes(b: Any, array_type: Any, array: Any, index: Any) -> Any:
+def _word_in_all_lanes(b: Any, array: Any, index: Any) -> Any:
     """array[index] in all lanes."""
-    value = b.load(b.gep(array, [index]), align=4)
-    if not _paired(array_type):
-        return _splat(b, value)
-    undefined = ir.Constant(INTS, ir.Undefined)
-    return b.shuffle_vector(b.insert_element(undefined, value, ir.Constant(I32, 0)), undefined, _constant(INTS, 0))
+    return _splat(b, b.load(b.gep(array, [index]), align=4))
 
 
 @intrinsic
@@ -149,15 +146,6 @@ def _number(b: Any, element: Any, at: Any) -> Any:
     """What is stored there, as float32."""
     number = b.load(at)
     return number if element == types.float32 else b.bitcast(b.shl(b.zext(number, I32), ir.Constant(I32, 16)), F32)
-
-
-def _rounded(b: Any, number: Any) -> Any:
-    """The bfloat16 nearest to a float32, ties to even."""
-    bits = b.bitcast(number, I32)
-    odd = b.and_(b.lshr(bits, ir.Constant(I32, 16)), ir.Constant(I32, 1))
-    nearest = b.add(b.add(bits, ir.Constant(I32, 0x7FFF)), odd)
-    nan = b.fcmp_unordered("uno", number, number)
-    return b.trunc(b.lshr(b.select(nan, ir.Constant(I32, 0x7FC00000), nearest), ir.Constant(I32, 16)), I16)
 
 
 # written out number by number, because LLVM makes long detours to vectorise loops this short
@@ -272,7 +260,7 @@ def splats(typing: Any, array: Any, index: Any) -> Any:
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         array, index = args
-        out = [_word_in_all_lanes(b, sig.args[0], array, _plus(b, index, g)) for g in range(BLOCK)]
+        out = [_word_in_all_lanes(b, array, _plus(b, index, g)) for g in range(BLOCK)]
         return context.make_tuple(b, sig.return_type, out)
 
     return ACCUMULATORS(array, types.intp), build
@@ -291,7 +279,7 @@ def dot(typing: Any, start: Any, vectors: Any, array: Any, index: Any, stride: A
         for i in range(sig.args[1].count):
             x = b.extract_value(vectors, i)
             for g in range(BLOCK):
-                word = _word_in_all_lanes(b, sig.args[2], array, _plus(b, rows[g], i))
+                word = _word_in_all_lanes(b, array, _plus(b, rows[g], i))
                 totals[g] = _plus_product(b, _paired(sig.args[2]), totals[g], x, word)
         return context.make_tuple(b, sig.return_type, totals)
 
@@ -308,7 +296,7 @@ def onto(typing: Any, vectors: Any, weights: Any, array: Any, index: Any, stride
         for k in range(sig.args[1].count):
             weight = b.extract_value(weights, k)
             for i in range(len(out)):
-                word = _word_in_all_lanes(b, sig.args[2], array, _plus(b, index, i))
+                word = _word_in_all_lanes(b, array, _plus(b, index, i))
                 out[i] = _plus_product(b, _paired(sig.args[2]), out[i], weight, word)
             index = b.add(index, stride)
         return context.make_tuple(b, sig.return_type, out)
@@ -485,7 +473,7 @@ def _forward(
     factor = np.float32(1.0 / (math.sqrt(width) * _LN2))
     queries, keys, values, scores = 0, pitch * width, 2 * pitch * width, 3 * pitch * width
     tiles, sums, rest = scores + KEYS * LANES, scores + 2 * KEYS * LANES, scores + (2 * KEYS + width) * LANES
-    row, one = 3 * channels, plain(1)
+    row, one = 3 * channels, unliteral(1)
     # one below the other `pitch` apart, because powers of 2 would put all into one set of the cache
     _rows(blank, parts, qkv, base, row, tokens, w, queries, pitch, one, factor)
     _rows(blank, parts, qkv, base + channels, row, tokens, w, keys, one, count, _ONE)
@@ -557,7 +545,7 @@ def _backward(
     slopes = tiles + LANES * LANES
     to_keys = slopes + LANES * LANES
     to_values = to_keys + width * LANES
-    zero, row, one = splat(_ZERO), 3 * channels, plain(1)
+    zero, row, one = splat(_ZERO), 3 * channels, unliteral(1)
     _rows(blank, parts, qkv, base, row, tokens, w, queries, one, count, factor)
     _rows(blank, parts, grad, base_out, channels, tokens, w, grads, one, count, _ONE)
     _rows(blank, parts, qkv, base + channels, row, tokens, w, keys, pitch, one, _ONE)

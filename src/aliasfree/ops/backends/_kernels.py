@@ -22,20 +22,20 @@ from aliasfree.ops.backends._vectors import (
     Expression,
     accumulate,
     add,
+    consecutive,
     get,
     keep_apart,
     load,
     load_tile,
     next_number,
-    plain,
     pointer,
     pointwise,
     product,
     put,
-    run,
     splat,
     store,
     store_tile,
+    unliteral,
     zeros,
 )
 from aliasfree.ops.backends.tables import BLOCK, LANES
@@ -43,7 +43,7 @@ from aliasfree.ops.backends.tables import BLOCK, LANES
 ACTIVATION, ACTIVATION_BACKWARD, SPREAD, GATHER = range(4)
 IDENTITY, RELU, GELU, SILU = range(4)
 SLOPE, TIMES = 4, 8
-"""What a filter's sums may end in: an activation, SLOPE + that for its derivative, or a product."""
+"""Epilogues, what a filter's sums may end in: an activation, SLOPE + that for its derivative, or a product."""
 ACTIVATION_CODES = {"identity": IDENTITY, "relu": RELU, "gelu": GELU, "silu": SILU}
 
 # where things lie in the table of integers `where`
@@ -104,7 +104,9 @@ relu_slope = pointwise(lambda u: u.pick(1e-45, u * 0.0, u.constant(1.0)))
 
 # taps along a row that the presets have, of the paper's 3x3 kernel and of 12: how many, and every which input
 ANY, SHORT_UP, SHORT_DOWN, LONG_UP, LONG_DOWN = range(5)
-short_up, short_down, long_up, long_down = run(2, 1), run(3, 2), run(6, 1), run(12, 2)
+short_up, short_down, long_up, long_down = (
+    consecutive(taps, every) for taps, every in ((2, 1), (3, 2), (6, 1), (12, 2))
+)
 
 _ZERO, _INT = np.float32(0), np.int64(0)
 
@@ -115,12 +117,12 @@ jit = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cf
 @jit
 def _fir(
     s: Any, to: int, step: int, start: int, stride: int, offsets: Any, o: int, weights: Any, w: int, taps: int, n: int,
-    onto: bool, run: int, ending: int, by: int,
+    onto: bool, preset: int, epilogue: int, by: int,
 ) -> None:  # fmt: skip
-    """s[to + step j] (+)= sum_k weights[w + k] s[start + stride j + offsets[o + k]], j < n, and `ending` of that.
+    """s[to + step j] (+)= sum_k weights[w + k] s[start + stride j + offsets[o + k]], j < n, and the epilogue of that.
 
-    By blocks: up to BLOCK - 1 more outputs are written, which have to be nobody's. `run` says which taps of a
-    preset side by side these are, if any; TIMES multiplies by s[by + step j].
+    By blocks: up to BLOCK - 1 more outputs are written, which have to be nobody's. `preset` says whose
+    consecutive taps these are, if any; TIMES multiplies by s[by + step j].
     """
     keep_apart()
     for j in range(0, n, BLOCK):
@@ -128,37 +130,37 @@ def _fir(
         sums = zeros()
         if onto:
             sums = get(s, at, step)
-        if run == SHORT_UP:
+        if preset == SHORT_UP:
             sums = short_up(sums, weights, w, s, start + j * stride)
-        elif run == SHORT_DOWN:
+        elif preset == SHORT_DOWN:
             sums = short_down(sums, weights, w, s, start + j * stride)
-        elif run == LONG_UP:
+        elif preset == LONG_UP:
             sums = long_up(sums, weights, w, s, start + j * stride)
-        elif run == LONG_DOWN:
+        elif preset == LONG_DOWN:
             sums = long_down(sums, weights, w, s, start + j * stride)
         else:
             for k in range(taps):
                 sums = accumulate(sums, weights[w + k], s, start + j * stride + offsets[o + k], stride)
-        if ending == GELU:
+        if epilogue == GELU:
             sums = gelu(sums)
-        elif ending == SLOPE + GELU:
+        elif epilogue == SLOPE + GELU:
             sums = gelu_slope(sums)
-        elif ending == TIMES:
+        elif epilogue == TIMES:
             sums = product(sums, get(s, by + j * step, step))
-        elif ending == SILU:
+        elif epilogue == SILU:
             sums = silu(sums)
-        elif ending == SLOPE + SILU:
+        elif epilogue == SLOPE + SILU:
             sums = silu_slope(sums)
-        elif ending == RELU:
+        elif epilogue == RELU:
             sums = relu(sums)
-        elif ending == SLOPE + RELU:
+        elif epilogue == SLOPE + RELU:
             sums = relu_slope(sums)
         put(s, at, step, sums)
 
 
 @jit
 def _along_row(
-    s: Any, to: int, start: int, ints: Any, weights: Any, term: int, onto: bool, ending: int, by: int
+    s: Any, to: int, start: int, ints: Any, weights: Any, term: int, onto: bool, epilogue: int, by: int
 ) -> None:  # fmt: skip
     """Horizontal taps of one term; `to`, `start` and `by` are where pixel 0 lies."""
     w = ints[T.H_WEIGHTS] + term * ints[T.H_TAPS]
@@ -166,18 +168,18 @@ def _along_row(
         at = ints[T.SEGMENT] + 7 * i
         first, step, count, k = ints[at], ints[at + 1], ints[at + 2], ints[at + 3]
         taps, every = ints[at + 4], ints[at + 6]
-        run = ANY
+        preset = ANY
         if taps == 2 and every == 1:
-            run = SHORT_UP
+            preset = SHORT_UP
         elif taps == 3 and every == 2:
-            run = SHORT_DOWN
+            preset = SHORT_DOWN
         elif taps == 6 and every == 1:
-            run = LONG_UP
+            preset = LONG_UP
         elif taps == 12 and every == 2:
-            run = LONG_DOWN
+            preset = LONG_DOWN
         _fir(
             s, to + first * LANES, step * LANES, start + ints[at + 5] * LANES, every * LANES,
-            ints, ints[T.H_OFF] + k, weights, w + k, taps, count, onto, run, ending, by + first * LANES,
+            ints, ints[T.H_OFF] + k, weights, w + k, taps, count, onto, preset, epilogue, by + first * LANES,
         )  # fmt: skip
 
 
@@ -286,7 +288,7 @@ def _load_all(x: Any, s: Any, m: Any, group: Any, ring: Any) -> None:
     if rows < height:
         _forget(m, keys, height, rows)
     elif stride == width * LANES:
-        _load_pixels(x, s, at, group, height * width, plain(0), height * width)
+        _load_pixels(x, s, at, group, height * width, unliteral(0), height * width)
     else:
         for row in range(height):
             _load_pixels(x, s, at + row * stride, group, height * width, row * width, width)
@@ -295,15 +297,15 @@ def _load_all(x: Any, s: Any, m: Any, group: Any, ring: Any) -> None:
 @jit
 def _spread_row(
     x: Any, s: Any, m: Any, group: Any, ring: Any, ints: Any, weights: Any, row: int, low: int, to: int, offsets: int,
-    ending: int, by: int,
+    epilogue: int, by: int,
 ) -> None:  # fmt: skip
-    """High-rate row `row` made from rows of x, pixel 0 at `to`, and its `ending`; `low` is room for a low-rate row."""
+    """High-rate row `row` made from rows of x, pixel 0 at `to`, and its epilogue; `low` is room for a low-rate row."""
     keep_apart()
     width = ring[1]
     onto = False
     first, last = ints[ints[T.PAIR_PTR] + row], ints[ints[T.PAIR_PTR] + row + 1]
     at_once = ints[T.FOLDS] == 0 and ints[ints[T.PAIR_FIRST] + last] - ints[ints[T.PAIR_FIRST] + first] == 1
-    early = ending if at_once else IDENTITY
+    early = epilogue if at_once else IDENTITY
     for pair in range(first, last):
         phase = ints[ints[T.PAIR_CLASS] + pair]
         term = ints[ints[T.CLASS_PTR] + phase]
@@ -312,20 +314,20 @@ def _spread_row(
             for k in range(begin, end):
                 m[offsets + k - begin] = _low_row(x, s, m, group, ring, ints[ints[T.V_SRC] + k])
             _fir(
-                s, low, plain(LANES), plain(0), plain(LANES), m, offsets, weights, begin, end - begin, width,
-                plain(False), plain(ANY), plain(IDENTITY), low,
+                s, low, unliteral(LANES), unliteral(0), unliteral(LANES), m, offsets, weights, begin, end - begin,
+                width, unliteral(False), unliteral(ANY), unliteral(IDENTITY), low,
             )  # fmt: skip
             _pad(s, low, ints)
             _along_row(s, to, low, ints, weights, term, onto, early, by)
             onto = True
             term += 1
     if not onto:
-        _clear(s, to - ints[T.EXTRA_LEFT] * LANES, _extended(ints, plain(True)))
+        _clear(s, to - ints[T.EXTRA_LEFT] * LANES, _extended(ints, unliteral(True)))
     _fold(s, to, ints)
-    if ending != IDENTITY and not at_once:
+    if epilogue != IDENTITY and not at_once:
         _fir(
-            s, to, plain(LANES), to, plain(LANES), ints, plain(0), weights, plain(0), plain(0), ints[T.WIDE],
-            plain(True), plain(ANY), ending, by,
+            s, to, unliteral(LANES), to, unliteral(LANES), ints, unliteral(0), weights, unliteral(0), unliteral(0),
+            ints[T.WIDE], unliteral(True), unliteral(ANY), epilogue, by,
         )  # fmt: skip
 
 
@@ -383,7 +385,7 @@ def _walk(
             if mode == SPREAD:
                 if in_pieces and up[T.FOLDS]:
                     to = other
-                _spread_row(x, s, m, group, inputs, up, up_w, i, low, to, offsets, plain(IDENTITY), to)
+                _spread_row(x, s, m, group, inputs, up, up_w, i, low, to, offsets, unliteral(IDENTITY), to)
             else:
                 first, last = down[down[T.V_PTR] + i], down[down[T.V_PTR] + i + 1]
                 for k in range(first, last):
@@ -404,33 +406,34 @@ def _walk(
                                 _load_pixels(x, s, high, group, in_plane, row * inputs[1], inputs[1])
                         else:
                             spare = offsets + (last - first)
-                            ending = code
+                            epilogue = code
                             if mode == ACTIVATION_BACKWARD:
-                                ending = IDENTITY
+                                epilogue = IDENTITY
                                 if code != IDENTITY:
                                     _spread_row(
                                         x, s, m, group, inputs, up, up_w, row, low, other, spare, SLOPE + code, other
                                     )
-                                    ending = TIMES
+                                    epilogue = TIMES
                                 _spread_row(
-                                    grad, s, m, group, grads, lift, lift_w, row, low, high, spare, ending, other
+                                    grad, s, m, group, grads, lift, lift_w, row, low, high, spare, epilogue, other
                                 )
                             else:
-                                _spread_row(x, s, m, group, inputs, up, up_w, row, low, high, spare, ending, other)
+                                _spread_row(x, s, m, group, inputs, up, up_w, row, low, high, spare, epilogue, other)
                         _pad(s, high, down)
                     phase = down[down[T.PAIR_CLASS] + pair]
                     begins = down[down[T.CLASS_PTR] + phase]
                     for term in range(begins, down[down[T.CLASS_PTR] + phase + 1]):
                         _along_row(
                             s, here + (term - begins) * ring_stride, high, down, down_w, term,
-                            plain(False), plain(IDENTITY), high,
+                            unliteral(False), unliteral(IDENTITY), high,
                         )  # fmt: skip
                 # rows of the ring begin EXTRA_LEFT before pixel 0
                 line = other if down[T.FOLDS] else to
                 extra = down[T.EXTRA_LEFT] * LANES
                 _fir(
-                    s, line - extra, plain(LANES), -extra, plain(LANES), m, offsets, down_w, first, last - first,
-                    _extended(down, plain(False)), plain(False), plain(ANY), plain(IDENTITY), line,
+                    s, line - extra, unliteral(LANES), -extra, unliteral(LANES), m, offsets, down_w, first,
+                    last - first, _extended(down, unliteral(False)), unliteral(False), unliteral(ANY),
+                    unliteral(IDENTITY), line,
                 )  # fmt: skip
                 _fold(s, line, down)
                 if line != to:
@@ -440,7 +443,7 @@ def _walk(
             elif mode == SPREAD and to == other:
                 _copy(s, out_at + i * width * LANES, other, width)
         if in_pieces:
-            _store_pixels(s, out_at, y, group, out_plane, plain(0), out_plane)
+            _store_pixels(s, out_at, y, group, out_plane, unliteral(0), out_plane)
 
 
 # what a thread is told: addresses of ten arrays, those of its scratch, how long a thread's part of each is, and numbers

@@ -54,7 +54,7 @@ def _constant(vector: ir.VectorType, value: float) -> ir.Constant:
 
 
 def _splat(b: Any, scalar: Any) -> Any:
-    undefined = ir.Constant(FLOATS, ir.Undefined)
+    undefined = ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined)
     first = b.insert_element(undefined, scalar, ir.Constant(I32, 0))
     return b.shuffle_vector(first, undefined, _constant(INTS, 0))
 
@@ -82,12 +82,22 @@ def _store(b: Any, vector: Any, pointer: Any, element: Any) -> None:
     if element != types.uint16:
         b.store(vector, pointer, align=4)
         return
-    bits = b.bitcast(vector, INTS)
-    odd = b.and_(b.lshr(bits, _constant(INTS, 16)), _constant(INTS, 1))
-    rounded = b.add(b.add(bits, _constant(INTS, 0x7FFF)), odd)  # to nearest, ties to even
-    nan = b.fcmp_unordered("uno", vector, vector)
-    upper = b.lshr(b.select(nan, _constant(INTS, 0x7FC00000), rounded), _constant(INTS, 16))
-    b.store(b.trunc(upper, SHORTS), pointer, align=2)
+    b.store(_rounded(b, vector), pointer, align=2)
+
+
+def _rounded(b: Any, number: Any) -> Any:
+    """The bits of the bfloat16 nearest to a float32, ties to even; of each in a vector."""
+    many = number.type == FLOATS
+    wide, narrow = (INTS, SHORTS) if many else (I32, I16)
+
+    def constant(value: int) -> ir.Constant:
+        return _constant(INTS, value) if many else ir.Constant(I32, value)
+
+    bits = b.bitcast(number, wide)
+    odd = b.and_(b.lshr(bits, constant(16)), constant(1))
+    nearest = b.add(b.add(bits, constant(0x7FFF)), odd)
+    nan = b.fcmp_unordered("uno", number, number)
+    return b.trunc(b.lshr(b.select(nan, constant(0x7FC00000), nearest), constant(16)), narrow)
 
 
 @intrinsic
@@ -143,8 +153,8 @@ def pointer(typing: Any, address: Any, like: Any) -> Any:
 
 
 @intrinsic
-def plain(typing: Any, x: Any) -> Any:
-    """x; Numba compiles a function anew for every constant it is called with, but not for plain(constant)."""
+def unliteral(typing: Any, x: Any) -> Any:
+    """x; Numba compiles a function anew for every constant it is called with, but not for unliteral(constant)."""
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         return args[0]
@@ -189,7 +199,7 @@ def accumulate(typing: Any, sums: Any, weight: Any, array: Any, index: Any, stri
     return ACCUMULATORS(ACCUMULATORS, types.float32, array, types.intp, types.intp), build
 
 
-def run(taps: int, every: int) -> Any:
+def consecutive(taps: int, every: int) -> Any:
     """An intrinsic: sums[j] + sum_k weights[w + k] array[index + LANES (every j + k)], k < taps.
 
     The taps of a filter along a row lie side by side, so that neighbouring outputs share what they load.
