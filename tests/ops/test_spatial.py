@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from aliasfree.errors import ArgumentError, ShapeError
-from aliasfree.ops import _tables
+from aliasfree.ops import spatial_tables
 from aliasfree.ops.spatial import rotate2d, translate2d, zoom2d
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -305,7 +305,7 @@ def test_tables_first_built_under_inference_mode_serve_training_later(name: str,
 
 def test_equal_steps_share_one_table_and_the_caches_are_bounded() -> None:
     x = noise(1, 1, 10, 10)
-    cache = _tables.shears.__closure__
+    cache = spatial_tables.shears.__closure__
     assert cache is not None
     info = next(c.cell_contents.cache_info for c in cache if hasattr(c.cell_contents, "cache_info"))
     shares = np.linspace(0, 1, 51)
@@ -315,7 +315,7 @@ def test_equal_steps_share_one_table_and_the_caches_are_bounded() -> None:
     assert info().misses - before == 1
     for degrees in range(1, 44):
         rotate2d(x, degrees)
-    assert info().currsize <= _tables.KEPT
+    assert info().currsize <= spatial_tables.KEPT
 
 
 def test_results_do_not_depend_on_memory_format() -> None:

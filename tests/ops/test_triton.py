@@ -15,10 +15,10 @@ from aliasfree.ops import (
     filtered_activation2d_reference,
     upsample2d_reference,
 )
+from aliasfree.ops.backends.gpu.backend import ROOM, TritonBackend
+from aliasfree.ops.backends.gpu.plan import activation_chain, bands, plan, resampling_chain
+from aliasfree.ops.backends.gpu.tables import axis_band, longest, tiling
 from aliasfree.ops.backends.registry import Call
-from aliasfree.ops.backends.triton import ROOM, TritonBackend
-from aliasfree.ops.backends.triton_plan import activation_chain, bands, plan, resampling_chain
-from aliasfree.ops.backends.triton_tables import axis_band, longest, tiling
 
 pytest.importorskip("triton")
 pytestmark = [

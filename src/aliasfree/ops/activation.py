@@ -11,7 +11,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from aliasfree.filters import FilterSpec
-from aliasfree.ops import kernels
+from aliasfree.ops import custom_ops
 from aliasfree.ops.padding import Padding
 from aliasfree.ops.plain import filtered_activation
 from aliasfree.ops.pointwise import ACTIVATIONS, activation_function, activation_name
@@ -49,7 +49,7 @@ def filtered_activation2d(
         return filtered_activation2d_reference(x, activation, up_spec, down_spec, factor, padding)
     if chosen == "torch" or name is None:
         return filtered_activation(x, function, up_spec, down_spec, factor, padding)
-    return kernels.filtered_activation2d(x, name, up_spec.key, down_spec.key, factor, padding, chosen)
+    return custom_ops.filtered_activation2d(x, name, up_spec.key, down_spec.key, factor, padding, chosen)
 
 
 def filtered_activation2d_reference(

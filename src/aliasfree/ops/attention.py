@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aliasfree.errors import BackendError, ShapeError, did_you_mean
-from aliasfree.ops.backends import numba_attention
+from aliasfree.ops.backends.cpu import attention as numba_attention
 from aliasfree.ops.backends.registry import ENVIRONMENT, NAMES, Choice
 
 __all__ = ["attention", "attention_choice", "attention_reference"]

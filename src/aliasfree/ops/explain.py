@@ -8,7 +8,7 @@ from torch import Tensor
 
 from aliasfree.errors import ArgumentError, did_you_mean
 from aliasfree.filters import FilterSpec
-from aliasfree.ops import kernels
+from aliasfree.ops import custom_ops
 from aliasfree.ops.backends.registry import Choice, choose
 from aliasfree.ops.padding import Padding
 from aliasfree.ops.pointwise import activation_function, activation_name
@@ -30,7 +30,7 @@ def explain(op: str, x: Tensor, *arguments: Any, **options: Any) -> Choice:
         raise ArgumentError(f"unknown op {op!r}{did_you_mean(op, OPS)}")
     describe = _activation if op == "filtered_activation2d" else _resampling
     activation, up, down, factor, padding, backend = describe(x, *arguments, **options)
-    return choose(kernels.call_of(op, x, activation, up, down, factor, padding), backend)
+    return choose(custom_ops.call_of(op, x, activation, up, down, factor, padding), backend)
 
 
 def _activation(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
 from aliasfree.filters import FilterSpec
-from aliasfree.ops import kernels
+from aliasfree.ops import custom_ops
 from aliasfree.ops.backends.registry import choose, warn_if_slow
 from aliasfree.ops.padding import PADDINGS, Padding
 from aliasfree.ops.plain import resample
@@ -51,7 +51,7 @@ def upsample2d(
         return resample(x, spec, factor, padding, up=True)
     if chosen == "reference":
         return upsample2d_reference(x, spec, factor, padding)
-    return kernels.upsample2d(x, spec.key, factor, padding, chosen)
+    return custom_ops.upsample2d(x, spec.key, factor, padding, chosen)
 
 
 def downsample2d(
@@ -71,7 +71,7 @@ def downsample2d(
         return resample(x, spec, factor, padding, up=False)
     if chosen == "reference":
         return downsample2d_reference(x, spec, factor, padding)
-    return kernels.downsample2d(x, spec.key, factor, padding, chosen)
+    return custom_ops.downsample2d(x, spec.key, factor, padding, chosen)
 
 
 def check(x: Tensor, filter: FilterSpec | str, factor: int, padding: str) -> FilterSpec:
@@ -100,7 +100,7 @@ def backend_for(
     """The name of the backend that runs the op; a compiler that traces it leaves the choice to the running op."""
     if torch.compiler.is_compiling():
         return backend
-    call = kernels.call_of(op, x, activation, up, down, factor, padding)
+    call = custom_ops.call_of(op, x, activation, up, down, factor, padding)
     choice = choose(call, backend)
     warn_if_slow(call, choice, x.numel())
     return choice.name

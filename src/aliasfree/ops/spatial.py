@@ -5,7 +5,7 @@
     bicubic  `torch.nn.functional.grid_sample`, zeros outside the image
 
 Everything turns and grows about the centre ((H-1)/2, (W-1)/2). Tables that depend on size and motion only are built
-once in float64 and kept (`_tables`). float16 and bfloat16 images are worked on in float32 and given back in their type;
+once in float64 and kept (`spatial_tables`). float16 and bfloat16 images are worked on in float32 and given back so;
 Fourier rotations and shifts are worked out in float64 where the device has it, because float32 transforms lose energy a
 little at a time: 2.5e-4 of the variance of noise in 999 small rotations.
 """
@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
-from aliasfree.ops import _tables
+from aliasfree.ops import spatial_tables
 
 __all__ = ["Amount", "Method", "rotate2d", "translate2d", "zoom2d"]
 
@@ -66,15 +66,15 @@ def rotate2d(x: Tensor, degrees: Amount, method: Method = "fourier", return_mask
                 f"use square images or method='spline'"
             )
         work = _double(work)
-        across, down = _tables.shears(h, w, rest, *_key(work))
+        across, down = spatial_tables.shears(h, w, rest, *_key(work))
         # Three quarters come last and one comes first, so that turning by -degrees is the exact transpose.
         out = _shift(_quarter_turns(work, [k % 3 for k in quarters]), across, 3)
         out = _shift(_shift(out, down, 2), across, 3)
         out = _quarter_turns(out, [k if k == 3 else 0 for k in quarters])
     else:
-        out = _affine(work, tuple(_tables.rotation(a) for a in angles), method)
+        out = _affine(work, tuple(spatial_tables.rotation(a) for a in angles), method)
     out = out.to(x.dtype)
-    return (out, _tables.disc(h, w, x.device)) if return_mask else out
+    return (out, spatial_tables.disc(h, w, x.device)) if return_mask else out
 
 
 @overload
@@ -104,13 +104,13 @@ def translate2d(x: Tensor, dy: Amount, dx: Amount, method: Method = "fourier", r
                 out = out.roll(round(shifts[0]), axis)
             else:
                 out = _double(out)
-                out = _shift(out, _tables.shift(out.shape[axis], shifts, axis, *_key(out)), axis)
+                out = _shift(out, spatial_tables.shift(out.shape[axis], shifts, axis, *_key(out)), axis)
     else:
-        out = _affine(work, tuple(_tables.translation(*d) for d in _paired(dys, dxs)), method)
+        out = _affine(work, tuple(spatial_tables.translation(*d) for d in _paired(dys, dxs)), method)
     out = out.to(x.dtype)
     if not return_mask:
         return out
-    return out, _tables.inside(h, w, tuple(_tables.translation(*d) for d in _paired(dys, dxs)), x.device)
+    return out, spatial_tables.inside(h, w, tuple(spatial_tables.translation(*d) for d in _paired(dys, dxs)), x.device)
 
 
 @overload
@@ -142,14 +142,14 @@ def zoom2d(x: Tensor, factor: Amount, method: Method = "fourier", return_mask: b
     if set(factors) == {1.0}:
         out = x.clone()
     elif method == "fourier":
-        rows, columns = _tables.dirichlet(h, w, factors, *_key(work))
+        rows, columns = spatial_tables.dirichlet(h, w, factors, *_key(work))
         out = rows @ work @ columns
     else:
-        out = _affine(work, tuple(_tables.magnification(f) for f in factors), method)
+        out = _affine(work, tuple(spatial_tables.magnification(f) for f in factors), method)
     out = out.to(x.dtype)
     if not return_mask:
         return out
-    return out, _tables.inside(h, w, tuple(_tables.magnification(f) for f in factors), x.device)
+    return out, spatial_tables.inside(h, w, tuple(spatial_tables.magnification(f) for f in factors), x.device)
 
 
 def _prepare(x: Tensor, method: str, **amounts: Amount) -> tuple[Tensor, list[tuple[float, ...]]]:
@@ -209,15 +209,15 @@ def _shift(x: Tensor, phase: Tensor, axis: int) -> Tensor:
     return torch.fft.irfft(torch.fft.rfft(x, dim=axis) * phase, n=x.shape[axis], dim=axis)
 
 
-def _affine(x: Tensor, maps: tuple[_tables.Affine, ...], method: str) -> Tensor:
+def _affine(x: Tensor, maps: tuple[spatial_tables.Affine, ...], method: str) -> Tensor:
     """Read x at the places an affine map sends each output pixel to, by "spline" or "bicubic"."""
     n, c, h, w = x.shape
     if method == "bicubic":
-        grid = _tables.grid(h, w, maps, *_key(x)).expand(n, -1, -1, -1)
+        grid = spatial_tables.grid(h, w, maps, *_key(x)).expand(n, -1, -1, -1)
         return F.grid_sample(x, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
-    prefilter = _tables.spline_prefilter(h, w, *_key(x))
+    prefilter = spatial_tables.spline_prefilter(h, w, *_key(x))
     flat = torch.fft.irfft2(torch.fft.rfft2(x) * prefilter, s=(h, w)).flatten(2)
-    index, weight = _tables.spline_taps(h, w, maps, *_key(x))
+    index, weight = spatial_tables.spline_taps(h, w, maps, *_key(x))
     out = torch.zeros_like(flat)
     for tap_index, tap_weight in zip(index, weight, strict=True):
         if len(maps) == 1:

@@ -25,8 +25,8 @@ __all__ = ["ENVIRONMENT", "NAMES", "Backend", "Call", "Choice", "choose", "kerne
 ENVIRONMENT = "ALIASFREE_BACKEND"
 """Environment variable that stands for every backend="auto"."""
 _BACKENDS = {
-    "numba": "aliasfree.ops.backends.numba:NumbaBackend",
-    "triton": "aliasfree.ops.backends.triton:TritonBackend",
+    "numba": "aliasfree.ops.backends.cpu.backend:NumbaBackend",
+    "triton": "aliasfree.ops.backends.gpu.backend:TritonBackend",
 }
 KERNELS = {"numba": "cpu", "triton": "cuda"}
 """Backends with kernels, and the device they were written for: Triton's interpreter, too, runs on the CPU, slowly."""

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from aliasfree.filters import FilterSpec
-from aliasfree.ops.backends.triton_plan import Chain, Plan, activation_chain, bands, plan, resampling_chain
-from aliasfree.ops.backends.triton_tables import Tiling, tiling
+from aliasfree.ops.backends.gpu.plan import Chain, Plan, activation_chain, bands, plan, resampling_chain
+from aliasfree.ops.backends.gpu.tables import Tiling, tiling
 from aliasfree.ops.padding import Padding
 
 if TYPE_CHECKING:
@@ -328,6 +328,6 @@ def _resident(device: torch.device) -> int:
 
 
 def _kernels() -> Any:
-    from aliasfree.ops.backends import triton_kernels
+    from aliasfree.ops.backends.gpu import kernels as triton_kernels
 
     return triton_kernels

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from aliasfree.filters import Array, FilterSpec, downsampling_offset, upsampling_offset
-from aliasfree.ops.backends.triton_tables import Band, axis_band, block_side, gains, longest
+from aliasfree.ops.backends.gpu.tables import Band, axis_band, block_side, gains, longest
 from aliasfree.ops.padding import Padding
 
 __all__ = ["Chain", "Plan", "Step", "activation_chain", "bands", "plan", "resampling_chain"]

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aliasfree.ops.backends.tables import LANES
-from aliasfree.ops.backends.threads import Kernel, compile_kernel, run_on, scratch
+from aliasfree.ops.backends.cpu.tables import LANES
+from aliasfree.ops.backends.cpu.threads import Kernel, compile_kernel, run_on, scratch
 
 __all__ = ["attention", "attention_backward", "refusal"]
 
@@ -80,6 +80,6 @@ def _function(part: int, dtype: torch.dtype, backward: bool) -> Kernel:
 
 @lru_cache(maxsize=1)
 def _kernels() -> Any:
-    from aliasfree.ops.backends import _attention as module
+    from aliasfree.ops.backends.cpu import attention_kernels as module
 
     return module

@@ -17,8 +17,9 @@ import numba
 import numpy as np
 from numba import types
 
-from aliasfree.ops.backends import tables as T
-from aliasfree.ops.backends._vectors import (
+from aliasfree.ops.backends.cpu import tables as T
+from aliasfree.ops.backends.cpu.tables import BLOCK, LANES
+from aliasfree.ops.backends.cpu.vectors import (
     Expression,
     accumulate,
     add,
@@ -38,7 +39,6 @@ from aliasfree.ops.backends._vectors import (
     unliteral,
     zeros,
 )
-from aliasfree.ops.backends.tables import BLOCK, LANES
 
 ACTIVATION, ACTIVATION_BACKWARD, SPREAD, GATHER = range(4)
 IDENTITY, RELU, GELU, SILU = range(4)
@@ -460,7 +460,7 @@ def compiled(storage: Any) -> Any:
     """
     # Numba keeps compiled code by the date of this file alone; a constant that differs with every source makes it
     # compile anew whenever one of them changes.
-    sources = [Path(__file__).with_name(name) for name in ("_kernels.py", "_vectors.py", "tables.py")]
+    sources = [Path(__file__).with_name(name) for name in ("walk.py", "vectors.py", "tables.py")]
     version = zlib.crc32(b"".join(path.read_bytes() for path in sources))
 
     @numba.cfunc(types.void(types.intp), nogil=True, cache=True, error_model="numpy")

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from aliasfree.filters import FilterSpec
-from aliasfree.ops.backends import tables as T
+from aliasfree.ops.backends.cpu import tables as T
+from aliasfree.ops.backends.cpu.tables import BLOCK, LANES, Tables, gather, spread
+from aliasfree.ops.backends.cpu.threads import compile_kernel, run_on, scratch
 from aliasfree.ops.backends.registry import Call
-from aliasfree.ops.backends.tables import BLOCK, LANES, Tables, gather, spread
-from aliasfree.ops.backends.threads import compile_kernel, run_on, scratch
 from aliasfree.ops.padding import Padding
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _function(dtype: torch.dtype) -> Any:
 
 @lru_cache(maxsize=1)
 def _kernels() -> Any:
-    from aliasfree.ops.backends import _kernels as module
+    from aliasfree.ops.backends.cpu import walk as module
 
     return module
 

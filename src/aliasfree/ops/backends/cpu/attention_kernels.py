@@ -24,7 +24,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from aliasfree.ops.backends._vectors import (
+from aliasfree.ops.backends.cpu.tables import BLOCK, LANES
+from aliasfree.ops.backends.cpu.vectors import (
     ACCUMULATORS,
     F32,
     FLOATS,
@@ -57,7 +58,6 @@ from aliasfree.ops.backends._vectors import (
     sub,
     unliteral,
 )
-from aliasfree.ops.backends.tables import BLOCK, LANES
 
 # what a thread is told: addresses of six arrays, and numbers
 ARRAYS = ("qkv", "grad", "out", "lse", "result", "floats")
@@ -610,12 +610,12 @@ def _backward(
 
 
 def compiled(part: int, storage: Any, paired: bool, backward: bool) -> Any:
-    """The kernel for heads of multiples of `part` numbers, a C function of a packet's address (`_kernels.compiled`).
+    """The kernel for heads of multiples of `part` numbers, a C function of a packet's address (`walk.compiled`).
 
     storage  float32 or uint16 (for bfloat16), of qkv, grad, out and result
     paired   multiply pairs of bfloat16; `part` must be even
     """
-    sources = [Path(__file__).with_name(name) for name in ("_attention.py", "_vectors.py", "tables.py")]
+    sources = [Path(__file__).with_name(name) for name in ("attention_kernels.py", "vectors.py", "tables.py")]
     version = zlib.crc32(b"".join(path.read_bytes() for path in sources))
     blank = (np.float32(0),) * part
     word = _PAIR if paired else _ZERO

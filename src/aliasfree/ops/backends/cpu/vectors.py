@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from aliasfree.ops.backends.tables import BLOCK, LANES
+from aliasfree.ops.backends.cpu.tables import BLOCK, LANES
 
 F32, I16, I32 = ir.FloatType(), ir.IntType(16), ir.IntType(32)
 FLOATS, SHORTS, INTS = (ir.VectorType(t, LANES) for t in (F32, I16, I32))
