@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from aliasfree.errors import ArgumentError, BackendError
 from aliasfree.filters import FilterSpec
 from aliasfree.ops import (
+    custom_ops,
     downsample2d,
     downsample2d_reference,
     explain,
