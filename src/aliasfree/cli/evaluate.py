@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aliasfree.cli import generate
+from aliasfree.sampling import NOISES
 
 if TYPE_CHECKING:
     from aliasfree.experiments.evaluate import EvaluateSettings
@@ -40,11 +41,11 @@ def evaluate(
     ] = None,
     windows: Annotated[
         str, typer.Option(metavar="START:END,...", help="With --angles: when the turning happens, each of these.")
-    ] = "0:1,0.5:1,0.7:0.95,0.9:0.9,0.95:0.95",
+    ] = f"0:1,0.5:1,0.7:0.95,0.9:0.9,{generate.WINDOW}",
     methods: Annotated[
         str, typer.Option(help="With --angles: how images are turned, each of these.")
     ] = "fourier,spline",
-    noises: Annotated[str, typer.Option(help="With --angles: the noise, each of these.")] = "co-moving,independent",
+    noises: Annotated[str, typer.Option(help="With --angles: the noise, each of these.")] = ",".join(NOISES),
     steps: Annotated[int | None, typer.Option(help="Sampling steps  [default: 50; paper: 999]")] = None,
     scheduler: generate.Scheduler = "ddpm",
     class_: generate.Class = None,
@@ -92,10 +93,10 @@ def evaluate(
 
 
 def _upright(source: Path, settings: EvaluateSettings, device: str, out: Path | None) -> dict[str, Any] | None:
-    from aliasfree.cli.console import stages
     from aliasfree.experiments.evaluate import evaluate as run
+    from aliasfree.progress import bars
 
-    with stages() as told:
+    with bars() as told:
         return run(source, settings, out=out, device=device, progress=told)
 
 
@@ -104,13 +105,13 @@ def _turned(
 ) -> None:
     from rich.console import Console
 
-    from aliasfree.cli.console import stages
     from aliasfree.cli.parse import parse_angles, parse_window
     from aliasfree.experiments.equivariance import every_way
     from aliasfree.experiments.turned import evaluate_turned, table_text
+    from aliasfree.progress import bars
 
     chosen = every_way([parse_window(text, "--windows") for text in ways[0]], ways[1], ways[2])
-    with stages() as told:
+    with bars() as told:
         done = evaluate_turned(
             source, settings.data, chosen, parse_angles(angles), settings.num or 400, settings.sampling, out=out,
             device=device, progress=told,

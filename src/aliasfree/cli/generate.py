@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aliasfree.sampling import LATE, METHODS, NOISE
+
 if TYPE_CHECKING:
     from aliasfree.training import RunFolder
+
+WINDOW = "{:g}:{:g}".format(*LATE)
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, as `aliasfree train --out` wrote it.")]
 Steps = Annotated[int, typer.Option(help="Sampling steps, up to 999 for the paper's own chain.")]
@@ -49,9 +53,9 @@ def sample(
         tuple[float, float], typer.Option(metavar="DY DX", help="Pixels down and right, while the image is drawn.")
     ] = (0.0, 0.0),
     zoom: Annotated[float, typer.Option(metavar="FACTOR", help="Above 1 enlarges, while the image is drawn.")] = 1.0,
-    method: Method = "fourier",
-    noise: Noise = "co-moving",
-    schedule: Schedule = "0.95:0.95",
+    method: Method = METHODS[0],
+    noise: Noise = NOISE,
+    schedule: Schedule = WINDOW,
     class_: Class = None,
     guidance: Guidance = 1.0,
     seed: Seed = 0,
@@ -63,9 +67,9 @@ def sample(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw images from a trained run: numbered PNGs, a grid and the settings."""
-    from aliasfree.cli.console import progress
     from aliasfree.cli.parse import parse_class, parse_window
     from aliasfree.experiments.generate import MotionSettings, SampleSettings, sample_run
+    from aliasfree.progress import bar
 
     window = parse_window(schedule)
     settings = SampleSettings(
@@ -74,7 +78,7 @@ def sample(
     )  # fmt: skip
     motion = MotionSettings(rotate=rotate, translate=translate, zoom=zoom, method=method, noise=noise, schedule=window)
     folder = _run(run)
-    with progress("sampling") as report:
+    with bar("sampling") as report:
         made = sample_run(folder, num, settings, motion, out=out, overwrite=overwrite, device=device, progress=report)
     typer.echo(f"{num} images in {made}, side by side in {made.with_name(made.name + '-grid.png')}")
 
@@ -90,9 +94,9 @@ def rotate(
     ] = False,
     steps: Steps = 50,
     scheduler: Scheduler = "ddpm",
-    method: Method = "fourier",
-    noise: Noise = "co-moving",
-    schedule: Schedule = "0.95:0.95",
+    method: Method = METHODS[0],
+    noise: Noise = NOISE,
+    schedule: Schedule = WINDOW,
     class_: Class = None,
     guidance: Guidance = 1.0,
     seed: Seed = 0,
@@ -104,9 +108,9 @@ def rotate(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw the same seeds at many angles: a table (PNG) and an animation (GIF, MP4)."""
-    from aliasfree.cli.console import progress
     from aliasfree.cli.parse import parse_angles, parse_class, parse_window
     from aliasfree.experiments.generate import MotionSettings, SampleSettings, rotate_run
+    from aliasfree.progress import bar
 
     degrees, window = parse_angles(angles), parse_window(schedule)
     settings = SampleSettings(
@@ -115,7 +119,7 @@ def rotate(
     )  # fmt: skip
     motion = MotionSettings(method=method, noise=noise, schedule=window)
     folder = _run(run)
-    with progress("sampling") as report:
+    with bar("sampling") as report:
         made = rotate_run(
             folder, degrees, num, settings, motion, compare_methods=compare_methods, out=out, overwrite=overwrite,
             device=device, progress=report,

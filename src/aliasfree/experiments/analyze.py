@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable
@@ -16,7 +15,8 @@ from aliasfree.errors import ArgumentError
 from aliasfree.experiments import report
 from aliasfree.experiments.report import Html
 from aliasfree.experiments.subjects import Subject, SubjectSettings, open_subject
-from aliasfree.pictures import gif_bytes, grid, save_bytes
+from aliasfree.files import write_file, write_json
+from aliasfree.pictures import gif_bytes, grid
 
 if TYPE_CHECKING:
     from aliasfree.evaluation.aliasing import Aliasing, LayerAliasing
@@ -60,8 +60,8 @@ def analyze(
     films = [(layer, _film(by_name[layer.name])) for layer in found.layers[:FILMS]]
     seconds = time.monotonic() - began
     facts = {"network": subject.name, "images": subject.about, "seconds": seconds, **dataclasses.asdict(found)}
-    save_bytes((json.dumps(_plain(facts), indent=1) + "\n").encode(), out.with_suffix(".json"))
-    save_bytes(compose(found, subject, films, seconds).encode(), out)
+    write_json(out.with_suffix(".json"), facts)
+    write_file(out, compose(found, subject, films, seconds))
     return found, subject
 
 
@@ -214,14 +214,3 @@ def _film(layer: Layer) -> bytes:
     scale = max(1, 160 // ideal.shape[-1])
     pairs = [grid(np.stack([pixels(frame), pixels(ideal)]), columns=2, pad=2, scale=scale) for frame in frames]
     return gif_bytes(pairs, fps=8)
-
-
-def _plain(value: Any) -> Any:
-    """Values that JSON can hold: infinities as strings."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value

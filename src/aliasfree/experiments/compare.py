@@ -18,7 +18,7 @@ from aliasfree.evaluation.intervals import Estimate, over_runs
 from aliasfree.experiments import report
 from aliasfree.experiments.evaluate import metrics_file, read_metrics
 from aliasfree.experiments.report import Html
-from aliasfree.pictures import save_bytes
+from aliasfree.files import write_file
 from aliasfree.plots import Curve, Panel, learning_curves, panels, radial_spectra
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def write_report(runs: Sequence[Path], out: Path, *, overwrite: bool = False) ->
     files = [out.with_suffix(".md"), out.with_suffix(".csv"), out]
     contents = (markdown(rows) + "\n", csv_text(rows), compose(runs, metrics, rows))
     for path, content in zip(files, contents, strict=True):
-        save_bytes(content.encode(), path)
+        write_file(path, content)
     return rows, files
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aliasfree.errors import ArgumentError, RunError
+from aliasfree.sampling import LATE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,7 +58,7 @@ class DemoSettings:
     film_angles: int = 17  # of the animation; strip_angles - 1 must divide film_angles - 1
     film_seeds: int = 4
     turned: int = 64  # images turned by 90 degrees to see whether they stay what they were
-    window: tuple[float, float] = (0.95, 0.95)  # of sampling, in which our way turns: all at once, late
+    window: tuple[float, float] = LATE  # of sampling, in which our way turns: all at once, late
 
     def __post_init__(self) -> None:
         if not self.configs:
@@ -311,7 +312,7 @@ def _draw(
 ) -> ConfigResult:
     from aliasfree.experiments.equivariance import PAPER
     from aliasfree.experiments.generate import MotionSettings, Sampler, SampleSettings
-    from aliasfree.training.logs import read_losses
+    from aliasfree.training.losses import read_losses
 
     s = settings
     sampler = Sampler(
@@ -326,7 +327,7 @@ def _draw(
         ),
         device="cpu",
     )
-    ours = MotionSettings(method="fourier", noise="co-moving", schedule=s.window)
+    ours = MotionSettings(schedule=s.window)
     papers = PAPER.motion(0.0)
     film_angles = np.linspace(-90, 90, s.film_angles).tolist()
     strip_angles = np.linspace(-90, 90, s.strip_angles).tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from aliasfree.experiments import report
 from aliasfree.experiments.compare import measured_section
 from aliasfree.experiments.demo import ConfigResult, DemoResult, Pixels, facts
 from aliasfree.experiments.report import Html
+from aliasfree.files import write_file, write_json
 
 __all__ = ["write_report"]
 
@@ -25,12 +25,12 @@ def write_report(result: DemoResult, out: Path) -> Path:
     """Write rotation-NAME.gif and .png for each config, demo.json, and last report.html; gives its path."""
     films = {c.name: _film(c.film) for c in result.configs}
     for config in result.configs:
-        pictures.save_bytes(films[config.name], out / f"rotation-{config.name}.gif")
+        write_file(out / f"rotation-{config.name}.gif", films[config.name])
         labels = [pictures.angle_label(a) for a in result.angles]
         pictures.save_png(pictures.strip(_strip(config, result), labels), out / f"rotation-{config.name}.png")
-    pictures.save_bytes((json.dumps(facts(result), indent=2) + "\n").encode(), out / "demo.json")
+    write_json(out / "demo.json", facts(result), indent=2)
     path = out / "report.html"
-    pictures.save_bytes(compose(result, films).encode(), path)
+    write_file(path, compose(result, films))
     return path
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from aliasfree.errors import ArgumentError, RunError
 from aliasfree.experiments.generate import MotionSettings, Sampler, SampleSettings
-from aliasfree.pictures import save_bytes
+from aliasfree.files import write_file, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,9 +135,9 @@ class Drawer:
         pixels = self.sampler.draw(part, motion, progress=report)
         buffer = io.BytesIO()
         np.save(buffer, pixels)
-        save_bytes(buffer.getvalue(), _path(folder, part))
+        write_file(_path(folder, part), buffer.getvalue())
         note = {"images": len(part), "seconds": time.monotonic() - began}
-        save_bytes(json.dumps(note).encode(), _path(folder, part).with_suffix(".json"))
+        write_json(_path(folder, part).with_suffix(".json"), note)
 
     @staticmethod
     def _known(folder: Path, part: Sequence[int]) -> np.ndarray | None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import ArgumentError, did_you_mean
 from aliasfree.experiments.drawing import Drawer
-from aliasfree.experiments.generate import METHODS, NOISES, MotionSettings
+from aliasfree.experiments.generate import MotionSettings
+from aliasfree.sampling import LATE, METHODS, NOISE, NOISES, PAPER_WINDOW
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -98,9 +99,9 @@ def network_equivariance(
 class Way:
     """A way of turning while drawing; the arguments of `AliasFreePipeline` of these names. Raises ArgumentError."""
 
-    method: str = "fourier"
-    noise: str = "co-moving"
-    schedule: tuple[float, float] = (0.95, 0.95)
+    method: str = METHODS[0]
+    noise: str = NOISE
+    schedule: tuple[float, float] = LATE
 
     def __post_init__(self) -> None:
         for option, value, valid in (("--methods", self.method, METHODS), ("--noises", self.noise, NOISES)):
@@ -118,13 +119,13 @@ class Way:
         return MotionSettings(rotate=degrees, method=self.method, noise=self.noise, schedule=self.schedule)
 
 
-PAPER = Way("spline", "independent", (0.0, 1.0))
+PAPER = Way("spline", "independent", PAPER_WINDOW)
 
 
 def every_way(
     windows: Sequence[tuple[float, float]],
     methods: Sequence[str] = ("fourier", "spline"),
-    noises: Sequence[str] = ("co-moving", "independent"),
+    noises: Sequence[str] = NOISES,
 ) -> list[Way]:
     """All combinations."""
     return [Way(m, n, w) for m, n, w in itertools.product(methods, noises, windows)]

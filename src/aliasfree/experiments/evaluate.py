@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,8 @@ from aliasfree.experiments.drawing import Drawer, Processes
 from aliasfree.experiments.extractors import kept_features, make_extractor
 from aliasfree.experiments.generate import SampleSettings
 from aliasfree.experiments.real import RealImages, open_real
-from aliasfree.pictures import grid, save_bytes, save_png
+from aliasfree.files import plain, write_json
+from aliasfree.pictures import grid, save_png
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -124,7 +124,7 @@ def evaluate(
             drawer.sampler.pipeline.unet, real.test, run.settings.num_train_timesteps,
             periodic=run.settings.padding_mode == "circular", progress=told("shifting and turning"),
         )  # fmt: skip
-    save_bytes((json.dumps(_plain(facts), indent=1) + "\n").encode(), path)
+    write_json(path, facts)
     save_png(first_images(images), path.with_suffix(".png"))
     return facts
 
@@ -292,7 +292,7 @@ def _kept(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
     except ArgumentError:
         return {}
     changing = ("images_per_second", "steps")
-    same = all(before.get(k) == v for k, v in _plain(facts).items() if k not in changing)
+    same = all(before.get(k) == v for k, v in plain(facts).items() if k not in changing)
     return before if same else {}
 
 
@@ -302,14 +302,3 @@ def _few(x: Tensor) -> Tensor:
     if len(x) <= MANIFOLD:
         return x
     return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:MANIFOLD]]
-
-
-def _plain(value: Any) -> Any:
-    """Values JSON can hold: not finite = null."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, Path):
-        return str(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value

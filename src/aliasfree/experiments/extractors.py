@@ -64,7 +64,7 @@ def kept_features(extractor: Extractor, images: Tensor, progress: Progress | Non
     from safetensors.torch import load_file, save
 
     from aliasfree.evaluation.features import Features, extract
-    from aliasfree.pictures import save_bytes
+    from aliasfree.files import write_file
 
     digest = hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16]
     path = _cache() / f"features-{extractor.key}-{digest}-{len(images)}.safetensors"
@@ -73,7 +73,7 @@ def kept_features(extractor: Extractor, images: Tensor, progress: Progress | Non
         return Features(known["values"], known.get("probabilities"))
     features = extract(extractor, images, progress=progress)
     tensors = {"values": features.values, "probabilities": features.probabilities}
-    save_bytes(save({k: v.contiguous() for k, v in tensors.items() if isinstance(v, torch.Tensor)}), path)
+    write_file(path, save({k: v.contiguous() for k, v in tensors.items() if isinstance(v, torch.Tensor)}))
     return features
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aliasfree.errors import ArgumentError, DataError, did_you_mean
-from aliasfree.pictures import angle_label, collage, grid, pingpong, save_bytes, save_gif, save_mp4, save_png, strip
+from aliasfree.files import new_folder, write_json
+from aliasfree.pictures import angle_label, collage, grid, pingpong, save_gif, save_mp4, save_png, strip
+from aliasfree.sampling import LATE, METHODS, NOISE, SCHEDULERS
 
 if TYPE_CHECKING:
     from aliasfree.training import RunFolder
 
 __all__ = ["MotionSettings", "SampleSettings", "Sampler", "collage_folder", "rotate_run", "sample_run"]
 
-METHODS = ("fourier", "spline", "bicubic")
-NOISES = ("independent", "co-moving")
-SCHEDULERS = ("ddpm", "ddpm-clipped", "ddim", "ddim-clipped", "dpm++", "dpm++-clipped")
 GRID_IMAGES = 400
 """A grid shows at most so many images; the PNGs are all there."""
 Report = Callable[[int, int], None]
@@ -39,9 +35,9 @@ class MotionSettings:
     rotate: float = 0.0  # degrees, counter-clockwise
     translate: tuple[float, float] = (0.0, 0.0)  # pixels down, pixels right
     zoom: float = 1.0
-    method: str = "fourier"
-    noise: str = "co-moving"  # or "independent"
-    schedule: tuple[float, float] = (0.95, 0.95)  # share of sampling in which it happens
+    method: str = METHODS[0]
+    noise: str = NOISE
+    schedule: tuple[float, float] = LATE  # share of sampling in which it happens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,10 +181,9 @@ def sample_run(
     ):
         raise ArgumentError(f"{folder} holds more than numbered images, so it is not replaced; give another --out.")
     sampler = Sampler(run, settings, device)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shown: list[Pixels] = []
     steps = settings.steps
-    try:
+    with new_folder(folder) as aside:
         for start in range(0, num, settings.batch_size):
             indices = range(start, min(num, start + settings.batch_size))
 
@@ -201,11 +196,6 @@ def sample_run(
             for i, tile in zip(indices, pixels, strict=True):
                 save_png(grid(tile[None]), aside / f"{i:05d}.png")
             shown += list(pixels) if start < GRID_IMAGES else []
-        if folder.exists():
-            shutil.rmtree(folder)
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     save_png(grid(np.stack(shown[:GRID_IMAGES]), scale=_scale(shown[0])), folder.with_name(f"{folder.name}-grid.png"))
     _write_settings(folder.with_name(f"{folder.name}.json"), run, settings, motion, num=num)
     return folder
@@ -314,7 +304,7 @@ def _name(settings: SampleSettings, motion: MotionSettings) -> str:
     parts += [f"rot{motion.rotate:g}"] if motion.rotate else []
     parts += [f"shift{motion.translate[0]:g},{motion.translate[1]:g}"] if any(motion.translate) else []
     parts += [f"zoom{motion.zoom:g}"] if motion.zoom != 1 else []
-    parts += [motion.method] if motion.method != "fourier" else []
+    parts += [motion.method] if motion.method != MotionSettings.method else []
     parts += [motion.noise] if motion.noise != MotionSettings.noise else []
     parts += ["window{:g},{:g}".format(*motion.schedule)] if motion.schedule != MotionSettings.schedule else []
     return "-".join(parts)
@@ -353,4 +343,4 @@ def _write_settings(path: Path, run: RunFolder, settings: SampleSettings, motion
         **more,
         "version": __version__,
     }
-    save_bytes((json.dumps(facts, indent=2) + "\n").encode(), path)
+    write_json(path, facts, indent=2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,8 @@ from aliasfree.experiments.drawing import Drawer, Processes
 from aliasfree.experiments.equivariance import PAPER, RotationCurve, Way, rotation_curves
 from aliasfree.experiments.extractors import classifier_for
 from aliasfree.experiments.real import open_real
-from aliasfree.pictures import angle_label, save_bytes, save_png, strip
+from aliasfree.files import write_file, write_json
+from aliasfree.pictures import angle_label, save_png, strip
 from aliasfree.plots import Curve, Panel, panels
 
 if TYPE_CHECKING:
@@ -80,11 +80,10 @@ def evaluate_turned(
         "sampling": dataclasses.asdict(sampling),
         "curves": [curve.figures() for curve in curves],
     }
-    text = json.dumps(about, indent=1, default=str).replace("Infinity", "null")
-    save_bytes((text + "\n").encode(), page.with_suffix(".json"))
+    write_json(page.with_suffix(".json"), about)
     figure = rotation_figure(curves)
     save_png(figure, page.with_suffix(".png"))
-    save_bytes(_compose(run.settings.config, about, curves, figure).encode(), page)
+    write_file(page, _compose(run.settings.config, about, curves, figure))
     return curves, page
 
 
