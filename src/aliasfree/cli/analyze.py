@@ -32,9 +32,9 @@ def analyze(
     from rich.table import Table
 
     from aliasfree.experiments.analyze import analyze as run
-    from aliasfree.experiments.analyze import db, equivariance, percent
     from aliasfree.experiments.subjects import SubjectSettings
     from aliasfree.progress import bar
+    from aliasfree.reporting.analysis import db, equivariance, percent
 
     settings = SubjectSettings(
         image_size=image_size, base_channels=base_channels, padding_mode=padding_mode, timestep=timestep,

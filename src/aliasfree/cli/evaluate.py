@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from aliasfree.sampling import NOISES
 
 if TYPE_CHECKING:
     from aliasfree.experiments.evaluate import EvaluateSettings
+    from aliasfree.reporting.metrics import Metrics
 
 
 def evaluate(
@@ -87,12 +88,12 @@ def evaluate(
     if found:
         from rich.console import Console
 
-        from aliasfree.experiments.compare import markdown, summarise
+        from aliasfree.reporting.runs import markdown, summarise
 
         Console().print(markdown(summarise(found)), markup=False, highlight=False, soft_wrap=True)
 
 
-def _upright(source: Path, settings: EvaluateSettings, device: str, out: Path | None) -> dict[str, Any] | None:
+def _upright(source: Path, settings: EvaluateSettings, device: str, out: Path | None) -> Metrics | None:
     from aliasfree.experiments.evaluate import evaluate as run
     from aliasfree.progress import bars
 
@@ -107,8 +108,9 @@ def _turned(
 
     from aliasfree.cli.parse import parse_angles, parse_window
     from aliasfree.experiments.equivariance import every_way
-    from aliasfree.experiments.turned import evaluate_turned, table_text
+    from aliasfree.experiments.turned import evaluate_turned
     from aliasfree.progress import bars
+    from aliasfree.reporting.turned import table_text
 
     chosen = every_way([parse_window(text, "--windows") for text in ways[0]], ways[1], ways[2])
     with bars() as told:

@@ -18,7 +18,7 @@ def filters(
     from rich.table import Table
 
     from aliasfree.errors import ArgumentError
-    from aliasfree.experiments.filters_figure import draw_filters, filter_table
+    from aliasfree.reporting.filters import draw_filters, filter_table
 
     names = [config] if other is None else [config, other]
     rows = filter_table(names)
@@ -44,7 +44,7 @@ def configs() -> None:
     from rich.table import Table
 
     from aliasfree.config import PAPER_CONFIGS, Config, known_names
-    from aliasfree.experiments.filters_figure import filter_table
+    from aliasfree.reporting.filters import filter_table
 
     letters = Table("letter", "what is filtered", show_edge=False)
     for name in ("A", "B-hq", "C-hq", "D-hq"):

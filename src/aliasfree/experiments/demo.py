@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aliasfree.errors import ArgumentError, RunError
-from aliasfree.sampling import LATE
+from aliasfree.errors import RunError
+from aliasfree.reporting.demo_result import ConfigResult, DemoResult, DemoSettings, Pixels
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,98 +21,10 @@ if TYPE_CHECKING:
 
     from aliasfree.evaluation import Classifier
     from aliasfree.experiments.stages import Stages
+    from aliasfree.reporting.metrics import Metrics
     from aliasfree.training import RunFolder, RunSettings
 
-__all__ = ["ConfigResult", "DemoResult", "DemoSettings", "run_demo"]
-
-Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoSettings:
-    """All that decides the demo's pictures and numbers. The steps are a fixed number, so that they can be had again."""
-
-    configs: tuple[str, ...] = ("A", "D-2N", "D-hq")
-    seed: int = 42
-
-    # training
-    image_size: int = 16  # pixels, a multiple of 8
-    base_channels: int = 16  # width of the networks
-    steps: int = 1150  # of each config
-    batch_size: int = 16
-    lr: float = 2e-3  # the narrow network takes more than the paper's 3e-4
-    ema_decay: float = 0.999
-
-    # sampling
-    scheduler: str = "ddpm-clipped"
-    sampling_steps: int = 30
-    guidance: float = 3.0  # classifier-free; sample i is asked to be the digit i % 10
-    samples: int = 256  # upright images of each config
-    confidence: float = 0.9  # at which the classifier accepts
-    classifier_epochs: int | None = None  # None = as many as `train_classifier` holds right
-
-    # turning
-    strip_angles: int = 9  # columns of a strip, from -90 to 90 degrees
-    strip_seeds: int = 4  # rows of a strip: the first seeds, not chosen
-    film_angles: int = 17  # of the animation; strip_angles - 1 must divide film_angles - 1
-    film_seeds: int = 4
-    turned: int = 64  # images turned by 90 degrees to see whether they stay what they were
-    window: tuple[float, float] = LATE  # of sampling, in which our way turns: all at once, late
-
-    def __post_init__(self) -> None:
-        if not self.configs:
-            raise ArgumentError("The demo needs at least one config, such as A.")
-        if (self.film_angles - 1) % (self.strip_angles - 1) or self.film_seeds < self.strip_seeds:
-            raise ArgumentError("The angles and seeds of the strip must be among those of the film.")
-
-
-@dataclass(frozen=True)
-class ConfigResult:
-    """What one config gave. Images are uint8, (..., H, W, C); the first axis is the seed, the second the angle."""
-
-    name: str
-    parameters: int
-    steps: NDArray[np.int64]
-    losses: NDArray[np.float64]
-    training_seconds: float
-    sampling_seconds: float  # of the upright samples
-    reused: bool  # trained by an earlier call
-    samples: Pixels
-    accepted: float  # share of the samples
-    as_asked: float  # share of the samples that are accepted as the digit asked for
-    classes: tuple[int, ...]  # accepted samples of each class
-    film: Pixels  # our way
-    paper_strip: Pixels  # the paper's way
-    # share of accepted upright images that stay the same digit at 90 degrees; None = no image
-    kept: float | None  # our way
-    paper_kept: float | None  # the paper's
-
-    @property
-    def images_per_second(self) -> float:
-        """Upright samples drawn a second."""
-        return len(self.samples) / self.sampling_seconds
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """All that the report tells."""
-
-    settings: DemoSettings
-    configs: tuple[ConfigResult, ...]
-    metrics: tuple[dict[str, Any], ...]  # of each config, as `aliasfree evaluate` writes them; () = not measured
-    images: int  # in the data
-    accuracy: float  # of the classifier, on the held-out digits
-    tested_on: int
-    real_accepted: float  # share of the held-out digits it accepts
-    noise_accepted: float  # share of white noise
-    seconds: float  # of this call
-    versions: dict[str, str]
-    threads: int
-
-    @property
-    def angles(self) -> list[float]:
-        """Degrees of the strips' columns."""
-        return np.linspace(-90, 90, self.settings.strip_angles).tolist()
+__all__ = ["DemoSettings", "run_demo"]
 
 
 def run_demo(
@@ -135,8 +46,8 @@ def run_demo(
     """
     from rich.console import Console
 
-    from aliasfree.experiments.demo_report import write_report
     from aliasfree.experiments.stages import Stages
+    from aliasfree.reporting.demo import write_report
 
     began = time.monotonic()
     out, settings = Path(out), settings or DemoSettings()
@@ -284,12 +195,10 @@ class _Judge:
         noise = torch.randn((1000, *test.shape[1:]), generator=torch.Generator().manual_seed(settings.seed))
         self.noise_accepted = accepted_share(self.classifier, noise.clamp(-1, 1), self.confidence)
 
-    def measure(
-        self, drawn: list[tuple[RunFolder, ConfigResult]], report: Callable[[int, int], None]
-    ) -> list[dict[str, Any]]:
+    def measure(self, drawn: list[tuple[RunFolder, ConfigResult]], report: Callable[[int, int], None]) -> list[Metrics]:
         """Fidelity, equivariance and spectra of each config, by this classifier's features."""
         from aliasfree.evaluation.features import ClassifierFeatures
-        from aliasfree.experiments.compare import measure_samples
+        from aliasfree.experiments.evaluate import measure_samples
 
         runs = [(folder, result.samples, result.images_per_second) for folder, result in drawn]
         return measure_samples(runs, self.real, ClassifierFeatures(self.classifier, self.accuracy), report)
@@ -383,25 +292,3 @@ def _machine(folder: RunFolder) -> tuple[dict[str, str], int]:
     import torch
 
     return {k: str(v) for k, v in folder.config.get("versions", {}).items()}, torch.get_num_threads()
-
-
-def facts(result: DemoResult) -> dict[str, Any]:
-    """The numbers of the report as plain values, for demo.json."""
-    configs = {}
-    for c in result.configs:
-        named = (
-            "parameters",
-            "training_seconds",
-            "sampling_seconds",
-            "accepted",
-            "as_asked",
-            "classes",
-            "kept",
-            "paper_kept",
-        )
-        configs[c.name] = {name: getattr(c, name) for name in named} | {"last_loss": float(c.losses[-100:].mean())}
-    rest = ("images", "accuracy", "tested_on", "real_accepted", "noise_accepted", "seconds", "versions", "threads")
-    for measured in result.metrics:
-        configs[measured["config"]]["measured"] = {k: measured[k] for k in ("fidelity", "equivariance")}
-    values = {"settings": asdict(result.settings), "configs": configs, **{name: getattr(result, name) for name in rest}}
-    return dict(json.loads(json.dumps(values)))

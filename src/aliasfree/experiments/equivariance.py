@@ -7,24 +7,25 @@ theta, is it still of the same class, and do successive angles agree? The finish
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import ArgumentError, did_you_mean
 from aliasfree.experiments.drawing import Drawer
 from aliasfree.experiments.generate import MotionSettings
+from aliasfree.reporting.metrics import NetworkEquivariance, NoiseLevel
+from aliasfree.reporting.turned import RotationCurve
 from aliasfree.sampling import LATE, METHODS, NOISE, NOISES, PAPER_WINDOW
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from aliasfree.evaluation import Estimate
+    from aliasfree.evaluation.equivariance import Agreement
     from aliasfree.evaluation.features import ClassifierFeatures
 
-__all__ = ["RotationCurve", "Way", "every_way", "network_equivariance", "rotation_curves"]
+__all__ = ["Way", "every_way", "network_equivariance", "rotation_curves"]
 
 LEVELS = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75)
 """Noise levels at which networks are measured, as shares of the training's time steps."""
@@ -48,7 +49,7 @@ def network_equivariance(
     levels: Sequence[float] = LEVELS,
     seed: int = 0,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> NetworkEquivariance:
     """EQ-T, EQ-T_frac and EQ-R of a noise predictor unet(x, t).sample, at each noise level and over all.
 
     images    uint8 (N, C, H, W); the first `num` are noised, with the same noise at every level
@@ -57,7 +58,6 @@ def network_equivariance(
     repeats   transforms per image and level
     levels    shares of T, in (0, 1)
 
-    Returns {"levels": [{"t", "eq_t", "eq_t_frac", "eq_r"}], "overall": {...}}, each an estimate as plain values.
     Sums over levels come before the logarithm. Non-square images have no EQ-R.
     """
     import torch
@@ -88,11 +88,16 @@ def network_equivariance(
             measured["eq_r"] = rotation_agreement(fn, x, repeats=repeats, seed=seed)
         for name, agreement in measured.items():
             every.setdefault(name, []).append(agreement)
-        rows.append({"t": t, **{n: dataclasses.asdict(a.estimate()) for n, a in measured.items()}})
+        rows.append(_level(t, measured))
         if progress is not None:
             progress(k + 1, len(levels))
-    overall = {n: dataclasses.asdict(Agreement.join(a).estimate()) for n, a in every.items()}
-    return {"levels": rows, "overall": overall, "images": len(x0), "repeats": repeats, "periodic": periodic}
+    overall = _level(None, {name: Agreement.join(parts) for name, parts in every.items()})
+    return NetworkEquivariance(levels=tuple(rows), overall=overall, images=len(x0), repeats=repeats, periodic=periodic)
+
+
+def _level(t: int | None, found: dict[str, Agreement]) -> NoiseLevel:
+    eq_t, eq_t_frac, eq_r = (found[k].estimate() if k in found else None for k in ("eq_t", "eq_t_frac", "eq_r"))
+    return NoiseLevel(t=t, eq_t=eq_t, eq_t_frac=eq_t_frac, eq_r=eq_r)
 
 
 @dataclass(frozen=True)
@@ -129,34 +134,6 @@ def every_way(
 ) -> list[Way]:
     """All combinations."""
     return [Way(m, n, w) for m, n, w in itertools.product(methods, noises, windows)]
-
-
-@dataclass(frozen=True)
-class RotationCurve:
-    """What one way of turning gives over the angles; every list has one entry an angle.
-
-    db     x(theta) against the turned x(0), inside the disc, image level
-    fd     Frechet distance of x(theta) to real images turned by theta
-    kept   share of samples that have, turned back, the class of x(0)
-    right  share that have the class asked for; None for samples without one
-    step   x(theta) against x of the angle before, turned by the difference; None for the first angle
-    shown  the first few samples, uint8 (angles, n, C, S, S)
-    """
-
-    name: str
-    degrees: tuple[float, ...]
-    db: tuple[Estimate, ...]
-    fd: tuple[Estimate, ...]
-    kept: tuple[Estimate, ...]
-    right: tuple[Estimate | None, ...]
-    step: tuple[Estimate | None, ...]
-    shown: Tensor = field(repr=False, compare=False)
-
-    def figures(self) -> dict[str, Any]:
-        """All but `shown`, as plain values."""
-        plain = dataclasses.asdict(self)
-        del plain["shown"]
-        return plain
 
 
 def rotation_curves(
