@@ -7,6 +7,7 @@ each. Filters travel as `FilterSpec.key`; `backend` is any name of the registry,
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -43,10 +44,15 @@ def _channels_last(x: Tensor) -> bool:
 
 
 def _runner(
-    op: str, x: Tensor, activation: str | None, up: str, down: str, factor: int, padding: str, backend: str
-) -> Any:
+    op: str, x: Tensor, activation: str | None, up: str, down: str, factor: int, padding: str, backend: str,
+    size: tuple[int, int] | None = None,
+) -> Any:  # fmt: skip
+    """Who runs an op on x, or (with the `size` of its input) the backward of that op on its gradient."""
     specs = _spec(up) if up else None, _spec(down) if down else None
-    name = choose(call_of(op, x, activation, *specs, factor, padding), backend).name
+    call = call_of(op, x, activation, *specs, factor, padding)
+    if size is not None:
+        call = replace(call, shape=(*call.shape[:2], *size))
+    name = choose(call, backend).name
     if name in ("torch", "reference"):
         return PlainBackend(name)
     return kernel_backend(name)
@@ -72,7 +78,7 @@ def upsample2d(x: Tensor, spec: str, factor: int, padding: str, backend: str) ->
 def upsample2d_backward(
     grad: Tensor, height: int, width: int, spec: str, factor: int, padding: str, backend: str
 ) -> Tensor:
-    run = _runner("upsample2d", grad, None, spec, "", factor, padding, backend)
+    run = _runner("upsample2d", grad, None, spec, "", factor, padding, backend, (height, width))
     return run.upsample2d_backward(grad, _spec(spec), factor, padding, (height, width))
 
 
@@ -86,7 +92,7 @@ def downsample2d(x: Tensor, spec: str, factor: int, padding: str, backend: str) 
 def downsample2d_backward(
     grad: Tensor, height: int, width: int, spec: str, factor: int, padding: str, backend: str
 ) -> Tensor:
-    run = _runner("downsample2d", grad, None, "", spec, factor, padding, backend)
+    run = _runner("downsample2d", grad, None, "", spec, factor, padding, backend, (height, width))
     return run.downsample2d_backward(grad, _spec(spec), factor, padding, (height, width))
 
 

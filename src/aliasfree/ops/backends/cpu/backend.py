@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from aliasfree.filters import FilterSpec
+from aliasfree.ops.backends.cpu import dense
 from aliasfree.ops.backends.cpu import tables as T
-from aliasfree.ops.backends.cpu.tables import BLOCK, LANES, Tables, gather, spread
+from aliasfree.ops.backends.cpu.dense_tables import DenseTables, dense_gather, dense_spread
+from aliasfree.ops.backends.cpu.tables import BLOCK, LANES, Tables, gather, spaced, spread
 from aliasfree.ops.backends.cpu.threads import compile_kernel, run_on, scratch
 from aliasfree.ops.backends.registry import Call
 from aliasfree.ops.padding import Padding
@@ -29,10 +31,14 @@ SHARE = 1 << 15
 """Pixels below which a second thread costs more than it brings."""
 ACTIVATIONS = ("gelu", "silu", "relu", "identity")
 Size = tuple[int, int]
+AnyTables = Tables | DenseTables
 
 
 class NumbaBackend:
-    """float32 and bfloat16 tensors on the CPU, NCHW or channels_last, any FIR filter, padding and factor."""
+    """float32 and bfloat16 tensors on the CPU, NCHW or channels_last, any FIR filter, padding and factor.
+
+    The "ideal" filter on planes up to 64x64.
+    """
 
     name = "numba"
 
@@ -46,34 +52,32 @@ class NumbaBackend:
             return f"it computes in float32 and bfloat16, not {str(call.dtype).removeprefix('torch.')}"
         if call.activation is None and call.op == "filtered_activation2d":
             return "it knows no activation but " + ", ".join(ACTIVATIONS)
-        if "ideal" in (call.up and call.up.kind, call.down and call.down.kind):
-            return "the 'ideal' filter has no taps; products with dense matrices serve it"
-        return None
+        return dense.refusal(call)
 
     def upsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
         low, high = _sizes(x.shape, factor)
-        return _run("SPREAD", x, high, up=spread(low, high, spec, factor, padding, False))
+        return _run("SPREAD", x, high, up=_spread(low, high, spec, factor, padding, False))
 
     def upsample2d_backward(self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: Size) -> Tensor:
         high = (grad.shape[2], grad.shape[3])
-        return _run("GATHER", grad, size, down=gather(high, size, spec, factor, padding, True))
+        return _run("GATHER", grad, size, down=_gather(high, size, spec, factor, padding, True))
 
     def downsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
         high = (x.shape[2], x.shape[3])
         low = (-(-high[0] // factor), -(-high[1] // factor))
-        return _run("GATHER", x, low, down=gather(high, low, spec, factor, padding, False))
+        return _run("GATHER", x, low, down=_gather(high, low, spec, factor, padding, False))
 
     def downsample2d_backward(
         self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: Size
     ) -> Tensor:
         low = (grad.shape[2], grad.shape[3])
-        return _run("SPREAD", grad, size, up=spread(low, size, spec, factor, padding, True))
+        return _run("SPREAD", grad, size, up=_spread(low, size, spec, factor, padding, True))
 
     def filtered_activation2d(
         self, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
     ) -> Tensor:
         low, high = _sizes(x.shape, factor)
-        tables = spread(low, high, up, factor, padding, False), gather(high, low, down, factor, padding, False)
+        tables = _spread(low, high, up, factor, padding, False), _gather(high, low, down, factor, padding, False)
         return _run("ACTIVATION", x, low, up=tables[0], down=tables[1], activation=activation)
 
     def filtered_activation2d_backward(
@@ -85,11 +89,23 @@ class NumbaBackend:
             x,
             low,
             grad=grad,
-            up=spread(low, high, up, factor, padding, False),
-            lift=spread(low, high, down, factor, padding, True),
-            down=gather(high, low, up, factor, padding, True),
+            up=_spread(low, high, up, factor, padding, False),
+            lift=_spread(low, high, down, factor, padding, True),
+            down=_gather(high, low, up, factor, padding, True),
             activation=activation,
         )
+
+
+def _spread(low: Size, high: Size, spec: FilterSpec, factor: int, padding: Padding, adjoint: bool) -> AnyTables:
+    if spec.kind == "ideal":
+        return dense_spread(low, high, spec, factor, adjoint)
+    return spread(low, high, spec, factor, padding, adjoint)
+
+
+def _gather(high: Size, low: Size, spec: FilterSpec, factor: int, padding: Padding, adjoint: bool) -> AnyTables:
+    if spec.kind == "ideal":
+        return dense_gather(high, low, spec, factor, adjoint)
+    return gather(high, low, spec, factor, padding, adjoint)
 
 
 def _sizes(shape: torch.Size, factor: int) -> tuple[Size, Size]:
@@ -103,9 +119,9 @@ def _run(
     size: Size,
     *,
     grad: Tensor | None = None,
-    up: Tables | None = None,
-    lift: Tables | None = None,
-    down: Tables | None = None,
+    up: AnyTables | None = None,
+    lift: AnyTables | None = None,
+    down: AnyTables | None = None,
     activation: str = "identity",
 ) -> Tensor:
     """Walk over x (and grad, of x's shape) and give a tensor (N, C, *size) of x's dtype and memory format."""
@@ -144,10 +160,13 @@ def _planes_last(x: Tensor, channels: int) -> Tensor:
 
 
 def _walk(
-    mode: str, activation: str, x: Tensor | None, grad: Tensor | None, y: Tensor, shape: Any, *tables: Tables | None
+    mode: str, activation: str, x: Tensor | None, grad: Tensor | None, y: Tensor, shape: Any, *tables: AnyTables | None
 ) -> None:
     """Fill y, on as many threads as torch uses."""
     assert x is not None
+    if any(isinstance(t, DenseTables) for t in tables):
+        dense.fill(mode, activation, x, grad, y, shape, *tables)
+        return
     n, c, low, size, channels = shape
     plan = _plan(mode, activation, n, c, tuple(low), tuple(size), channels, *tables, torch.get_num_threads())
     packet = plan.packet.copy()
@@ -240,7 +259,7 @@ def _where(
 
     height, width = size
     narrow = width < LANES and not channels
-    stride = width if narrow else _spaced(width)
+    stride = width if narrow else spaced(width)
     for tables, rows, step, at, keys in (
         (up, k.IN_ROWS, k.IN_STRIDE, k.IN_AT, k.IN_KEYS),
         (lift, k.GRAD_ROWS, k.GRAD_STRIDE, k.GRAD_AT, k.GRAD_KEYS),
@@ -268,7 +287,7 @@ def _where(
     d = down.ints
     terms, extra = int(d[T.MOST_TERMS]), int(d[T.EXTRA_LEFT])
     ring_rows = min(int(d[T.PAIRS]), int(d[T.MOST_TAPS]) + 2)
-    ring_stride = _spaced(extra + out[1] + int(d[T.EXTRA_RIGHT]) + beyond)
+    ring_stride = spaced(extra + out[1] + int(d[T.EXTRA_RIGHT]) + beyond)
     where[[k.RING_ROWS, k.RING_STRIDE]] = ring_rows, ring_stride * LANES
     where[k.RING_AT] = floats_for(ring_rows * terms * ring_stride) + extra * LANES
     where[k.RING_KEYS] = keys_for(int(d[T.PAIRS]), ring_rows)
@@ -278,8 +297,3 @@ def _where(
     where[k.INTS] = ints + int(d[T.MOST_TAPS]) + max(int(v[T.MOST_TAPS]) for v in t[:2]) + 2
     where[k.FLOATS] = floats
     return where
-
-
-def _spaced(width: int) -> int:
-    """Row length in vectors, off the multiples that would put a column of rows into one set of the cache."""
-    return width + 2 if width % 32 == 0 else width

@@ -31,7 +31,7 @@ from aliasfree.filters import (
 )
 from aliasfree.ops.padding import Padding, outside
 
-__all__ = ["BLOCK", "LANES", "Tables", "gather", "macs", "spread"]
+__all__ = ["BLOCK", "LANES", "Tables", "gather", "macs", "spaced", "spread"]
 
 LANES = 16
 """Planes that a kernel works on side by side; offsets in the tables count floats, LANES a pixel."""
@@ -279,3 +279,8 @@ def _horizontal(low: int, high: int, terms: _Terms, factor: int, padding: Paddin
     index, _ = outside(over, out, padding)
     folds = [(int(b), int(i)) for b, i in zip(over, index, strict=True)]
     return _Line(segments, np.array(offsets, np.int64), np.array(columns, np.int64), margins, pads, extra, folds)
+
+
+def spaced(width: int) -> int:
+    """Row length in vectors, off the multiples that would put a column of rows into one set of the cache."""
+    return width + 2 if width % 32 == 0 else width
