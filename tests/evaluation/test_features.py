@@ -73,7 +73,7 @@ def test_inception_features_are_those_of_torch_fidelity(weights):
 
 
 def test_weights_that_are_not_to_be_had_get_a_sentence_with_the_way_to_them(tmp_path, monkeypatch):
-    with pytest.raises(DataError, match=r"no Inception weights at .*--weights, or take --features classifier"):
+    with pytest.raises(DataError, match=r"no Inception weights at .*`weights`, or take `features='classifier'`"):
         InceptionFeatures(tmp_path / "none.pth")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

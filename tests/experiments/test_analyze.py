@@ -37,7 +37,7 @@ def test_a_config_is_analysed_into_a_page_and_its_figures(tmp_path):
         assert f"{facts[key]:.1f}\u00a0dB".replace("-", "−") in html
     # charts are at least 420 pixels wide, or their labels cannot be read
     assert html.count('class="row wide"') == 1
-    with pytest.raises(ArgumentError, match="--overwrite"):
+    with pytest.raises(ArgumentError, match="`overwrite=True`"):
         analyze("A", page, TINY)
 
 

@@ -116,7 +116,7 @@ def test_runs_with_other_settings_are_refused_untouched_and_replaced_when_asked(
     short = dataclasses.replace(TINY, configs=("A",), steps=2)
     run(out, short)
     losses = (out / "A" / "losses.csv").read_bytes()
-    with pytest.raises(RunError, match=r"steps 2, not 3.*--overwrite"):
+    with pytest.raises(RunError, match=r"steps 2, not 3.*`overwrite=True`"):
         run(out, dataclasses.replace(short, steps=3))
     assert (out / "A" / "losses.csv").read_bytes() == losses
     run(out, dataclasses.replace(short, steps=3), overwrite=True)

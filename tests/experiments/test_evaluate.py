@@ -194,14 +194,14 @@ def test_images_of_mixed_sizes_can_be_brought_to_one_and_damaged_ones_left_out(t
     folder = save_images(tmp_path / "images", real.test[:80])
     Image.fromarray(np.zeros((12, 12), np.uint8)).save(folder / "0000.png")
     (folder / "0001.png").write_bytes(b"junk")
-    with pytest.raises(AliasfreeError, match="--skip-bad"):
+    with pytest.raises(AliasfreeError, match="`skip_bad=True`"):
         evaluate(folder, EvaluateSettings(data="digits", features="pixels", image_size=8))
     facts = evaluate(folder, EvaluateSettings(data="digits", features="pixels", image_size=8, skip_bad=True))
     assert (facts.num, facts.image_size) == (79, (8, 8))
 
 
 def test_a_runs_images_have_the_size_of_its_network(run):
-    with pytest.raises(ArgumentError, match="leave out --image-size"):
+    with pytest.raises(ArgumentError, match="leave out `image_size`"):
         evaluate(run, EvaluateSettings(data="digits", image_size=16), device="cpu")
 
 
@@ -233,7 +233,7 @@ def test_extractors_are_found_by_name_or_say_what_is_missing(real, tmp_path):
     assert make_extractor("pixels", real).name == "pixels"
     with pytest.raises(ArgumentError, match="did you mean 'pixels'"):
         make_extractor("pixel", real)
-    with pytest.raises(ArgumentError, match="need --features inception"):
+    with pytest.raises(ArgumentError, match="need `features='inception'`"):
         make_extractor("pixels", real, tmp_path)
     nameless = RealImages("x", real.fingerprint, real.train, real.test, None, None, held_out=True)
     assert make_extractor(None, nameless).name == "pixels"
@@ -329,9 +329,9 @@ def test_a_class_that_was_asked_for_has_its_column(run):
 
 
 def test_ways_that_do_not_exist_are_refused_before_anything_is_drawn():
-    with pytest.raises(ArgumentError, match=r"--methods has no 'furier'; did you mean 'fourier'\?"):
+    with pytest.raises(ArgumentError, match=r"`methods` has no 'furier'; did you mean 'fourier'\?"):
         every_way([(0, 1)], methods=["furier"])
-    with pytest.raises(ArgumentError, match="--noises has no 'comoving'; did you mean 'co-moving'"):
+    with pytest.raises(ArgumentError, match="`noises` has no 'comoving'; did you mean 'co-moving'"):
         every_way([(0, 1)], noises=["comoving"])
 
 
@@ -356,7 +356,7 @@ def test_measured_runs_become_one_report(run, tmp_path):
     html = (tmp_path / "r.html").read_text()
     assert html.count("data:image/png") == 4
     assert 'alt="the first images of A"' in html
-    with pytest.raises(ArgumentError, match="--overwrite"):
+    with pytest.raises(ArgumentError, match="`overwrite=True`"):
         write_report([run], tmp_path / "r.html")
 
 

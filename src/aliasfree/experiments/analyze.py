@@ -42,9 +42,9 @@ def analyze(
     from aliasfree.evaluation.layers import find_layers
 
     if out.suffix.lower() != ".html":
-        raise ArgumentError(f"The page is HTML, so --out must end in .html, not {out.name!r}.")
+        raise ArgumentError(f"The page is HTML, so `out` must end in .html, not {out.name!r}.")
     if out.exists() and not overwrite:
-        raise ArgumentError(f"{out} exists; give another --out, or --overwrite.")
+        raise ArgumentError(f"{out} exists; give another `out`, or `overwrite=True`.")
     began = time.monotonic()
     subject = open_subject(target, settings or SubjectSettings())
     found = aliasing(

@@ -132,13 +132,13 @@ def _state(wanted: RunSettings, overwrite: bool) -> str:
     if not folder.exists:
         if folder.is_empty:
             return "new"
-        raise RunError(f"{folder.path} is not empty and holds no run; remove it or choose another --out.")
+        raise RunError(f"{folder.path} is not empty and holds no run; remove it or choose another `out`.")
     there, here = (run.replace(out=wanted.out).to_dict() for run in (folder.settings, wanted))
     other = [f"{key} {there[key]}, not {here[key]}" for key in here if there[key] != here[key]]
     if other and not overwrite:
         raise RunError(
-            f"{folder.path} holds a run with other settings ({'; '.join(other)}); give --overwrite to delete it, or "
-            "another --out."
+            f"{folder.path} holds a run with other settings ({'; '.join(other)}); give `overwrite=True` to delete it, "
+            "or another `out`."
         )
     if other:
         with folder.lock():

@@ -93,7 +93,7 @@ class Drawer:
         import torch
 
         if num < 1:
-            raise ArgumentError(f"--num must be at least 1, not {num}.")
+            raise ArgumentError(f"`num` must be at least 1, not {num}.")
         motion = motion or MotionSettings()
         folder = self.folder / self.key(motion)
         parts = [range(start, min(start + PART, num)) for start in range(0, num, PART)]

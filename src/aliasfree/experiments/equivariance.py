@@ -109,7 +109,7 @@ class Way:
     schedule: tuple[float, float] = LATE
 
     def __post_init__(self) -> None:
-        for option, value, valid in (("--methods", self.method, METHODS), ("--noises", self.noise, NOISES)):
+        for option, value, valid in (("`methods`", self.method, METHODS), ("`noises`", self.noise, NOISES)):
             if value not in valid:
                 raise ArgumentError(f"{option} has no {value!r}{did_you_mean(value, valid)}.")
 
@@ -165,9 +165,9 @@ def rotation_curves(
     from aliasfree.ops import rotate2d
 
     if real.shape[-1] != real.shape[-2]:
-        raise ArgumentError("Rotations are measured on square images; train with a square --image-size.")
+        raise ArgumentError("Rotations are measured on square images; train with a square `image_size`.")
     if num <= 64:
-        raise ArgumentError(f"--num must be more than 64, the judge's features, not {num}.")
+        raise ArgumentError(f"`num` must be more than 64, the judge's features, not {num}.")
     degrees = tuple(angles) if 0.0 in angles else (0.0, *angles)
     disc = disc_mask(real.shape[-1], 0)
     real_unit = unit_range(real[:REAL])

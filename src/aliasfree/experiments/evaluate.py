@@ -52,9 +52,9 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
-            raise ArgumentError(f"--protocol is default or paper, not {self.protocol!r}.")
+            raise ArgumentError(f"`protocol` is default or paper, not {self.protocol!r}.")
         if self.num is not None and self.num < 2:
-            raise ArgumentError(f"--num must be at least 2, not {self.num}: one image has no spread.")
+            raise ArgumentError(f"`num` must be at least 2, not {self.num}: one image has no spread.")
 
     @property
     def count(self) -> int:
@@ -89,7 +89,7 @@ def evaluate(
             drawer.images(settings.count)
         return None
     if drawer and settings.image_size is not None:
-        raise ArgumentError(f"The images of the run {source} have the network's size; leave out --image-size.")
+        raise ArgumentError(f"The images of the run {source} have the network's size; leave out `image_size`.")
     images = None if drawer else folder_images(source, settings.image_size, settings.skip_bad)[: settings.num]
     channels, *size_ = _model_shape(run) if images is None else images.shape[1:]
     size = (size_[0], size_[1])
@@ -247,7 +247,7 @@ def _check_enough(count: int, extractor: Extractor, real: RealImages, protocol: 
     wide = extractor(real.train[:2]).values.shape[1]
     if count <= wide and protocol != "paper":
         # the names of extractors that would do with so many images
-        fewer = " or --features classifier or pixels" if extractor.name == "inception" else ""
+        fewer = " or `features='classifier'` or pixels" if extractor.name == "inception" else ""
         raise ArgumentError(
             f"{count} images are too few for a Frechet distance over {wide} features: take at least {wide + 1}{fewer}."
         )

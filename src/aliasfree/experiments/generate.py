@@ -56,15 +56,15 @@ class SampleSettings:
     def __post_init__(self) -> None:
         if self.scheduler not in SCHEDULERS:
             raise ArgumentError(
-                f"There is no --scheduler {self.scheduler!r}{did_you_mean(self.scheduler, SCHEDULERS)}."
+                f"There is no `scheduler` {self.scheduler!r}{did_you_mean(self.scheduler, SCHEDULERS)}."
             )
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
-                raise ArgumentError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+                raise ArgumentError(f"`{name}` must be at least 1, not {getattr(self, name)}.")
         if self.seed < 0:
-            raise ArgumentError(f"--seed must be 0 or more, not {self.seed}.")
+            raise ArgumentError(f"`seed` must be 0 or more, not {self.seed}.")
         if self.guidance != 1 and self.class_label is None:
-            raise ArgumentError("--guidance strengthens a class, so it needs --class.")
+            raise ArgumentError("`guidance` strengthens a class, so it needs `class_label`.")
 
 
 class Sampler:
@@ -80,7 +80,7 @@ class Sampler:
         num_train_timesteps = run.settings.num_train_timesteps
         if settings.steps > num_train_timesteps - 1:
             raise ArgumentError(
-                f"--steps must be at most {num_train_timesteps - 1}, one less than the time steps of the training, "
+                f"`steps` must be at most {num_train_timesteps - 1}, one less than the time steps of the training, "
                 f"not {settings.steps}."
             )
         unet = run.load_model(ema=settings.ema)
@@ -100,10 +100,11 @@ class Sampler:
             return
         if count is None:
             raise ArgumentError(
-                f"The run {run} was trained without classes; leave out --class, or train with --class-conditional."
+                f"The run {run} was trained without classes; leave out `class_label`, or train with "
+                "`class_conditional=True`."
             )
         if label != "each" and not (isinstance(label, int) and 0 <= label < count):
-            raise ArgumentError(f"--class must be 0 to {count - 1} or 'each', not {label}.")
+            raise ArgumentError(f"`class_label` must be 0 to {count - 1} or 'each', not {label}.")
 
     def draw(
         self,
@@ -174,12 +175,12 @@ def sample_run(
     Returns the folder. Raises ArgumentError for a value out of range or, without `overwrite`, an `out` that exists.
     """
     if num < 1:
-        raise ArgumentError(f"--num must be at least 1, not {num}.")
+        raise ArgumentError(f"`num` must be at least 1, not {num}.")
     folder = _free(run.images / _name(settings, motion)) if out is None else _checked(out, overwrite)
     if folder.exists() and (
         not folder.is_dir() or any(not re.fullmatch(r"\d+\.png", p.name) for p in folder.iterdir())
     ):
-        raise ArgumentError(f"{folder} holds more than numbered images, so it is not replaced; give another --out.")
+        raise ArgumentError(f"{folder} holds more than numbered images, so it is not replaced; give another `out`.")
     sampler = Sampler(run, settings, device)
     shown: list[Pixels] = []
     steps = settings.steps
@@ -222,12 +223,12 @@ def rotate_run(
     Returns the files written: PNG, GIF, MP4, JSON. Raises ArgumentError.
     """
     if num < 1:
-        raise ArgumentError(f"--num must be at least 1, not {num}.")
+        raise ArgumentError(f"`num` must be at least 1, not {num}.")
     if motion.rotate:
-        raise ArgumentError("The angles of a rotation table are given by --angles alone.")
+        raise ArgumentError("The angles of a rotation table are given by `angles` alone.")
     path = _free(run.images / f"{_name(settings, motion)}-rotation.png") if out is None else _checked(out, overwrite)
     if path.suffix.lower() != ".png":
-        raise ArgumentError(f"The table of angles is a PNG, so --out must end in .png, not {path.name!r}.")
+        raise ArgumentError(f"The table of angles is a PNG, so `out` must end in .png, not {path.name!r}.")
     sampler = Sampler(run, settings, device)
     methods = ("fourier", "spline") if compare_methods else (motion.method,)
     rows = [i for i in range(num) for _ in angles]
@@ -267,7 +268,7 @@ def collage_folder(source: Path, *, side: int = 20, out: Path | None = None, ove
     Returns the files. Raises DataError when there are no images, ArgumentError when a sheet exists already.
     """
     if side < 1:
-        raise ArgumentError(f"--side must be at least 1, not {side}.")
+        raise ArgumentError(f"`side` must be at least 1, not {side}.")
     folder = _image_folder(source)
     images = sorted(
         p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp") and p.is_file()
@@ -278,10 +279,10 @@ def collage_folder(source: Path, *, side: int = 20, out: Path | None = None, ove
         )
     out = out or folder.with_name(f"{folder.name}-collage.png")
     if out.suffix.lower() != ".png":
-        raise ArgumentError(f"A collage is a PNG, so --out must end in .png, not {out.name!r}.")
+        raise ArgumentError(f"A collage is a PNG, so `out` must end in .png, not {out.name!r}.")
     first = out.with_name(f"{out.stem}_0.png")
     if first.exists() and not overwrite:
-        raise ArgumentError(f"{first} exists; give another --out, or --overwrite.")
+        raise ArgumentError(f"{first} exists; give another `out`, or `overwrite=True`.")
     return collage(images, out, side=side)
 
 
@@ -321,7 +322,7 @@ def _free(path: Path) -> Path:
 
 def _checked(out: Path, overwrite: bool) -> Path:
     if out.exists() and not overwrite:
-        raise ArgumentError(f"{out} exists; give another --out, or --overwrite.")
+        raise ArgumentError(f"{out} exists; give another `out`, or `overwrite=True`.")
     return out
 
 

@@ -47,7 +47,7 @@ def evaluate_turned(
     run = RunFolder(source)
     page = out or source / "rotation.html"
     if page.suffix.lower() != ".html":
-        raise ArgumentError(f"The page is HTML, so --out must end in .html, not {page.name!r}.")
+        raise ArgumentError(f"The page is HTML, so `out` must end in .html, not {page.name!r}.")
     ways = [*ways, *(() if PAPER in ways else (PAPER,))]
     processes = Processes()
     config = run.config["model"]

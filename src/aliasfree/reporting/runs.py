@@ -100,9 +100,9 @@ def write_report(runs: Sequence[Path], out: Path, *, overwrite: bool = False) ->
     if not runs:
         raise ArgumentError("a report needs at least one run")
     if out.suffix.lower() != ".html":
-        raise ArgumentError(f"The report is HTML, so --out must end in .html, not {out.name!r}.")
+        raise ArgumentError(f"The report is HTML, so `out` must end in .html, not {out.name!r}.")
     if out.exists() and not overwrite:
-        raise ArgumentError(f"{out} exists; give another --out, or --overwrite.")
+        raise ArgumentError(f"{out} exists; give another `out`, or `overwrite=True`.")
     metrics = [read_metrics(run) for run in runs]
     rows = summarise(metrics)
     files = [out.with_suffix(".md"), out.with_suffix(".csv"), out]

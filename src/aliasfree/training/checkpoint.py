@@ -145,7 +145,7 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[tuple[Path, Check
         names = ", ".join(path.name for path in list_checkpoints(folder))
         raise CheckpointError(
             f"Every checkpoint in {folder} is damaged ({names}); restore one from a copy or start a new run "
-            f"with another --out."
+            f"with another `out`."
         )
     return None, []
 

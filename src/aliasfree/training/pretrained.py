@@ -27,12 +27,12 @@ def load_unet(folder: Path, config: str, padding_mode: str, sample_size: tuple[i
         saved = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError) as error:
         raise ArgumentError(
-            f"--model {folder} is no folder of a diffusers model, which has a config.json ({error}); save one with "
+            f"`model` {folder} is no folder of a diffusers model, which has a config.json ({error}); save one with "
             f"model.save_pretrained."
         ) from error
     kind = saved.get("_class_name")
     if kind not in ("UNet2DModel", AliasFreeStockUNet2DModel.__name__):
-        raise ArgumentError(f"--model {folder} holds a {kind}; only a UNet2DModel can be trained here.")
+        raise ArgumentError(f"`model` {folder} holds a {kind}; only a UNet2DModel can be trained here.")
     _check_fit(saved, folder, sample_size, channels)
     options: dict[str, Any] = {
         "alias_free": config,
@@ -58,7 +58,7 @@ def _check_fit(saved: dict[str, Any], folder: Path, sample_size: tuple[int, int]
         if saved.get(name, 3) != channels:
             raise ArgumentError(
                 f"The model in {folder} has {name} {saved.get(name, 3)} and the data have {channels} channels; choose "
-                f"--channels or another model."
+                f"`channels` or another model."
             )
     if saved.get("num_class_embeds") is not None or saved.get("class_embed_type") is not None:
         raise ArgumentError(
@@ -67,6 +67,6 @@ def _check_fit(saved: dict[str, Any], folder: Path, sample_size: tuple[int, int]
     factor = 2 ** (len(saved.get("block_out_channels", (1,) * 4)) - 1)
     if any(side % factor for side in sample_size):
         raise ArgumentError(
-            f"The model in {folder} halves images {factor.bit_length() - 1} times: --image-size must be a multiple of "
+            f"The model in {folder} halves images {factor.bit_length() - 1} times: `image_size` must be a multiple of "
             f"{factor}, not {sample_size[0]}x{sample_size[1]}."
         )

@@ -143,13 +143,13 @@ class RunFolder:
         import fcntl
 
         if self.path.exists() and not self.path.is_dir():
-            raise RunError(f"{self.path} is a file, and --out must be a folder; choose another name.")
+            raise RunError(f"{self.path} is a file, and `out` must be a folder; choose another name.")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise RunError(
-                f"Cannot create the run folder {self.path} ({error.strerror}); choose another --out."
+                f"Cannot create the run folder {self.path} ({error.strerror}); choose another `out`."
             ) from error
         try:
             try:
@@ -158,7 +158,7 @@ class RunFolder:
                 holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
                 raise RunError(
                     f"The run folder {self.path} is in use by another process (pid {holder}); wait for it, stop it, or "
-                    f"choose another --out."
+                    f"choose another `out`."
                 ) from error
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)

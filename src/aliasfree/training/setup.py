@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from aliasfree.models import AliasFreeUNet2DModel
 
 _LIBRARIES = ("aliasfree", "torch", "diffusers", "accelerate", "numpy", "safetensors")
-_OPTIONS = {"alias_free": "--config", "sample_size": "--image-size", "in_channels": "--channels",
-            "base_channels": "--base-channels", "num_class_embeds": "--class-conditional",
-            "padding_mode": "--padding-mode"}  # fmt: skip
+_ARGUMENTS = {"alias_free": "`config`", "sample_size": "`image_size`", "in_channels": "`channels`",
+              "base_channels": "`base_channels`", "num_class_embeds": "`class_conditional`",
+              "padding_mode": "`padding_mode`"}  # fmt: skip
 # settings that may differ on resume without changing what is computed
 _FREE = {"out", "epochs", "steps", "checkpoint_every", "keep_checkpoints", "sample_every", "sample_num", "sample_steps",
          "save_training_images", "device", "data", "skip_bad", "image_size", "channels"}  # fmt: skip
@@ -46,7 +46,7 @@ def num_classes(settings: RunSettings, data: ImageData) -> int | None:
     if not settings.class_conditional:
         return None
     if data.num_classes is None:
-        raise ArgumentError(f"The data {settings.data!r} have no labels, so leave out --class-conditional.")
+        raise ArgumentError(f"The data {settings.data!r} have no labels, so leave out `class_conditional`.")
     return data.num_classes
 
 
@@ -80,15 +80,15 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
 def check_folder(folder: RunFolder, resume: bool) -> None:
     """Refuse a new run in a folder with content, and a resume without a run. Writes nothing; raises `RunError`."""
     if resume and not folder.exists:
-        raise RunError(f"There is no run in {folder.path} to resume; leave out --resume to start one.")
+        raise RunError(f"There is no run in {folder.path} to resume; leave out `resume=True` to start one.")
     if not resume and folder.exists:
         raise RunError(
             f"There is a run in {folder.path} already; go on with it by {resume_command(folder.path)}, or choose "
-            f"another --out."
+            f"another `out`."
         )
     if not resume and not folder.is_empty:
         what = "is not empty" if folder.path.is_dir() else "is a file"
-        raise RunError(f"{folder.path} {what}; choose another --out for the new run.")
+        raise RunError(f"{folder.path} {what}; choose another `out` for the new run.")
 
 
 def describe(settings: RunSettings, data: ImageData, model: AliasFreeUNet2DModel, processes: int) -> dict[str, Any]:
@@ -124,21 +124,21 @@ def check_resume(folder: RunFolder, now: dict[str, Any]) -> list[str]:
     for name in sorted(_network(before) | _network(now)):
         old, new = _network(before).get(name), _network(now).get(name)
         if old != new:
-            option = _OPTIONS.get(name, name)
+            argument = _ARGUMENTS.get(name, name)
             raise CheckpointError(
-                f"{where} is of another architecture ({option}: {old} there, {new} asked for); leave out {option} to "
-                f"go on with it, or choose another --out."
+                f"{where} is of another architecture ({argument}: {old} there, {new} asked for); leave out {argument} "
+                f"to go on with it, or choose another `out`."
             )
     old_t, new_t = (c["settings"].get("num_train_timesteps") for c in (before, now))
     if old_t != new_t:
         raise CheckpointError(
-            f"{where} was begun with --num-train-timesteps {old_t}, not {new_t}; leave it out or choose another --out."
+            f"{where} was begun with `num_train_timesteps` {old_t}, not {new_t}; leave it out or choose another `out`."
         )
     old_data, new_data = before.get("data", {}), now["data"]
     if old_data.get("fingerprint") != new_data["fingerprint"]:
         raise CheckpointError(
             f"{where} was begun on other data ({old_data.get('images')} images of {old_data.get('source')}, now "
-            f"{new_data['images']} images of {new_data['source']}); give the same --data or choose another --out."
+            f"{new_data['images']} images of {new_data['source']}); give the same `data` or choose another `out`."
         )
     changes = []
     for part in ("settings", "versions", "environment"):

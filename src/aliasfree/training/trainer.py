@@ -146,7 +146,7 @@ class _Run:
             self.restore(checkpoint)
         finished = self.step >= self.total
         if finished:
-            more = "give a larger --steps or --epochs to train on"
+            more = "ask for more steps or epochs to train on"
             self.say(f"The run {self.folder.path} is finished at step {self.step}; {more}.")
         else:
             done = f"from step {self.step}" if checkpoint else "from the beginning, as it had no checkpoint yet"
@@ -263,10 +263,12 @@ class _Run:
     def diverged(self, what: str) -> RunError:
         """The sentence for a run that has left the finite numbers."""
         left = self.folder.latest_checkpoint()
-        advice = "a smaller --lr or --grad-clip 1"
+        advice = "a smaller `lr` or `grad_clip=1`"
         if left is None:
             return RunError(f"{what}, and no checkpoint was written before; start a new run with {advice}.")
-        return RunError(f"{what}; the checkpoint {left} is from before, so go on from it with --resume and {advice}.")
+        return RunError(
+            f"{what}; the checkpoint {left} is from before, so go on from it with `resume=True` and {advice}."
+        )
 
     def stopped(self, signal_number: int) -> RunStopped:
         """The sentence for a run that was asked to stop."""
