@@ -36,8 +36,10 @@ def test_a_plot_shows_every_curve_and_needs_a_value():
     for wanted in ((0, 114, 178), (213, 94, 0), (0, 158, 115)):
         assert wanted in colours
     # many curves look all different
-    looks = {(MARKERS[(k + k // 8) % 8], COLOURS[k % 8], DASHES[(k // 2 + k // 8) % 4]) for k in range(32)}
-    assert len(looks) == 32
+    looks = [(MARKERS[(k + k // 8) % 8], COLOURS[k % 8], DASHES[(k + k // 8) % 4]) for k in range(32)]
+    assert len(set(looks)) == 32
+    assert len({look[1:] for look in looks}) == 32  # without markers, too
+    assert len({look[2] for look in looks[:4]}) == 4  # and the first four without colours
     with pytest.raises(ArgumentError, match="finite value"):
         panels([Panel("t", "x", "y", [Curve("a", [0], [float("nan")])])])
 

@@ -61,7 +61,9 @@ def compose(
 
 
 def db(value: float) -> str:
-    """ "14.1 dB", with a space that does not break; exact where there is no error."""
+    """ "14.1 dB", with a space that does not break; exact where there is no error, none where there is nothing else."""
+    if value == -math.inf:
+        return "none"
     return "exact" if value == math.inf else f"{value:.1f}\u00a0dB".replace("-", "−")
 
 

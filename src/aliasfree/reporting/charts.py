@@ -66,7 +66,8 @@ def panels(content: Sequence[Panel], columns: int = 2, dpi: int = DPI) -> Image.
         raise ArgumentError("a plot needs at least one finite value")
     rows = math.ceil(len(content) / columns)
     columns = min(columns, len(content))
-    legend_rows = math.ceil(len(names) / columns)
+    legend_columns = max(2, columns)
+    legend_rows = math.ceil(len(names) / legend_columns)
     width = 5.4 if columns < 3 else 3.9
     figure = Figure(figsize=(width * columns, 3.7 * rows + 0.24 * legend_rows), dpi=dpi, layout="constrained")
     canvas = FigureCanvasAgg(figure)
@@ -86,7 +87,7 @@ def panels(content: Sequence[Panel], columns: int = 2, dpi: int = DPI) -> Image.
     for cell in axes.flat[len(content) :]:
         cell.remove()
     figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+        handles.values(), handles.keys(), loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=9
     )
     buffer = io.BytesIO()
     canvas.print_png(buffer)
@@ -148,7 +149,7 @@ def _label_decades(axis: Any) -> None:
 def _draw(cell: Any, curve: Curve, k: int, panel: Panel) -> Any:
     x, y = np.asarray(curve.x, np.float64), np.asarray(curve.y, np.float64)
     marker = MARKERS[(k + k // len(COLOURS)) % len(MARKERS)] if panel.markers else ""
-    style = {"color": COLOURS[k % len(COLOURS)], "linestyle": DASHES[(k // 2 + k // len(COLOURS)) % len(DASHES)]}
+    style = {"color": COLOURS[k % len(COLOURS)], "linestyle": DASHES[(k + k // len(COLOURS)) % len(DASHES)]}
     if curve.raw is not None:
         cell.plot(x, np.asarray(curve.raw, np.float64), color=style["color"], linewidth=0.6, alpha=0.3, zorder=1)
     (line,) = cell.plot(x, y, marker=marker, markersize=4, linewidth=1.6, **style)

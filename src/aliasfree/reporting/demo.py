@@ -270,5 +270,5 @@ def _enlarged(images: Pixels, columns: int) -> Image.Image:
 
 def _film(film: Pixels) -> bytes:
     """Seeds (S, F, H, W, C) side by side, there and back."""
-    frames = [pictures.grid(film[:, k], columns=min(3, len(film)), pad=3, scale=8) for k in range(film.shape[1])]
+    frames = [pictures.grid(film[:, k], pad=3, scale=8) for k in range(film.shape[1])]
     return pictures.gif_bytes(pictures.pingpong(frames, hold=5), fps=10)

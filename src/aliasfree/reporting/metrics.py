@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from aliasfree.errors import ArgumentError
-from aliasfree.evaluation.intervals import Estimate
+from aliasfree.estimate import Estimate
 from aliasfree.files import plain, write_json
 
 __all__ = ["Fidelity", "Metrics", "NetworkEquivariance", "NoiseLevel", "Spectra", "metrics_file", "read_metrics"]

@@ -162,7 +162,7 @@ def compose(runs: Sequence[Path], metrics: Sequence[Metrics], rows: Sequence[Row
         caption = "Every step, pale, and means over 101 steps."
         sections.append(html.section("Training", html.figure(chart, caption)))
     return html.page(
-        "aliasfree report", headline, "Measured by `aliasfree evaluate`; read differences beside their intervals.",
+        "aliasfree report", headline, Html("Measured by <code>aliasfree evaluate</code>; read differences beside their intervals."),
         *sections, footer="Written by aliasfree; nothing on this page is loaded from elsewhere.",
     )  # fmt: skip
 
@@ -218,7 +218,12 @@ def _tables(rows: Sequence[Row]) -> list[Html]:
     for columns in (COLUMNS[:5], COLUMNS[5:]):
         shown = [c for c in columns if any(c[0] in row.figures for row in rows)]
         body = [
-            [_name(row), _features(row), f"{row.images:,}", *(_unbroken(row, *column) for column in shown)]
+            [
+                _name(row).replace("-", "\u2011"),
+                _features(row),
+                f"{row.images:,}",
+                *(_unbroken(row, *column) for column in shown),
+            ]
             for row in rows
         ]
         tables += [html.table(["", "features", "images", *(c[1] for c in shown)], body)] if shown else []

@@ -134,7 +134,7 @@ def compose(config: str, num: int, accuracy: float, curves: Sequence[RotationCur
     ratio = best.fd[k].value / best.fd[best.degrees.index(0.0)].value
     return html.page(
         f"turned samples of {config}",
-        f"{config} turned by {theta:g}° keeps the class of {share:.0f} % of its samples, at {ratio:.2f} times the "
+        f"{config} turned by {theta:g}° keeps the class of {share:.0f}\u00a0% of its samples, at {ratio:.2f} times the "
         f"upright FD: {best.name}",
         f"{num} samples at each angle, the same seeds, judged by a classifier with "
         f"{100 * accuracy:.1f} % on real test images. “x(0) turned” is the finished upright image, "
