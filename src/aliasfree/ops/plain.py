@@ -27,6 +27,7 @@ from aliasfree.ops.backends.registry import Call
 from aliasfree.ops.padding import Padding, extend_axis, outside
 from aliasfree.ops.pointwise import ACTIVATIONS
 from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
+from aliasfree.ops.taps import axis_taps
 
 __all__ = ["axis_matrices", "filtered_activation", "resample"]
 
@@ -93,23 +94,14 @@ def axis_matrices(
 
 
 def _fir_matrices(n: int, axis: int, spec: FilterSpec, factor: int, padding: Padding, up: bool) -> list[Array]:
+    source, tap = axis_taps(n, spec, factor, up=up)
+    index, inside = outside(source, n, padding)
+    present = inside & (tap < spec.taps)
+    out = np.broadcast_to(np.arange(len(source))[:, None], source.shape)
     matrices = []
     for term in separable_terms(spec, factor, up=up):
-        taps = term[axis]
-        if up:
-            out = np.arange(n * factor)
-            # y[i] = sum_k h[k] x[m] with k = factor m - i + offset
-            first = -(-(out - upsampling_offset(spec, factor)) // factor)
-            source = first[:, None] + np.arange(-(-spec.taps // factor))
-            k = factor * source - out[:, None] + upsampling_offset(spec, factor)
-        else:
-            out = np.arange(-(-n // factor))
-            k = np.broadcast_to(np.arange(spec.taps), (len(out), spec.taps))
-            source = k + factor * out[:, None] - downsampling_offset(spec, factor)
-        weight = np.where(k < spec.taps, taps[np.minimum(k, spec.taps - 1)], 0.0)
-        index, inside = outside(source, n, padding)
-        matrix = np.zeros((len(out), n))
-        np.add.at(matrix, (np.broadcast_to(out[:, None], index.shape), index), weight * inside)
+        matrix = np.zeros((len(source), n))
+        np.add.at(matrix, (out[present], index[present]), term[axis][tap[present]])
         matrices.append(matrix)
     return matrices
 
