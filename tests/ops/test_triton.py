@@ -18,7 +18,7 @@ from aliasfree.ops import (
 from aliasfree.ops.backends.gpu.backend import ROOM, TritonBackend
 from aliasfree.ops.backends.gpu.plan import activation_chain, bands, plan, resampling_chain
 from aliasfree.ops.backends.gpu.tables import axis_band, longest, tiling
-from aliasfree.ops.backends.registry import Call
+from aliasfree.ops.dispatch import Call
 
 pytest.importorskip("triton")
 pytestmark = [

@@ -16,10 +16,11 @@ from torch import Tensor
 from aliasfree.filters import FilterSpec
 from aliasfree.ops.backends.gpu.plan import Chain, Plan, activation_chain, bands, plan, resampling_chain
 from aliasfree.ops.backends.gpu.tables import Tiling, tiling
+from aliasfree.ops.layout import is_channels_last, memory_format
 from aliasfree.ops.padding import Padding
 
 if TYPE_CHECKING:
-    from aliasfree.ops.backends.registry import Call
+    from aliasfree.ops.dispatch import Call
 
 __all__ = ["TritonBackend"]
 
@@ -124,10 +125,6 @@ def _chains(call: Call) -> list[Chain]:
     return [resampling_chain(spec, call.factor, padding, size, up=up, adjoint=a) for a in (False, True)]
 
 
-def _channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-
-
 def _plan(
     chain: Chain, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, channels_last: bool
 ) -> Plan | None:
@@ -206,11 +203,8 @@ def _run(chain: Chain, inputs: tuple[Tensor, ...], size: Size, activation: str |
     """Carry planes of x (and of the gradient, of x's shape) to planes of `size`."""
     x = inputs[0]
     n, c = x.shape[:2]
-    last = _channels_last(x)
-    y = torch.empty(
-        (n, c, *size), dtype=x.dtype, device=x.device,
-        memory_format=torch.channels_last if last else torch.contiguous_format,
-    )  # fmt: skip
+    last = is_channels_last(x)
+    y = torch.empty((n, c, *size), dtype=x.dtype, device=x.device, memory_format=memory_format(x))
     if not x.numel() or not y.numel():
         return y.zero_()
     cut = _plan(chain, x.shape, x.dtype, x.device, last)
