@@ -255,7 +255,9 @@ def _spectrum(
         )
     given = Spectrum.natural(in_channels) if spectrum is None else Spectrum.of(spectrum)
     if len(given.mean) != in_channels:
-        raise ArgumentError(f"the spectrum is of {len(given.mean)} channels, the model of {in_channels}; measure it anew")
+        raise ArgumentError(
+            f"the spectrum is of {len(given.mean)} channels, the model of {in_channels}; measure it anew"
+        )
     return given
 
 
