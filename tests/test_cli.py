@@ -74,6 +74,7 @@ def test_help_names_every_command_and_is_quick():
         "collage",
         "filters",
         "configs",
+        "recipes",
         "data",
         "evaluate",
         "analyze",
@@ -102,7 +103,7 @@ def test_version_is_printed():
 
 def test_every_setting_has_an_option_with_the_same_name_and_default():
     options = dict(inspect.signature(train, eval_str=True).parameters)
-    del options["resume"]
+    del options["resume"], options["recipe"]
     fields = {field.name: field for field in dataclasses.fields(RunSettings)}
     assert options.keys() == fields.keys()
     words = {"no": False, "as the data are": None, "the image size": None, "from --epochs": None,

@@ -89,12 +89,12 @@ def test_the_folder_holds_the_runs_the_animations_and_the_numbers(done) -> None:
 
 def test_progress_without_a_terminal_is_plain_lines_naming_every_stage(done) -> None:
     said = done[1]
-    for stage in ("learning to read digits", "training A", "training D-hq", "drawing with A", "drawing with D-hq"):
+    for stage in ("learning to read digits", "training A", "training D-hq", "sampling with A", "sampling with D-hq"):
         assert f"] {stage}" in said
     assert "\x1b" not in said
 
 
-def test_again_uses_the_trained_runs_says_so_and_draws_the_same(done) -> None:
+def test_again_uses_the_trained_runs_says_so_and_samples_the_same(done) -> None:
     out, _ = done
     before = json.loads((out / "demo.json").read_text())
     weights = out / "A" / "model" / "diffusion_pytorch_model.safetensors"
@@ -145,12 +145,12 @@ def test_a_demo_that_was_stopped_goes_on_to_the_same_losses(done, tmp_path) -> N
     np.testing.assert_array_equal(RunFolder(out / "A").losses()[1], RunFolder(done[0] / "A").losses()[1])
 
 
-def test_both_ways_of_turning_are_drawn(cache, tmp_path, monkeypatch) -> None:
-    drawn = []
-    draw = Sampler.draw
-    monkeypatch.setattr(Sampler, "draw", lambda self, *args: drawn.append(args[1]) or draw(self, *args))
+def test_both_ways_of_turning_are_sampled(cache, tmp_path, monkeypatch) -> None:
+    sampled = []
+    sample = Sampler.sample
+    monkeypatch.setattr(Sampler, "sample", lambda self, *args: sampled.append(args[1]) or sample(self, *args))
     run(tmp_path / "demo", dataclasses.replace(TINY, configs=("A",), steps=1))
-    ways = {(m.method, m.noise, m.schedule) for m in drawn if m.rotate}
+    ways = {(m.method, m.noise, m.schedule) for m in sampled if m.rotate}
     assert ways == {("fourier", "co-moving", (0.95, 0.95)), ("spline", "independent", (0.0, 1.0))}
 
 
@@ -190,8 +190,8 @@ def result(*accepted: float) -> DemoResult:
 @pytest.mark.parametrize(
     ("accepted", "headline"),
     [
-        ((0.75, 0.62), "Both networks draw digits: a classifier accepts 75 % of Config A's and 62 %"),
-        ((0.75, 0.52), "Not every network draws digits yet"),
+        ((0.75, 0.62), "Both networks make digits: a classifier accepts 75 % of Config A's and 62 %"),
+        ((0.75, 0.52), "Not every network makes digits yet"),
         ((0.2, 0.1), "These are hardly digits yet: a classifier accepts only 20 %"),
     ],
 )

@@ -17,13 +17,13 @@ from rich.console import Console
 from aliasfree.errors import AliasfreeError, ArgumentError
 from aliasfree.evaluation import classifier
 from aliasfree.evaluation.features import ClassifierFeatures, PixelFeatures
-from aliasfree.experiments import drawing
-from aliasfree.experiments.drawing import Drawer
+from aliasfree.experiments import sample_store
 from aliasfree.experiments.equivariance import PAPER, Way, every_way, network_equivariance, rotation_curves
 from aliasfree.experiments.evaluate import EvaluateSettings, evaluate, measure_samples
 from aliasfree.experiments.extractors import classifier_for, make_extractor
 from aliasfree.experiments.generate import MotionSettings, SampleSettings
 from aliasfree.experiments.real import RealImages, open_real
+from aliasfree.experiments.sample_store import SampleStore
 from aliasfree.experiments.turned import evaluate_turned
 from aliasfree.files import plain
 from aliasfree.reporting.metrics import Metrics, read_metrics
@@ -38,7 +38,7 @@ FAST = SampleSettings(steps=2, scheduler="ddpm-clipped", batch_size=40)
 def _cache(tmp_path_factory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALIASFREE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(drawing, "PART", 50)
+        patch.setattr(sample_store, "PART", 50)
         patch.setattr(classifier, "IMAGES_SEEN", 5_000)
         yield
 
@@ -147,26 +147,28 @@ class _Rank:
         pass
 
 
-def test_two_processes_draw_the_same_images_as_one_and_share_the_work(run, monkeypatch):
-    alone = Drawer(RunFolder(run), FAST, run / "one", "cpu").images(120)
+def test_two_processes_sample_the_same_images_as_one_and_share_the_work(run, monkeypatch):
+    alone = SampleStore(RunFolder(run), FAST, run / "one", "cpu").images(120)
     shares = []
     for rank in (0, 1):
-        drawer = Drawer(RunFolder(run), FAST, run / "two", "cpu", _Rank(rank))
-        draw = drawer.sampler.draw
-        drawn: list[int] = []
-        monkeypatch.setattr(drawer.sampler, "draw", lambda i, *a, d=draw, n=drawn, **k: (n.extend(i), d(i, *a, **k))[1])
-        images = drawer.images(120) if rank else None
+        store = SampleStore(RunFolder(run), FAST, run / "two", "cpu", _Rank(rank))
+        sample = store.sampler.sample
+        sampled: list[int] = []
+        monkeypatch.setattr(
+            store.sampler, "sample", lambda i, *a, s=sample, n=sampled, **k: (n.extend(i), s(i, *a, **k))[1]
+        )
+        images = store.images(120) if rank else None
         if not rank:
-            with pytest.raises(AliasfreeError, match="has not drawn it"):
-                drawer.images(120)
-        shares.append(drawn)
+            with pytest.raises(AliasfreeError, match="has not sampled it"):
+                store.images(120)
+        shares.append(sampled)
     assert [len(s) for s in shares] == [70, 50]
     assert sorted(shares[0] + shares[1]) == list(range(120))
     # rounding in the last bits of the arithmetic at most
     assert (images.int() - alone.int()).abs().max() <= 1
 
 
-def test_too_few_images_are_refused_before_they_are_drawn(run):
+def test_too_few_images_are_refused_before_they_are_sampled(run):
     with pytest.raises(ArgumentError, match="64 images are too few for a Frechet distance over 64 features"):
         evaluate(run, EvaluateSettings(data="digits", num=64, features="pixels", sampling=FAST), device="cpu")
     assert not (run / "evaluation").exists()
@@ -260,9 +262,9 @@ def test_a_networks_equivariance_is_given_at_each_noise_level_and_over_all(run, 
 
 def test_turned_samples_are_measured_beside_the_turned_image(run, real, tmp_path):
     judge = ClassifierFeatures(*classifier_for(real))
-    drawer = Drawer(RunFolder(run), FAST, run / "evaluation", "cpu")
+    store = SampleStore(RunFolder(run), FAST, run / "evaluation", "cpu")
     ways = [Way(noise="independent", schedule=(0.0, 1.0)), PAPER]
-    curves = rotation_curves(drawer, ways, [45.0, 90.0], 80, judge, real.train)
+    curves = rotation_curves(store, ways, [45.0, 90.0], 80, judge, real.train)
     assert [c.name for c in curves] == [
         "fourier, independent, 0:1", "spline, independent, 0:1 (paper)", "x(0) turned, fourier",
             "x(0) turned, bicubic",
@@ -287,8 +289,8 @@ def test_turned_samples_are_measured_beside_the_turned_image(run, real, tmp_path
 def test_a_way_that_turns_a_finished_image_is_the_baseline(run, real):
     """All of the turning after the last step is what turning the image is, but for the clipping to pixels."""
     judge = ClassifierFeatures(*classifier_for(real))
-    drawer = Drawer(RunFolder(run), FAST, run / "evaluation", "cpu")
-    late, baseline, _ = rotation_curves(drawer, [Way(schedule=(1.0, 1.0))], [90.0], 80, judge, real.train)
+    store = SampleStore(RunFolder(run), FAST, run / "evaluation", "cpu")
+    late, baseline, _ = rotation_curves(store, [Way(schedule=(1.0, 1.0))], [90.0], 80, judge, real.train)
     assert late.db[1].value > 40
     assert late.kept[1].value == pytest.approx(baseline.kept[1].value, abs=0.03)
 
@@ -328,7 +330,7 @@ def test_a_class_that_was_asked_for_has_its_column(run):
     assert len({line.count("|") for line in lines}) == 1
 
 
-def test_ways_that_do_not_exist_are_refused_before_anything_is_drawn():
+def test_ways_that_do_not_exist_are_refused_before_anything_is_sampled():
     with pytest.raises(ArgumentError, match=r"`methods` has no 'furier'; did you mean 'fourier'\?"):
         every_way([(0, 1)], methods=["furier"])
     with pytest.raises(ArgumentError, match="`noises` has no 'comoving'; did you mean 'co-moving'"):
@@ -336,9 +338,9 @@ def test_ways_that_do_not_exist_are_refused_before_anything_is_drawn():
 
 
 def test_images_at_rest_are_the_same_however_they_would_move(run):
-    drawer = Drawer(RunFolder(run), FAST, run / "evaluation", "cpu")
-    assert drawer.key(PAPER.motion(0.0)) == drawer.key(Way(schedule=(0.5, 1.0)).motion(0.0))
-    assert drawer.key(PAPER.motion(1.0)) != drawer.key(Way().motion(1.0))
+    store = SampleStore(RunFolder(run), FAST, run / "evaluation", "cpu")
+    assert store.key(PAPER.motion(0.0)) == store.key(Way(schedule=(0.5, 1.0)).motion(0.0))
+    assert store.key(PAPER.motion(1.0)) != store.key(Way().motion(1.0))
 
 
 def test_every_way_is_every_combination():
@@ -361,7 +363,7 @@ def test_measured_runs_become_one_report(run, tmp_path):
 
 
 def test_the_demos_section_measures_samples_in_memory(run):
-    samples = np.moveaxis(Drawer(RunFolder(run), FAST, run / "evaluation", "cpu").images(70).numpy(), 1, -1)
+    samples = np.moveaxis(SampleStore(RunFolder(run), FAST, run / "evaluation", "cpu").images(70).numpy(), 1, -1)
     real = open_real("digits", (8, 8), 1)
     metrics = measure_samples([(RunFolder(run), samples, 12.5)], real, PixelFeatures())
     assert metrics[0].images_per_second == 12.5

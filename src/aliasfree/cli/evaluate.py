@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aliasfree.cli import generate
+from aliasfree.cli.recipes import MEASURE, recipe_option
 from aliasfree.sampling import NOISES
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ def evaluate(
         list[Path], typer.Argument(metavar="RUN|FOLDER...", help="Runs, or folders of images, one after the other.")
     ],
     data: Annotated[str, typer.Option(help="The real images: digits, mnist, cifar10, mnist-m, hub:NAME, or a path.")],
+    recipe: Annotated[str | None, recipe_option(MEASURE)] = None,  # noqa: ARG001 (it has set the defaults)
     num: Annotated[
-        int | None, typer.Option(help="Images to draw  [default: 10,000; paper: 2,000; --angles: 400]")
+        int | None, typer.Option(help="Images to sample  [default: 10,000; paper: 2,000; --angles: 400]")
     ] = None,
     features: Annotated[
         str | None, typer.Option(help="classifier, inception or pixels  [default: classifier if there are labels]")
@@ -61,7 +63,7 @@ def evaluate(
 ) -> None:
     """Compare generated images with real ones: IS, FID, KID, precision, recall, with intervals, and equivariance.
 
-    A call that was stopped goes on where it was. Under torchrun all processes draw.
+    A call that was stopped goes on where it was. Under torchrun all processes sample.
     """
     from aliasfree.cli.parse import parse_class, parse_size
     from aliasfree.errors import ArgumentError

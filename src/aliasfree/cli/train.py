@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from aliasfree.cli.recipes import TRAIN, recipe_option
+
 NETWORK, LENGTH, OUTPUT = "Network", "Optimisation", "What is written"
 
 
@@ -20,6 +22,7 @@ def train(
     data: Annotated[str | None, typer.Option(help="digits, mnist, cifar10, mnist-m, hub:NAME, or a path.")] = None,
     config: Annotated[str | None, typer.Option(help="A, B-0 ... D-2N, D-hq; see `aliasfree configs`.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder, for all that is written.")] = None,
+    recipe: Annotated[str | None, recipe_option(TRAIN)] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out; options given again change its settings.")
     ] = False,
@@ -73,7 +76,7 @@ def train(
     SIGTERM and Ctrl-C finish the step and save; [bold]--resume[/bold] goes on bit for bit. For several processes:
     [bold]torchrun --nproc_per_node 2 -m aliasfree train ...[/bold]
     """
-    given = {name: value for name, value in locals().items() if value is not None and name != "resume"}
+    given = {name: value for name, value in locals().items() if value is not None and name not in ("resume", "recipe")}
     run(given, resume)
 
 
@@ -99,4 +102,4 @@ def run(given: dict[str, Any], resume: bool) -> None:
         settings = RunSettings(**given)
     folder = train(settings, resume=resume)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun, one process speaks for all
-        typer.echo(f"The run is in {folder.path}; draw from it with `aliasfree sample {folder.path}`.")
+        typer.echo(f"The run is in {folder.path}; sample from it with `aliasfree sample {folder.path}`.")

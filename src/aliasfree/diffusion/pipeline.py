@@ -71,13 +71,13 @@ class AliasFreePipeline(DiffusionPipeline):
         latents: Tensor | None = None,
         step_noise: Sequence[Tensor] | Tensor | None = None,
     ) -> AliasFreePipelineOutput | tuple[Any, Any]:
-        """Draw `batch_size` images.
+        """Sample `batch_size` images.
 
         num_inference_steps   1 .. T-1; None = T-1, the paper's full length
         rotate                degrees within +-3600, counter-clockwise positive
         translate             pixels down, pixels right
         zoom                  factor, 0.1 .. 10. All three are the whole motion, for all samples or one for each: a list
-                              of angles with equal generators draws one image at many angles in one batch
+                              of angles with equal generators samples one image at many angles in one batch
         method                "fourier" (keeps white noise white), "spline" (the paper's) or "bicubic"
         noise                 "co-moving": injected noise turns with the frame, so that an equivariant network gives the
                               moved image; or "independent" (the paper's)

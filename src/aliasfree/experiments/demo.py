@@ -61,9 +61,9 @@ def run_demo(
     for run, state in zip(runs, states, strict=True):
         costs |= {} if state == "finished" else {_training(run.config): _COST_PER_STEP[run.config[0]] * settings.steps}
     for name in settings.configs:
-        draws = settings.samples + settings.film_angles * settings.film_seeds + settings.turned
-        draws += settings.strip_angles * settings.strip_seeds + settings.turned
-        costs[_drawing(name)] = _COST_PER_DRAW_STEP[name[0]] * draws * settings.sampling_steps
+        images = settings.samples + settings.film_angles * settings.film_seeds + settings.turned
+        images += settings.strip_angles * settings.strip_seeds + settings.turned
+        costs[_sampling(name)] = _COST_PER_SAMPLING_STEP[name[0]] * images * settings.sampling_steps
     costs["measuring"] = 3.0 * len(settings.configs)
     costs["writing the report"] = 3.0
 
@@ -73,8 +73,8 @@ def run_demo(
         folders = [_train(run, state, stages) for run, state in zip(runs, states, strict=True)]
         results = []
         for folder, state in zip(folders, states, strict=True):
-            with stages.stage(_drawing(folder.settings.config)) as report:
-                results.append(_draw(folder, settings, judge, report, reused=state == "finished"))
+            with stages.stage(_sampling(folder.settings.config)) as report:
+                results.append(_sample(folder, settings, judge, report, reused=state == "finished"))
         with stages.stage("measuring") as report:
             metrics = judge.measure(list(zip(folders, results, strict=True)), report)
         with stages.stage("writing the report"):
@@ -91,15 +91,15 @@ def run_demo(
 
 # expected seconds on two cores; only their ratios matter, for the time left
 _COST_PER_STEP = {"A": 0.07, "B": 0.072, "C": 0.078, "D": 0.08}
-_COST_PER_DRAW_STEP = {"A": 0.0012, "B": 0.0012, "C": 0.0013, "D": 0.0013}
+_COST_PER_SAMPLING_STEP = {"A": 0.0012, "B": 0.0012, "C": 0.0013, "D": 0.0013}
 
 
 def _training(name: str) -> str:
     return f"training {name}"
 
 
-def _drawing(name: str) -> str:
-    return f"drawing with {name}"
+def _sampling(name: str) -> str:
+    return f"sampling with {name}"
 
 
 def _run_settings(settings: DemoSettings, name: str, out: Path) -> RunSettings:
@@ -195,12 +195,14 @@ class _Judge:
         noise = torch.randn((1000, *test.shape[1:]), generator=torch.Generator().manual_seed(settings.seed))
         self.noise_accepted = accepted_share(self.classifier, noise.clamp(-1, 1), self.confidence)
 
-    def measure(self, drawn: list[tuple[RunFolder, ConfigResult]], report: Callable[[int, int], None]) -> list[Metrics]:
+    def measure(
+        self, sampled: list[tuple[RunFolder, ConfigResult]], report: Callable[[int, int], None]
+    ) -> list[Metrics]:
         """Fidelity, equivariance and spectra of each config, by this classifier's features."""
         from aliasfree.evaluation.features import ClassifierFeatures
         from aliasfree.experiments.evaluate import measure_samples
 
-        runs = [(folder, result.samples, result.images_per_second) for folder, result in drawn]
+        runs = [(folder, result.samples, result.images_per_second) for folder, result in sampled]
         return measure_samples(runs, self.real, ClassifierFeatures(self.classifier, self.accuracy), report)
 
     def classes(self, pixels: Pixels) -> NDArray[np.int64]:
@@ -216,7 +218,7 @@ class _Judge:
         return self.classifier.probabilities(unit_range(torch.from_numpy(np.moveaxis(pixels, -1, 1).copy())))
 
 
-def _draw(
+def _sample(
     folder: RunFolder, settings: DemoSettings, judge: _Judge, report: Callable[..., None], *, reused: bool
 ) -> ConfigResult:
     from aliasfree.experiments.equivariance import PAPER
@@ -245,25 +247,25 @@ def _draw(
     everything = s.samples + len(film_rows) + len(strip_rows) + 2 * s.turned
     before = 0
 
-    def draw(what: str, rows: list[int], motion: MotionSettings, angles: list[float] | None = None) -> Pixels:
+    def sample(what: str, rows: list[int], motion: MotionSettings, angles: list[float] | None = None) -> Pixels:
         nonlocal before
 
         def progress(done: int, total: int) -> None:
             report(before + len(rows) * done / total, everything, what)
 
-        images = sampler.draw(rows, motion, angles, progress)
+        images = sampler.sample(rows, motion, angles, progress)
         before += len(rows)
         return images
 
     began = time.monotonic()
-    samples = draw(f"{s.samples} upright images", list(range(s.samples)), replace(ours, rotate=0.0))
+    samples = sample(f"{s.samples} upright images", list(range(s.samples)), replace(ours, rotate=0.0))
     sampling_seconds = time.monotonic() - began
-    film = draw("the animation", film_rows, ours, film_angles * s.film_seeds)
-    paper_strip = draw("the paper's strip", strip_rows, papers, strip_angles * s.strip_seeds)
+    film = sample("the animation", film_rows, ours, film_angles * s.film_seeds)
+    paper_strip = sample("the paper's strip", strip_rows, papers, strip_angles * s.strip_seeds)
     upright = judge.classes(samples)
     kept: list[float | None] = []
     for motion in (ours, papers):
-        turned = draw("images turned by 90°", list(range(s.turned)), replace(motion, rotate=90.0))
+        turned = sample("images turned by 90°", list(range(s.turned)), replace(motion, rotate=90.0))
         back = judge.classes(np.rot90(turned, -1, axes=(1, 2)))
         sure = upright[: s.turned] >= 0
         kept.append(float((back == upright[: s.turned])[sure].mean()) if sure.any() else None)

@@ -1,7 +1,7 @@
 """Equivariance of networks, noise level by noise level, and of whole samples, angle by angle.
 
 A network is asked about noised real images, with shifts and rotations of both. A sampler is asked for x(theta), the
-image of the same seed drawn while it turns by theta: is it the turned x(0), is it as good as real images turned by
+image of the same seed sampled while it turns by theta: is it the turned x(0), is it as good as real images turned by
 theta, is it still of the same class, and do successive angles agree? The finished x(0), turned, stands beside it.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import ArgumentError, did_you_mean
-from aliasfree.experiments.drawing import Drawer
 from aliasfree.experiments.generate import MotionSettings
+from aliasfree.experiments.sample_store import SampleStore
 from aliasfree.reporting.metrics import NetworkEquivariance, NoiseLevel
 from aliasfree.reporting.turned import RotationCurve
 from aliasfree.sampling import LATE, METHODS, NOISE, NOISES, PAPER_WINDOW
@@ -102,7 +102,7 @@ def _level(t: int | None, found: dict[str, Agreement]) -> NoiseLevel:
 
 @dataclass(frozen=True)
 class Way:
-    """A way of turning while drawing; the arguments of `AliasFreePipeline` of these names. Raises ArgumentError."""
+    """A way of turning while sampling; the arguments of `AliasFreePipeline` of these names. Raises ArgumentError."""
 
     method: str = METHODS[0]
     noise: str = NOISE
@@ -137,7 +137,7 @@ def every_way(
 
 
 def rotation_curves(
-    drawer: Drawer,
+    store: SampleStore,
     ways: Sequence[Way],
     angles: Sequence[float],
     num: int,
@@ -148,7 +148,7 @@ def rotation_curves(
 ) -> list[RotationCurve]:
     """Curves over theta of each way, then of two baselines: the finished x(0) turned by "fourier" and by "bicubic".
 
-    drawer  draws the run; its parts are kept, so a stopped measurement goes on
+    store   samples the run; its parts are kept, so a stopped measurement goes on
     angles  degrees, in order; 0 is added in front where it is missing
     num     samples at each angle, more than the judge has features (64)
     judge   a classifier of upright images. Generated and real images are turned back by -theta and what lies outside
@@ -179,13 +179,13 @@ def rotation_curves(
         return ((torch.where(disc, back, outside[:, None, None]) + 1) * 127.5).round().to(torch.uint8)
 
     references = [extract(judge, upright(rotate2d(real_unit, a).clamp(-1, 1), a)).values for a in degrees]
-    asked = drawer.settings.class_label
-    count = drawer.sampler.num_classes or 1
+    asked = store.settings.class_label
+    count = store.sampler.num_classes or 1
     labels = None if asked is None else torch.tensor([i % count if asked == "each" else int(asked) for i in range(num)])
     jobs = len(ways) * (len(degrees) - 1) + 1
     done = 0
 
-    def drawn(motion: MotionSettings) -> Tensor:
+    def sampled(motion: MotionSettings) -> Tensor:
         nonlocal done
         before = done
 
@@ -193,14 +193,14 @@ def rotation_curves(
             if progress is not None:
                 progress(before * num + part * num // max(1, total), jobs * num)
 
-        images = unit_range(drawer.images(num, motion, report))
+        images = unit_range(store.images(num, motion, report))
         done += 1
         return images
 
-    still = drawn(MotionSettings())
+    still = sampled(MotionSettings())
     shown: list[tuple[str, list[Tensor]]] = []
     for way in ways:
-        shown.append((str(way), [still if a == 0 else drawn(way.motion(a)) for a in degrees]))
+        shown.append((str(way), [still if a == 0 else sampled(way.motion(a)) for a in degrees]))
     for method in ("fourier", "bicubic"):
         turned = [still if a == 0 else rotate2d(still, a, method).clamp(-1, 1) for a in degrees]
         shown.append((f"x(0) turned, {method}", turned))

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.drawing import Drawer, Processes
 from aliasfree.experiments.extractors import kept_features, make_extractor
 from aliasfree.experiments.generate import SampleSettings
 from aliasfree.experiments.real import RealImages, open_real
+from aliasfree.experiments.sample_store import Processes, SampleStore
 from aliasfree.pictures import grid, save_png
 from aliasfree.reporting.metrics import Fidelity, Figures, Metrics, Spectra, metrics_file, read_metrics
 
@@ -41,7 +41,7 @@ class EvaluateSettings:
     """What is compared, and how."""
 
     data: str  # real images, as for training
-    num: int | None = None  # images to draw; None = 10,000, the paper's 2,000 with its protocol
+    num: int | None = None  # images to sample; None = 10,000, the paper's 2,000 with its protocol
     features: str | None = None  # None = classifier where the data have labels, else pixels; inception with "paper"
     weights: Path | None = None  # of Inception
     protocol: str = "default"  # "paper": 2,000 images through Inception, the paper's full sampling chain, no interval
@@ -58,7 +58,7 @@ class EvaluateSettings:
 
     @property
     def count(self) -> int:
-        """Images to draw."""
+        """Images to sample."""
         return self.num or (2_000 if self.protocol == "paper" else 10_000)
 
 
@@ -74,34 +74,34 @@ def evaluate(
 
     out       the JSON; None = RUN/metrics.json, or FOLDER-metrics.json beside the folder. Figures of other features of
               the same images that are there already are kept. A .png of the same name shows the first images
-    progress  progress("drawing") gives what is told (done, total) of that stage
+    progress  progress("sampling") gives what is told (done, total) of that stage
 
-    Under torchrun all processes draw, and all but the first give None. Raises ArgumentError, DataError, RunError.
+    Under torchrun all processes sample, and all but the first give None. Raises ArgumentError, DataError, RunError.
     """
     from aliasfree.training import RunFolder
 
     told = progress or (lambda _: lambda _done, _total: None)
     processes = Processes()
     run = RunFolder(source)
-    drawer = Drawer(run, settings.sampling, source / "evaluation", device, processes) if run.exists else None
+    store = SampleStore(run, settings.sampling, source / "evaluation", device, processes) if run.exists else None
     if not processes.is_main:
-        if drawer is not None:
-            drawer.images(settings.count)
+        if store is not None:
+            store.images(settings.count)
         return None
-    if drawer and settings.image_size is not None:
+    if store and settings.image_size is not None:
         raise ArgumentError(f"The images of the run {source} have the network's size; leave out `image_size`.")
-    images = None if drawer else folder_images(source, settings.image_size, settings.skip_bad)[: settings.num]
+    images = None if store else folder_images(source, settings.image_size, settings.skip_bad)[: settings.num]
     channels, *size_ = _model_shape(run) if images is None else images.shape[1:]
     size = (size_[0], size_[1])
     real = open_real(settings.data, size, channels, skip_bad=settings.skip_bad, progress=told("reading"))
     name = settings.features or ("inception" if settings.protocol == "paper" else None)
     extractor = make_extractor(name, real, settings.weights, told("learning"))
-    # before hours of drawing, not after
+    # before hours of sampling, not after
     _check_enough(settings.count if images is None else len(images), extractor, real, settings.protocol)
     about: dict[str, Any] = {}
-    if drawer is not None:
-        images = drawer.images(settings.count, progress=told("drawing"))
-        about = _about(run, drawer)
+    if store is not None:
+        images = store.images(settings.count, progress=told("sampling"))
+        about = _about(run, store)
     assert images is not None
     found = Metrics(
         source=str(source), num=len(images), image_size=size, fingerprint=real.fingerprint, fidelity={},
@@ -111,11 +111,11 @@ def evaluate(
     kept = _kept(path, found)
     fidelity = _fidelity(images, real, extractor, settings, told("comparing"))
     found = replace(found, fidelity={**(kept.fidelity if kept else {}), extractor.name: fidelity})
-    if drawer is not None and settings.equivariance:
+    if store is not None and settings.equivariance:
         from aliasfree.experiments.equivariance import network_equivariance
 
         measured = (kept and kept.equivariance) or network_equivariance(
-            drawer.sampler.pipeline.unet, real.test, run.settings.num_train_timesteps,
+            store.sampler.pipeline.unet, real.test, run.settings.num_train_timesteps,
             periodic=run.settings.padding_mode == "circular", progress=told("shifting and turning"),
         )  # fmt: skip
         found = replace(found, equivariance=measured)
@@ -184,7 +184,7 @@ def measure_samples(
 ) -> list[Metrics]:
     """What `evaluate` writes of a run, measured on samples in memory by one extractor.
 
-    runs       (run, samples uint8 (N, H, W, C), images drawn a second) each, N larger than the number of features
+    runs       (run, samples uint8 (N, H, W, C), images sampled a second) each, N larger than the number of features
     progress   called with (runs done, runs in all)
     """
     import torch
@@ -221,7 +221,7 @@ def _model_shape(run: RunFolder) -> tuple[int, int, int]:
     return int(model["in_channels"]), int(height), int(width)
 
 
-def _about(run: RunFolder, drawer: Drawer) -> dict[str, Any]:
+def _about(run: RunFolder, store: SampleStore) -> dict[str, Any]:
     """What metrics.json says of a run."""
     steps, _ = run.losses()
     return {
@@ -229,10 +229,10 @@ def _about(run: RunFolder, drawer: Drawer) -> dict[str, Any]:
         "training_seed": run.settings.seed,
         "training": _training(run),
         "steps": int(steps[-1]) if len(steps) else 0,
-        "parameters": sum(p.numel() for p in drawer.sampler.pipeline.unet.parameters()),
-        "weights": drawer.weights,
-        "sampling": {k: v for k, v in dataclasses.asdict(drawer.settings).items() if k != "batch_size"},
-        "images_per_second": drawer.speed(),
+        "parameters": sum(p.numel() for p in store.sampler.pipeline.unet.parameters()),
+        "weights": store.weights,
+        "sampling": {k: v for k, v in dataclasses.asdict(store.settings).items() if k != "batch_size"},
+        "images_per_second": store.speed(),
     }
 
 

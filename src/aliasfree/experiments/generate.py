@@ -30,7 +30,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class MotionSettings:
-    """What happens to the image while it is drawn; the arguments of `AliasFreePipeline` of the same names."""
+    """What happens to the image while it is sampled; the arguments of `AliasFreePipeline` of the same names."""
 
     rotate: float = 0.0  # degrees, counter-clockwise
     translate: tuple[float, float] = (0.0, 0.0)  # pixels down, pixels right
@@ -42,7 +42,7 @@ class MotionSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSettings:
-    """How images are drawn. Raises `ArgumentError` for a value out of range."""
+    """How images are sampled. Raises `ArgumentError` for a value out of range."""
 
     steps: int = 50  # sampling steps, 1 .. T-1
     scheduler: str = "ddpm"
@@ -68,7 +68,7 @@ class SampleSettings:
 
 
 class Sampler:
-    """A run's network and a scheduler, ready to draw image number i of a seed, whatever else is in the batch."""
+    """A run's network and a scheduler, ready to sample image number i of a seed, whatever else is in the batch."""
 
     def __init__(self, run: RunFolder, settings: SampleSettings, device: str = "auto") -> None:
         import torch
@@ -106,7 +106,7 @@ class Sampler:
         if label != "each" and not (isinstance(label, int) and 0 <= label < count):
             raise ArgumentError(f"`class_label` must be 0 to {count - 1} or 'each', not {label}.")
 
-    def draw(
+    def sample(
         self,
         indices: Sequence[int],
         motion: MotionSettings,
@@ -120,7 +120,7 @@ class Sampler:
         """
         from aliasfree.diffusion import sample_generators
 
-        drawn: list[Pixels] = []
+        sampled: list[Pixels] = []
         steps, size = self.settings.steps, self.settings.batch_size
         for start in range(0, len(indices), size):
             part = list(indices[start : start + size])
@@ -142,8 +142,8 @@ class Sampler:
                 **moving,
             )
             pixels = np.stack([np.asarray(image) for image in output.images])
-            drawn.append(pixels[..., None] if pixels.ndim == 3 else pixels)
-        return np.concatenate(drawn)
+            sampled.append(pixels[..., None] if pixels.ndim == 3 else pixels)
+        return np.concatenate(sampled)
 
     def _labels(self, indices: list[int]) -> Any:
         import torch
@@ -168,7 +168,7 @@ def sample_run(
     device: str = "auto",
     progress: Report | None = None,
 ) -> Path:
-    """Draw `num` images into a folder: 00000.png ..., and beside it NAME-grid.png and NAME.json (the settings).
+    """Sample `num` images into a folder: 00000.png ..., and beside it NAME-grid.png and NAME.json (the settings).
 
     out  the folder, which appears only when all images are there; None = a new name in the run's `images/`
 
@@ -192,7 +192,7 @@ def sample_run(
                 if progress is not None:
                     progress(before + done, num * steps)
 
-            pixels = sampler.draw(indices, motion, progress=report)
+            pixels = sampler.sample(indices, motion, progress=report)
             aside.mkdir(parents=True, exist_ok=True)
             for i, tile in zip(indices, pixels, strict=True):
                 save_png(grid(tile[None]), aside / f"{i:05d}.png")
@@ -215,7 +215,7 @@ def rotate_run(
     device: str = "auto",
     progress: Report | None = None,
 ) -> list[Path]:
-    """The same seeds drawn at every angle: a table (one row an image, one column an angle) and an animation of it.
+    """The same seeds sampled at every angle: a table (one row an image, one column an angle) and an animation of it.
 
     compare_methods  every image in two rows, turned by "fourier" and by the paper's "spline"
     out              a PNG; None = a new name in the run's `images/`. The animation is beside it, as .gif and .mp4
@@ -232,7 +232,7 @@ def rotate_run(
     sampler = Sampler(run, settings, device)
     methods = ("fourier", "spline") if compare_methods else (motion.method,)
     rows = [i for i in range(num) for _ in angles]
-    drawn = []
+    sampled = []
     for k, one in enumerate(methods):
 
         def report(done: int, total: int, before: int = k) -> None:
@@ -240,10 +240,10 @@ def rotate_run(
                 progress(before * total + done, len(methods) * total)
 
         turning = dataclasses.replace(motion, method=one)
-        drawn.append(sampler.draw(rows, turning, list(angles) * num, report))
+        sampled.append(sampler.sample(rows, turning, list(angles) * num, report))
     # (methods, num * angles, H, W, C) -> one row an image and method, one column an angle
-    size = drawn[0].shape[1:]
-    table = np.stack(drawn).reshape(len(methods), num, len(angles), *size)
+    size = sampled[0].shape[1:]
+    table = np.stack(sampled).reshape(len(methods), num, len(angles), *size)
     images = table.swapaxes(0, 1).reshape(num * len(methods), len(angles), *size)
 
     scale, labels = _scale(images[0, 0]), [angle_label(a) for a in angles]

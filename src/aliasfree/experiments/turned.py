@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.drawing import Drawer, Processes
 from aliasfree.experiments.equivariance import PAPER, Way, rotation_curves
 from aliasfree.experiments.extractors import classifier_for
 from aliasfree.experiments.real import open_real
+from aliasfree.experiments.sample_store import Processes, SampleStore
 from aliasfree.files import write_file, write_json
 from aliasfree.pictures import save_png
 from aliasfree.reporting.turned import RotationCurve, compose, rotation_figure
@@ -37,8 +37,8 @@ def evaluate_turned(
 ) -> tuple[list[RotationCurve], Path] | None:
     """`rotation_curves` of a run; writes `out` (None = RUN/rotation.html), and .json and .png of the same name.
 
-    The paper's way is always among the `ways`. Parts that were drawn before are used again. Under torchrun all
-    processes draw, and all but the first give None. Raises ArgumentError, DataError, RunError.
+    The paper's way is always among the `ways`. Parts that were sampled before are used again. Under torchrun all
+    processes sample, and all but the first give None. Raises ArgumentError, DataError, RunError.
     """
     from aliasfree.evaluation.features import ClassifierFeatures
     from aliasfree.training import RunFolder
@@ -54,13 +54,13 @@ def evaluate_turned(
     size = config["sample_size"]
     shape = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     real = open_real(data, shape, int(config["in_channels"]), progress=told("reading"))
-    drawer = Drawer(run, sampling, source / "evaluation", device, processes)
+    store = SampleStore(run, sampling, source / "evaluation", device, processes)
     if not processes.is_main:
         for motion in [Way().motion(0.0), *(w.motion(a) for w in ways for a in angles if a)]:
-            drawer.images(num, motion)
+            store.images(num, motion)
         return None
     judge = ClassifierFeatures(*classifier_for(real, told("learning")))
-    curves = rotation_curves(drawer, ways, angles, num, judge, real.train, progress=told("drawing"))
+    curves = rotation_curves(store, ways, angles, num, judge, real.train, progress=told("sampling"))
     about = {
         "run": str(source),
         "config": run.settings.config,

@@ -19,7 +19,7 @@ from aliasfree.reporting.runs import measured_section
 __all__ = ["write_report"]
 
 TARGET = 0.6
-"""Share of accepted samples from which the headline says that a network draws digits."""
+"""Share of accepted samples from which the headline says that a network makes digits."""
 
 
 def write_report(result: DemoResult, out: Path) -> Path:
@@ -86,11 +86,11 @@ def _name(config: ConfigResult) -> str:
 def _headline(result: DemoResult) -> str:
     accepted = _each(result, [c.accepted for c in result.configs])
     worst, best = min(c.accepted for c in result.configs), max(c.accepted for c in result.configs)
-    many = {1: "The network draws", 2: "Both networks draw"}.get(len(result.configs), "All networks draw")
+    many = {1: "The network makes", 2: "Both networks make"}.get(len(result.configs), "All networks make")
     if worst >= TARGET:
         return f"{many} digits: a classifier accepts {accepted} samples"
     if best >= TARGET:
-        return f"Not every network draws digits yet: a classifier accepts {accepted} samples"
+        return f"Not every network makes digits yet: a classifier accepts {accepted} samples"
     return f"These are hardly digits yet: a classifier accepts only {accepted} samples"
 
 
@@ -119,7 +119,7 @@ def _samples(result: DemoResult) -> Html:
         "Upright samples",
         html.text(
             f"The same seeds in all networks, so each place in one grid began from the same noise as the same place "
-            f"in the others. Every column was asked to be one digit, 0 to 9. Drawn in {s.sampling_steps} steps "
+            f"in the others. Every column was asked to be one digit, 0 to 9. Sampled in {s.sampling_steps} steps "
             f"({s.scheduler}) with classifier-free guidance of {s.guidance:g}."
         ),
         html.row(*blocks),
@@ -143,7 +143,7 @@ def _strips(result: DemoResult) -> Html:
         return html.angle_table(labels, groups)
 
     return html.section(
-        "Turned while they are drawn",
+        "Turned while they are sampled",
         html.text(
             "Every column asks for another angle: the image is turned before it is finished, so the network has to go "
             "on with a drawing that has turned under its hands. Follow a row from left to right. At best "
@@ -152,7 +152,7 @@ def _strips(result: DemoResult) -> Html:
         ),
         html.text(
             f"Of the upright samples the classifier accepts, {_each(result, [c.kept for c in result.configs])} are the "
-            f"same digit to it when turned by 90° while drawn and then turned back; by the paper's way of turning, "
+            f"same digit to it when turned by 90° while sampled and then turned back; by the paper's way of turning, "
             f"{_each(result, [c.paper_kept for c in result.configs])}."
         ),
         html.figure(

@@ -78,7 +78,7 @@ class ConfigResult:
 
     @property
     def images_per_second(self) -> float:
-        """Upright samples drawn a second."""
+        """Upright samples made a second."""
         return len(self.samples) / self.sampling_seconds
 
 
