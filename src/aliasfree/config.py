@@ -88,7 +88,13 @@ class Config:
             return "A"
         if self.letter in _EQUIVARIANT and self == Config.parse(self.letter):
             return self.letter
-        if self.running_oversample is None and self.up == self.down and self.oversample == 2 and self.up is not None and self.up.name:
+        if (
+            self.running_oversample is None
+            and self.up == self.down
+            and self.oversample == 2
+            and self.up is not None
+            and self.up.name
+        ):
             return f"{self.letter}-{self.up.name}"
         rates = f"oversample={self.oversample}, running_oversample={self.running_oversample}"
         return f"{self.letter}(up={self.up}, down={self.down}, {rates})"

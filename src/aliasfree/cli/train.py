@@ -35,7 +35,24 @@ def train(
         _option("the paper's", "Folder of a diffusers UNet2DModel to convert and train or fine-tune.", panel=NETWORK),
     ] = None,
     base_channels: Annotated[int | None, _option("the image size", "Width of the network.", panel=NETWORK)] = None,
-    padding_mode: Annotated[str | None, _option("zeros", "zeros, circular or reflect.", panel=NETWORK)] = None,
+    padding_mode: Annotated[
+        str | None, _option("what the config prefers", "zeros, circular or reflect.", panel=NETWORK)
+    ] = None,
+    preconditioning: Annotated[
+        str | None,
+        _option(
+            "what the config prefers",
+            "spectral (the optimal linear predictor around the network) or none.",
+            panel=NETWORK,
+        ),
+    ] = None,
+    frame_features: Annotated[
+        int | None,
+        _option("what the config prefers", "Harmonics of the frame's coordinates; 0 is none.", panel=NETWORK),
+    ] = None,
+    loss_weighting: Annotated[
+        float | None, _option("0.5", "With spectral: 0 weights all noise levels alike, 1 lifts the noisy ones most.")
+    ] = None,
     class_conditional: Annotated[
         bool | None,
         _option("no", "Learn from the labels too.", "--class-conditional/--no-class-conditional", panel=NETWORK),
@@ -51,7 +68,7 @@ def train(
     weight_decay: Annotated[float | None, _option("0.01", "Of AdamW.")] = None,
     grad_clip: Annotated[float | None, _option("1.0", "Largest gradient norm; 0 is off.")] = None,
     ema_decay: Annotated[float | None, _option("0.9999", "Of the averaged weights; 0 is off.")] = None,
-    augment: Annotated[str | None, _option("none", "none, flip or rotate.")] = None,
+    augment: Annotated[str | None, _option("none", "none, flip, rotate or frame.")] = None,
     mixed_precision: Annotated[str | None, _option("no", "no or bf16.", "--mixed-precision", "--precision")] = None,
     compile: Annotated[
         bool | None,

@@ -23,7 +23,6 @@ from aliasfree.ops.resample import Padding
 __all__ = ["AliasFreeUNet2DModel"]
 
 EMBEDDING_WIDTH = 256
-NUM_TRAIN_TIMESTEPS = 1000
 LEAST_RESIDUAL = 1e-4
 
 
@@ -42,10 +41,12 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
                       schedule (see `aliasfree.nn.preconditioning`); None = "spectral" for T, else "none"
     frame_features    K >= 0: with K > 0 the coordinates of the `Frame` enter as 4 K more channels of the first
                       convolution, and nowhere else; None = 1 for T, else 0
-    spectrum          of the data, for "spectral": a `Spectrum` (from `measure_spectrum`) or its `to_dict()`; None = that
-                      of photographs in general. `aliasfree train` measures it
+    spectrum          of the data, for "spectral": a `Spectrum` (from `measure_spectrum`) or its `to_dict()`; None =
+                      that of photographs in general. `aliasfree train` measures it
+    num_train_timesteps   T of the paper's noise schedule, which spectral preconditioning has to know
 
-    5,897,155 parameters at 32x32 with 3 channels, 5,896,513 with one (and 36 K C for a frame). Raises ConfigError, ShapeError, ArgumentError.
+    5,897,155 parameters at 32x32 with 3 channels, 5,896,513 with one; 36 K C more for a frame. Raises ConfigError,
+    ShapeError, ArgumentError.
     """
 
     _supports_gradient_checkpointing = True
@@ -63,6 +64,7 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         preconditioning: str | None = None,
         frame_features: int | None = None,
         spectrum: Spectrum | dict[str, Any] | None = None,
+        num_train_timesteps: int = 1000,  # noqa: ARG002 (kept in the config)
     ) -> None:
         super().__init__()
         parsed = Config.parse(alias_free)
@@ -143,7 +145,8 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         emb = self._embedding(t, class_labels)
         seen, finish = sample, None
         if self.spectrum is not None:
-            alpha_bar = _alphas_cumprod(sample.device)[t.long().clamp(0, NUM_TRAIN_TIMESTEPS - 1)]
+            total = self.config["num_train_timesteps"]
+            alpha_bar = _alphas_cumprod(total, sample.device)[t.long().clamp(0, total - 1)]
             seen, finish = precondition(self.spectrum, sample, alpha_bar)
         seen = self._with_frame(seen.to(self.dtype), frame)
 
@@ -165,14 +168,15 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
     def loss_weights(self, exponent: float = 1.0) -> Tensor | None:
         """What the squared error at each timestep is multiplied by in training, float32 (T,); None = 1 everywhere.
 
-        With spectral preconditioning the network's share of the prediction has the variance r(t) = mean of a S / v, 1e-4 at
-        the noisiest times of that at the cleanest: unweighted, these would hardly be learned. The weight is
+        With spectral preconditioning the network's share of the prediction has the variance r(t) = mean of a S / v, at
+        the noisiest times 1e-4 of that at the cleanest: unweighted, these would hardly be learned. The weight is
         r^-exponent (r not below 1e-4), scaled so that the linear predictor alone has the loss 1. 0 = all alike.
         """
         if self.spectrum is None:
             return None
         height, width = _pair(self.config["sample_size"])
-        r = residual_variance(self.spectrum, (height, width), _alphas_cumprod(torch.device("cpu")))
+        alpha_bar = _alphas_cumprod(self.config["num_train_timesteps"], torch.device("cpu"))
+        r = residual_variance(self.spectrum, (height, width), alpha_bar)
         weight = r.clamp(min=LEAST_RESIDUAL) ** -exponent
         return (weight / (weight * r).mean()).float()
 
@@ -255,15 +259,17 @@ def _spectrum(
         )
     given = Spectrum.natural(in_channels) if spectrum is None else Spectrum.of(spectrum)
     if len(given.mean) != in_channels:
-        raise ArgumentError(f"the spectrum is of {len(given.mean)} channels, the model of {in_channels}; measure it anew")
+        raise ArgumentError(
+            f"the spectrum is of {len(given.mean)} channels, the model of {in_channels}; measure it anew"
+        )
     return given
 
 
 @lru_cache(maxsize=8)
-def _alphas_cumprod(device: torch.device) -> Tensor:
-    """a = cumulative alpha of the paper's noise schedule, float64 (float32 where there is none), (T,)."""
+def _alphas_cumprod(total: int, device: torch.device) -> Tensor:
+    """a = cumulative alpha of the paper's noise schedule, float32 (T,), as `PaperDDPMScheduler` has it."""
     with torch.inference_mode(False), torch.no_grad():
-        betas = torch.linspace(1e-4, 0.02, NUM_TRAIN_TIMESTEPS, dtype=torch.float32)
+        betas = torch.linspace(1e-4, 0.02, total, dtype=torch.float32)
         return (1.0 - betas).cumprod(0).to(device)
 
 

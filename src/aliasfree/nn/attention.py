@@ -47,10 +47,10 @@ class CrossCovarianceAttention(nn.Module):
         weights = softmax(4 q' k)    (d, d) a head, q and k of length 1 over the pixels
         y = x + W weights v,   then y + W2 GELU(W1 norm(y)) with the GELU filtered
 
-    A softmax over pixels is a sum on the grid that stands for an integral, and its integrand has more bandwidth than the
-    keys; here the products of planes without a Nyquist component are summed, which is exact on the grid, and the planes
-    themselves are only mixed. Linear in the number of pixels. Source: El-Nouby et al. 2021 (XCiT), eq. 2, with a fixed
-    temperature instead of a learned one.
+    A softmax over pixels is a sum on the grid that stands for an integral, and its integrand has more bandwidth than
+    the keys; here the products of planes without a Nyquist component are summed, which is exact on the grid, and the
+    planes themselves are only mixed. Linear in the number of pixels. Source: El-Nouby et al. 2021 (XCiT), eq. 2, with
+    a fixed temperature instead of a learned one.
     """
 
     def __init__(self, layers: Layers, channels: int, heads: int = 4) -> None:

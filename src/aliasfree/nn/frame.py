@@ -111,9 +111,7 @@ def _unmoved_features(size: tuple[int, int], count: int, dtype: torch.dtype, dev
         return _features(*Frame()._amounts(1, device), size, count).to(dtype)
 
 
-def _features(
-    degrees: Tensor, down: Tensor, right: Tensor, zoom: Tensor, size: tuple[int, int], count: int
-) -> Tensor:
+def _features(degrees: Tensor, down: Tensor, right: Tensor, zoom: Tensor, size: tuple[int, int], count: int) -> Tensor:
     (h, w), like = size, {"dtype": degrees.dtype, "device": degrees.device}
     i = (torch.arange(h, **like) - (h - 1) / 2)[:, None] - down
     j = torch.arange(w, **like) - (w - 1) / 2 - right

@@ -17,7 +17,7 @@ with turns. Colours are first turned to the data's principal axes, each with a s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -62,7 +62,9 @@ class Spectrum:
         if isinstance(values, Spectrum):
             return values
         try:
-            rows = {name: tuple(tuple(float(v) for v in line) for line in values[name]) for name in ("colours", "power")}
+            rows = {
+                name: tuple(tuple(float(v) for v in line) for line in values[name]) for name in ("colours", "power")
+            }
             return cls(int(values["side"]), tuple(float(v) for v in values["mean"]), **rows)
         except (KeyError, TypeError, ValueError) as error:
             raise ArgumentError(
@@ -108,14 +110,14 @@ def measure_spectrum(images: Tensor) -> Spectrum:
     power = torch.zeros(len(mean), len(count), dtype=torch.float64).index_add_(1, ring, plane.flatten(1)) / count.clamp(
         min=1
     )
-    last = [max(i for i in range(r + 1) if count[i]) for r in range(len(count))]  # a ring without a pixel, of oblong images
+    last = [
+        max(i for i in range(r + 1) if count[i]) for r in range(len(count))
+    ]  # a ring without a pixel, of oblong images
     lines = power[:, last].tolist()
     return Spectrum(side, tuple(mean.tolist()), tuple(tuple(r) for r in axes.tolist()), tuple(tuple(p) for p in lines))
 
 
-def precondition(
-    spectrum: Spectrum, x: Tensor, alpha_bar: Tensor
-) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def precondition(spectrum: Spectrum, x: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """What the network is to see, and what makes the predicted noise of its output; both (N, C, H, W) as x.
 
     x          the noised images, mean level included

@@ -11,12 +11,12 @@ from aliasfree.errors import ArgumentError
 __all__ = ["load_unet", "model_class"]
 
 
-def load_unet(folder: Path, config: str, padding_mode: str, sample_size: tuple[int, int], channels: int) -> Any:
+def load_unet(folder: Path, config: str, padding_mode: str | None, sample_size: tuple[int, int], channels: int) -> Any:
     """The model in a folder, converted; with random weights when the folder holds a config.json only.
 
     folder        of a UNet2DModel, or of a pipeline with one in unet/
     config        config name; what an earlier conversion of the saved model said is overridden
-    padding_mode  "zeros" = convolutions keep theirs and filters reflect; else of both
+    padding_mode  "zeros" or None = convolutions keep theirs and filters reflect; else of both
     sample_size   (height, width) of the images to train on; channels: 1 or 3
     Raises ArgumentError for a folder with another model, or one that does not fit the images.
     """
@@ -36,7 +36,7 @@ def load_unet(folder: Path, config: str, padding_mode: str, sample_size: tuple[i
     _check_fit(saved, folder, sample_size, channels)
     options: dict[str, Any] = {
         "alias_free": config,
-        "alias_free_padding_mode": None if padding_mode == "zeros" else padding_mode,
+        "alias_free_padding_mode": None if padding_mode in (None, "zeros") else padding_mode,
         "sample_size": sample_size[0] if sample_size[0] == sample_size[1] else sample_size,
     }
     if any(folder.glob("diffusion_pytorch_model*")):

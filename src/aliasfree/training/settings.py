@@ -11,7 +11,8 @@ from typing import Any, Self
 
 from aliasfree.errors import ArgumentError, ConfigError, did_you_mean
 
-AUGMENTATIONS = ("none", "flip", "rotate")
+AUGMENTATIONS = ("none", "flip", "rotate", "frame")
+PRECONDITIONINGS = ("none", "spectral")
 PRECISIONS = ("no", "bf16")
 PADDING_MODES = ("zeros", "circular", "reflect")
 DEVICES = ("auto", "cpu", "cuda")
@@ -32,7 +33,10 @@ class RunSettings:
     channels: int | None = None  # 1 grey, 3 colour, None = as the data are
     model: Path | None = None  # folder of a diffusers UNet2DModel to convert and train; None = the paper's network
     base_channels: int | None = None  # width of the network; None = image size, as in the paper
-    padding_mode: str = "zeros"
+    padding_mode: str | None = None  # None = what the config prefers: "circular" for T, else "zeros"
+    preconditioning: str | None = None  # "none" or "spectral"; None = "spectral" for T, else "none"
+    frame_features: int | None = None  # K of the frame's Fourier features; None = 1 for T, else 0
+    loss_weighting: float = 0.5  # exponent, 0 = all noise levels alike .. 1; only with spectral preconditioning
     class_conditional: bool = False  # learn from the labels, for guidance when sampling
     class_dropout: float = 0.1  # share of labels replaced by "no class" (only with class_conditional), in [0, 1]
     num_train_timesteps: int = 1000  # T of the paper
@@ -44,7 +48,9 @@ class RunSettings:
     weight_decay: float = 0.01  # AdamW's own default, which the paper keeps
     grad_clip: float | None = 1.0  # largest gradient norm, which tames rare spikes; None = off, as in the paper
     ema_decay: float = 0.9999  # of the weights; reached by the warm-up (1 + step) / (10 + step); 0 = no average
-    augment: str = "none"  # "flip": left-right, half of the time; "rotate": by an angle uniform in [0, 360)
+    # "flip": left-right, half of the time; "rotate": by an angle uniform in [0, 360); "frame": turned and shifted, the
+    # frame with the image
+    augment: str = "none"
     mixed_precision: str = "no"  # "bf16": matrix products and convolutions in bfloat16, weights stay float32
     compile: bool = False  # torch.compile the network: a minute or more at the start, faster steps after that
     seed: int = 42
@@ -70,10 +76,24 @@ class RunSettings:
     def _check(self) -> None:
         from aliasfree.config import Config  # the only heavy import, needed for the names alone
 
-        Config.parse(self.config)
+        config = Config.parse(self.config)
         _one_of("augment", self.augment, AUGMENTATIONS)
         _one_of("mixed_precision", self.mixed_precision, PRECISIONS)
-        _one_of("padding_mode", self.padding_mode, PADDING_MODES)
+        for name, value, valid in (
+            ("padding_mode", self.padding_mode, PADDING_MODES),
+            ("preconditioning", self.preconditioning, PRECONDITIONINGS),
+        ):
+            if value is not None:
+                _one_of(name, value, valid)
+        _at_least("frame_features", self.frame_features, 0, none="what the config prefers")
+        frames = config.is_equivariant if self.frame_features is None else self.frame_features
+        if self.augment == "frame" and (not frames or self.model is not None):
+            raise ArgumentError(
+                "`augment` 'frame' moves the frame with the image, so the network has to know one: give "
+                "`frame_features` 1, or choose 'rotate'."
+            )
+        if not 0 <= self.loss_weighting <= 1:
+            raise ArgumentError(f"`loss_weighting` must be between 0 and 1, not {self.loss_weighting}.")
         _one_of("device", self.device, DEVICES)
         if self.channels not in (None, 1, 3):
             raise ArgumentError(f"`channels` must be 1 (grey) or 3 (colour), not {self.channels}.")
@@ -84,8 +104,8 @@ class RunSettings:
                     f"`image_size` must be a positive multiple of 8 because the network halves it three times, "
                     f"not {side}; try {lower} or {lower + 8}."
                 )
-        for name, value in (("base_channels", self.base_channels), ("class_conditional", self.class_conditional)):
-            if self.model is not None and value:
+        for name in ("base_channels", "class_conditional", "preconditioning", "frame_features"):
+            if self.model is not None and getattr(self, name):
                 raise ArgumentError(f"`{name}` is of the paper's network; leave it out with `model`.")
         _at_least("base_channels", self.base_channels, 4, none="the image size")
         if self.base_channels is not None and self.base_channels % 4:

@@ -7,8 +7,10 @@ import json
 import platform
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
+from aliasfree.config import Config
 from aliasfree.errors import ArgumentError, CheckpointError, RunError
 from aliasfree.training.checkpoint import resume_command
 from aliasfree.training.pretrained import load_unet
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
 _LIBRARIES = ("aliasfree", "torch", "diffusers", "accelerate", "numpy", "safetensors")
 _ARGUMENTS = {"alias_free": "`config`", "sample_size": "`image_size`", "in_channels": "`channels`",
               "base_channels": "`base_channels`", "num_class_embeds": "`class_conditional`",
-              "padding_mode": "`padding_mode`"}  # fmt: skip
+              "padding_mode": "`padding_mode`", "preconditioning": "`preconditioning`",
+              "frame_features": "`frame_features`"}  # fmt: skip
+# of networks saved before these could be chosen
+_DEFAULTS = {"preconditioning": "none", "frame_features": 0, "spectrum": None, "num_train_timesteps": 1000}
 # settings that may differ on resume without changing what is computed
 _FREE = {"out", "epochs", "steps", "checkpoint_every", "keep_checkpoints", "sample_every", "sample_num", "sample_steps",
          "save_training_images", "device", "data", "skip_bad", "image_size", "channels"}  # fmt: skip
@@ -57,6 +62,7 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
     """
     from aliasfree.data import check_image_size
     from aliasfree.models import AliasFreeUNet2DModel
+    from aliasfree.nn import measure_spectrum
 
     height, width = check_image_size(data.image_size)
     if len(data) == 0:
@@ -66,6 +72,7 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
         if settings.model is not None:
             size = (height, width)
             return load_unet(settings.model, settings.config, settings.padding_mode, size, data.channels)
+        spectral = settings.preconditioning or ("spectral" if Config.parse(settings.config).is_equivariant else "none")
         return AliasFreeUNet2DModel(
             alias_free=settings.config,
             sample_size=height if height == width else (height, width),
@@ -74,7 +81,16 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
             base_channels=settings.base_channels,
             num_class_embeds=num_classes(settings, data),
             padding_mode=settings.padding_mode,
+            preconditioning=spectral,
+            frame_features=settings.frame_features,
+            spectrum=measure_spectrum(some_images(data)) if spectral == "spectral" else None,
+            num_train_timesteps=settings.num_train_timesteps,
         )
+
+
+def some_images(data: ImageData, most: int = 4096) -> torch.Tensor:
+    """At most `most` evenly spaced images of the data, uint8 (N, C, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(data.images[:: -(-len(data) // most)]))
 
 
 def check_folder(folder: RunFolder, resume: bool) -> None:
@@ -143,11 +159,12 @@ def check_resume(folder: RunFolder, now: dict[str, Any]) -> list[str]:
     changes = []
     for part in ("settings", "versions", "environment"):
         for name, new in now[part].items():
-            old = before.get(part, {}).get(name)
+            old = before.get(part, {}).get(name, new)  # a setting that came later changes nothing
             if old != new and name not in _FREE:
                 changes.append(f"{name} {old} -> {new}")
     return changes
 
 
 def _network(config: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config["model"].items() if not name.startswith("_")}
+    ours = _DEFAULTS if config["model"].get("_class_name") == "AliasFreeUNet2DModel" else {}
+    return ours | {name: value for name, value in config["model"].items() if not name.startswith("_")}

@@ -17,7 +17,7 @@ from aliasfree.ops.backends.cpu import tables as T
 from aliasfree.ops.backends.cpu.dense_tables import DenseTables, dense_gather, dense_spread
 from aliasfree.ops.backends.cpu.tables import BLOCK, LANES, Tables, gather, spaced, spread
 from aliasfree.ops.backends.cpu.threads import compile_kernel, run_on, scratch
-from aliasfree.ops.backends.registry import Call
+from aliasfree.ops.dispatch import Call
 from aliasfree.ops.padding import Padding
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class NumbaBackend:
             return f"it runs on the CPU, not on {call.device.type}"
         if call.dtype not in (torch.float32, torch.bfloat16):
             return f"it computes in float32 and bfloat16, not {str(call.dtype).removeprefix('torch.')}"
-        if call.activation is None and call.op == "filtered_activation2d":
+        if call.op == "filtered_activation2d" and call.activation not in ACTIVATIONS:
             return "it knows no activation but " + ", ".join(ACTIVATIONS)
         return dense.refusal(call)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from aliasfree.ops.backends.cpu.dense_tables import DenseTables
 from aliasfree.ops.backends.cpu.tables import LANES, spaced
 from aliasfree.ops.backends.cpu.threads import compile_kernel, run_on, scratch
-from aliasfree.ops.backends.registry import Call
+from aliasfree.ops.dispatch import Call
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -118,12 +118,12 @@ def _product(x, rows, row_index, cols, first_cols, col_index, broken,
     if broken:
         y = _careful(_matrix(rows, row_index * TERMS, M, K), x, _matrix(cols, col_index * TERMS, L, N),
                      ROWS_FIRST, PRECISION)  # fmt: skip
-        for t in tl.static_range(1, TERMS):
+        for t in tl.range(1, TERMS, num_stages=1):
             y += _careful(_matrix(rows, row_index * TERMS + t, M, K), x, _matrix(cols, col_index * TERMS + t, L, N),
                           ROWS_FIRST, PRECISION)  # fmt: skip
     else:
         y = _sandwich(_matrix(rows, row_index * TERMS, M, K), x, first_cols, ROWS_FIRST, PRECISION)
-        for t in tl.static_range(1, TERMS):
+        for t in tl.range(1, TERMS, num_stages=1):
             y += _sandwich(_matrix(rows, row_index * TERMS + t, M, K), x, _matrix(cols, col_index * TERMS + t, L, N),
                            ROWS_FIRST, PRECISION)  # fmt: skip
     return y
