@@ -269,6 +269,6 @@ def _enlarged(images: Pixels, columns: int) -> Image.Image:
 
 
 def _film(film: Pixels) -> bytes:
-    """Seeds (S, F, H, W, C) side by side, there and back."""
+    """Seeds (S, F, H, W, C) in a square, there and back."""
     frames = [pictures.grid(film[:, k], pad=3, scale=8) for k in range(film.shape[1])]
     return pictures.gif_bytes(pictures.pingpong(frames, hold=5), fps=10)

@@ -162,7 +162,8 @@ def compose(runs: Sequence[Path], metrics: Sequence[Metrics], rows: Sequence[Row
         caption = "Every step, pale, and means over 101 steps."
         sections.append(html.section("Training", html.figure(chart, caption)))
     return html.page(
-        "aliasfree report", headline, Html("Measured by <code>aliasfree evaluate</code>; read differences beside their intervals."),
+        "aliasfree report", headline,
+        Html("Measured by <code>aliasfree evaluate</code>; read differences beside their intervals."),
         *sections, footer="Written by aliasfree; nothing on this page is loaded from elsewhere.",
     )  # fmt: skip
 
