@@ -6,7 +6,7 @@ measured on pixel models (docs/results.md); for the latents of other pipelines n
 
 from __future__ import annotations
 
-__all__ = ["LATE", "METHODS", "NOISE", "NOISES", "PAPER_WINDOW", "SCHEDULERS"]
+__all__ = ["LATE", "METHODS", "NOISE", "NOISES", "PAPER_WINDOW", "SCHEDULERS", "WHOLE", "default_window"]
 
 METHODS = ("fourier", "spline", "bicubic")
 """How an image is moved; the first is the default."""
@@ -23,5 +23,13 @@ LATE: tuple[float, float] = (0.95, 0.95)
 the last. The early steps decide what is seen, upright, where the network is at home; docs/results.md has the figures by
 which it was chosen."""
 
-PAPER_WINDOW: tuple[float, float] = (0.0, 1.0)
-"""The motion spread evenly over all steps, as in arXiv 2411.09174."""
+WHOLE: tuple[float, float] = (0.0, 1.0)
+"""The motion spread evenly over all steps: the default for a network that is given the frame, which is at home in every
+orientation."""
+PAPER_WINDOW = WHOLE
+"""As in arXiv 2411.09174."""
+
+
+def default_window(knows_frame: bool) -> tuple[float, float]:
+    """When the motion happens unless something else is asked for: `WHOLE` with a frame, `LATE` without."""
+    return WHOLE if knows_frame else LATE

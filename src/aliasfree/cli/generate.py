@@ -27,8 +27,12 @@ Noise = Annotated[
     str, typer.Option(help="co-moving: injected noise turns with the image; or independent (the paper's).")
 ]
 Schedule = Annotated[
-    str,
-    typer.Option(metavar="START:END", help="Share of sampling over which the motion is spread; 0:1 is the paper's."),
+    str | None,
+    typer.Option(
+        metavar="START:END",
+        help="Share of sampling over which the motion is spread; 0:1 is the paper's.",
+        show_default=f"{WINDOW}; 0:1 for networks that know the frame",
+    ),
 ]
 Class = Annotated[str | None, typer.Option("--class", help="A class number, or 'each' for one after the other.")]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is off.")]
@@ -58,7 +62,7 @@ def sample(
     zoom: Annotated[float, typer.Option(metavar="FACTOR", help="Above 1 enlarges, while the image is sampled.")] = 1.0,
     method: Method = METHODS[0],
     noise: Noise = NOISE,
-    schedule: Schedule = WINDOW,
+    schedule: Schedule = None,
     class_: Class = None,
     guidance: Guidance = 1.0,
     seed: Seed = 0,
@@ -74,7 +78,7 @@ def sample(
     from aliasfree.experiments.generate import MotionSettings, SampleSettings, sample_run
     from aliasfree.progress import bar
 
-    window = parse_window(schedule)
+    window = parse_window(schedule) if schedule else None
     settings = SampleSettings(
         steps=steps, scheduler=scheduler, seed=seed, class_label=parse_class(class_), guidance=guidance,
         batch_size=batch_size, ema=ema, compile=compile,
@@ -100,7 +104,7 @@ def rotate(
     scheduler: Scheduler = "ddpm",
     method: Method = METHODS[0],
     noise: Noise = NOISE,
-    schedule: Schedule = WINDOW,
+    schedule: Schedule = None,
     class_: Class = None,
     guidance: Guidance = 1.0,
     seed: Seed = 0,
@@ -116,7 +120,7 @@ def rotate(
     from aliasfree.experiments.generate import MotionSettings, SampleSettings, rotate_run
     from aliasfree.progress import bar
 
-    degrees, window = parse_angles(angles), parse_window(schedule)
+    degrees, window = parse_angles(angles), parse_window(schedule) if schedule else None
     settings = SampleSettings(
         steps=steps, scheduler=scheduler, seed=seed, class_label=parse_class(class_), guidance=guidance,
         batch_size=batch_size, ema=ema, compile=compile,

@@ -19,9 +19,10 @@ from aliasfree.diffusion.history import move_history
 from aliasfree.diffusion.noise import Generators, MovedNoise, draw, per_sample_generators
 from aliasfree.diffusion.transforms import Motion, Window
 from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
+from aliasfree.nn.frame import Frame
 from aliasfree.ops.spatial import Amount, Method
 from aliasfree.pictures import to_uint8
-from aliasfree.sampling import LATE, NOISE, NOISES
+from aliasfree.sampling import NOISE, NOISES, default_window
 
 __all__ = ["AliasFreePipeline", "AliasFreePipelineOutput"]
 
@@ -58,7 +59,7 @@ class AliasFreePipeline(DiffusionPipeline):
         zoom: Amount = 1.0,
         method: Method = "fourier",
         noise: str = NOISE,
-        schedule: Window = LATE,
+        schedule: Window | None = None,
         class_labels: int | Sequence[int] | Tensor | None = None,
         guidance_scale: float = 1.0,
         generator: Generators = None,
@@ -82,7 +83,8 @@ class AliasFreePipeline(DiffusionPipeline):
         noise                 "co-moving": injected noise turns with the frame, so that an equivariant network gives the
                               moved image; or "independent" (the paper's)
         schedule              window (start, end) of sampling progress over which the motion is spread (start = end: all
-                              at once), or a callable from progress to share. The paper's way is schedule=(0, 1),
+                              at once), or a callable from progress to share; None = (0, 1) for a network that knows
+                              the frame, which moves along, else `sampling.LATE`. The paper's way is schedule=(0, 1),
                               method="spline", noise="independent". After step i of N the progress is i/N, but
                               i/T for `PaperDDPMScheduler` at full length N = T-1: the paper's chain of T-1 steps of
                               rotate/T, which ends 1/T short
@@ -106,7 +108,9 @@ class AliasFreePipeline(DiffusionPipeline):
         _check_choice("output_type", output_type, ("pil", "np", "pt"))
         if batch_size < 1 or frame_every < 1:
             raise ArgumentError("batch_size and frame_every must be at least 1")
-        motion = Motion.of(rotate, translate, zoom, method, schedule, batch_size)
+        knows_frame = bool(self.unet.config.get("frame_features"))
+        window = default_window(knows_frame) if schedule is None else schedule
+        motion = Motion.of(rotate, translate, zoom, method, window, batch_size)
         co_moving = bool(motion) and noise == "co-moving"
         each = any(torch.as_tensor(amount).numel() > 1 for amount in (rotate, *translate, zoom))
         device = self._execution_device
@@ -131,7 +135,8 @@ class AliasFreePipeline(DiffusionPipeline):
         done = 0.0
         with contextlib.nullcontext() if progress else self.progress_bar(total=steps) as bar:
             for i, t in enumerate(self.scheduler.timesteps):
-                eps = self._predict(x, t, times[i], labels, guidance_scale)
+                frame = motion.frame(done) if knows_frame else None
+                eps = self._predict(x, t, times[i], labels, guidance_scale, frame)
                 if noise_name:
                     injected = draw(generators, shape[1:], device, dtype) if step_noise is None else step_noise[i].to(x)
                     # the frame has turned by `done` so far
@@ -196,16 +201,20 @@ class AliasFreePipeline(DiffusionPipeline):
             raise ArgumentError(f"class labels must be in 0..{classes - 1}, not {sorted(set(given.tolist()))}")
         return given.long().expand(n).to(device)
 
-    def _predict(self, x: Tensor, t: Tensor, t_device: Tensor, labels: Tensor | None, scale: float) -> Tensor:
+    def _predict(
+        self, x: Tensor, t: Tensor, t_device: Tensor, labels: Tensor | None, scale: float, frame: Frame | None
+    ) -> Tensor:
         """The predicted noise, in the state's dtype; with guidance both predictions in one batch."""
         sample = self.scheduler.scale_model_input(x, t).to(self.unet.dtype)
+        given: dict[str, Any] = {} if frame is None else {"frame": frame}
         if labels is None:
-            eps = self.unet(sample, t_device).sample
+            eps = self.unet(sample, t_device, **given).sample
         elif scale == 1:
-            eps = self.unet(sample, t_device, class_labels=labels).sample
+            eps = self.unet(sample, t_device, class_labels=labels, **given).sample
         else:
             null = torch.full_like(labels, self.unet.config["num_class_embeds"])
-            both = self.unet(torch.cat([sample] * 2), t_device, class_labels=torch.cat([null, labels])).sample
+            given = {} if frame is None else {"frame": frame.repeat(2)}
+            both = self.unet(torch.cat([sample] * 2), t_device, class_labels=torch.cat([null, labels]), **given).sample
             eps_null, eps_class = both.to(x.dtype).chunk(2)
             eps = eps_null + scale * (eps_class - eps_null)
         if eps.shape != x.shape:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
 from aliasfree.errors import ArgumentError
+from aliasfree.nn.frame import Frame
 from aliasfree.ops.spatial import Amount, Method, as_amounts, check_method, rotate2d, translate2d, zoom2d
 from aliasfree.sampling import PAPER_WINDOW
 
@@ -28,6 +30,10 @@ class Transform(Protocol):
 
     def move(self, x: Tensor, start: float, end: float) -> Tensor:
         """Carry x (N, C, H, W) from share `start` of the motion to share `end`; from 0 to 1 is the whole."""
+        ...
+
+    def at(self, share: float) -> dict[str, Any]:
+        """Its argument of `Frame` when `share` of the motion is done."""
         ...
 
     @property
@@ -49,6 +55,9 @@ class Rotation:
 
     def move(self, x: Tensor, start: float, end: float) -> Tensor:
         return rotate2d(x, [d * (end - start) for d in _numbers(self.degrees)], self.method)
+
+    def at(self, share: float) -> dict[str, Any]:
+        return {"rotate": _share(self.degrees, share)}
 
     @property
     def is_identity(self) -> bool:
@@ -73,6 +82,9 @@ class Translation:
         dy, dx = ([d * (end - start) for d in _numbers(amount)] for amount in (self.dy, self.dx))
         return translate2d(x, dy, dx, self.method)
 
+    def at(self, share: float) -> dict[str, Any]:
+        return {"translate": (_share(self.dy, share), _share(self.dx, share))}
+
     @property
     def is_identity(self) -> bool:
         return not any(_numbers(self.dy) + _numbers(self.dx))
@@ -96,6 +108,9 @@ class Zoom:
 
     def move(self, x: Tensor, start: float, end: float) -> Tensor:
         return zoom2d(x, [f ** (end - start) for f in _numbers(self.factor)], self.method)
+
+    def at(self, share: float) -> dict[str, Any]:
+        return {"zoom": torch.tensor(_numbers(self.factor), dtype=torch.float64) ** share}
 
     @property
     def is_identity(self) -> bool:
@@ -169,6 +184,15 @@ class Motion:
     def __bool__(self) -> bool:
         return bool(self.transforms)
 
+    def frame(self, share: float) -> Frame:
+        """Where a picture lies when `share` of the motion is done."""
+        if not self.transforms or not share:
+            return Frame()
+        given: dict[str, Any] = {}
+        for t in self.transforms:
+            given |= t.at(share)
+        return Frame(**given)
+
     def move(self, x: Tensor, start: float, end: float) -> Tensor:
         """Carry x from share `start` to share `end`."""
         if start == end:
@@ -186,6 +210,10 @@ class Motion:
         for t in shifting:
             x = t.move(x, 0.0, end)
         return x
+
+
+def _share(amount: Amount, share: float) -> Tensor:
+    return torch.tensor(_numbers(amount), dtype=torch.float64) * share
 
 
 def _numbers(amount: Amount) -> list[float]:

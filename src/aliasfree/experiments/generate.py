@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from aliasfree.errors import ArgumentError, DataError, did_you_mean
 from aliasfree.files import new_folder, write_json
 from aliasfree.pictures import angle_label, collage, grid, pingpong, save_gif, save_mp4, save_png, strip
-from aliasfree.sampling import LATE, METHODS, NOISE, SCHEDULERS
+from aliasfree.sampling import METHODS, NOISE, SCHEDULERS
 
 if TYPE_CHECKING:
     from aliasfree.training import RunFolder
@@ -37,7 +37,7 @@ class MotionSettings:
     zoom: float = 1.0
     method: str = METHODS[0]
     noise: str = NOISE
-    schedule: tuple[float, float] = LATE  # share of sampling in which it happens
+    schedule: tuple[float, float] | None = None  # share of sampling in which it happens; None = the network's default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,7 +307,7 @@ def _name(settings: SampleSettings, motion: MotionSettings) -> str:
     parts += [f"zoom{motion.zoom:g}"] if motion.zoom != 1 else []
     parts += [motion.method] if motion.method != MotionSettings.method else []
     parts += [motion.noise] if motion.noise != MotionSettings.noise else []
-    parts += ["window{:g},{:g}".format(*motion.schedule)] if motion.schedule != MotionSettings.schedule else []
+    parts += ["window{:g},{:g}".format(*motion.schedule)] if motion.schedule is not None else []
     return "-".join(parts)
 
 
