@@ -108,7 +108,7 @@ def test_resuming_where_there_is_no_run_is_refused_and_creates_nothing(tmp_path,
         ({"base_channels": 16}, "8 there, 16 asked for"),
         ({"padding_mode": "circular"}, "zeros there, circular asked for"),
         ({"class_conditional": True}, "None there, 10 asked for"),
-        ({"num_train_timesteps": 500}, "`num_train_timesteps` 1000, not 500"),
+        ({"num_train_timesteps": 500}, "`num_train_timesteps`: 1000 there, 500 asked for"),
     ],
 )
 def test_a_checkpoint_of_another_architecture_is_refused_naming_both(

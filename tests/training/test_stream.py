@@ -83,18 +83,18 @@ def test_augmentation_draws_are_uniform_and_independent_over_images_and_epochs()
 def test_an_image_is_augmented_by_its_index_and_epoch_whatever_the_batch(kind):
     x = torch.rand(6, 1, 8, 8) * 2 - 1
     epochs, chosen = np.zeros(6, int), np.arange(6)
-    whole = augment(x, kind, 7, epochs, chosen)
-    single = torch.cat([augment(x[i : i + 1], kind, 7, epochs[i : i + 1], chosen[i : i + 1]) for i in range(6)])
+    whole = augment(x, kind, 7, epochs, chosen)[0]
+    single = torch.cat([augment(x[i : i + 1], kind, 7, epochs[i : i + 1], chosen[i : i + 1])[0] for i in range(6)])
     torch.testing.assert_close(single, whole, rtol=0, atol=1e-6)
-    assert not torch.equal(whole, augment(x, kind, 7, epochs + 1, chosen))
+    assert not torch.equal(whole, augment(x, kind, 7, epochs + 1, chosen)[0])
     assert whole.abs().max() <= 1
 
 
 def test_flip_mirrors_half_of_the_images_and_none_changes_nothing():
     x = torch.rand(400, 1, 8, 8)
-    flipped = augment(x, "flip", 0, np.zeros(400, int), np.arange(400))
+    flipped = augment(x, "flip", 0, np.zeros(400, int), np.arange(400))[0]
     mirrored = (flipped == x.flip(-1)).flatten(1).all(1)
     unchanged = (flipped == x).flatten(1).all(1)
     assert (mirrored ^ unchanged).all()
     assert 160 < int(mirrored.sum()) < 240
-    assert augment(x, "none", 0, np.zeros(400, int), np.arange(400)) is x
+    assert augment(x, "none", 0, np.zeros(400, int), np.arange(400))[0] is x

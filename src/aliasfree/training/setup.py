@@ -140,7 +140,7 @@ def check_resume(folder: RunFolder, now: dict[str, Any]) -> list[str]:
     for name in sorted(_network(before) | _network(now)):
         old, new = _network(before).get(name), _network(now).get(name)
         if old != new:
-            argument = _ARGUMENTS.get(name, name)
+            argument = _ARGUMENTS.get(name, f"`{name}`")
             raise CheckpointError(
                 f"{where} is of another architecture ({argument}: {old} there, {new} asked for); leave out {argument} "
                 f"to go on with it, or choose another `out`."
