@@ -66,7 +66,9 @@ def test_kernels_equal_the_literal_algorithm(name, factor, padding):
             expected, gradient = with_gradient(
                 lambda x, reference=reference: reference(x, spec, factor, padding), x.double(), grad.double()
             )
-            assert error(y, expected) < 2e-6
+            # where what is summed cancels, one rounding of an input is left
+            rounding = torch.finfo(torch.float32).eps * x.abs().max()
+            assert (y.double() - expected).abs().max() < 2e-6 * expected.abs().max() + rounding
             assert error(dx, gradient) < 2e-6
             assert y.is_contiguous(memory_format=memory_format) or y.shape[1] == 1
 

@@ -29,7 +29,7 @@ ACTIVATIONS: dict[str, Pointwise] = {
     "relu": Pointwise(F.relu, lambda g, x: aten.threshold_backward(g, x, 0)),
     "identity": Pointwise(lambda x: x, lambda g, x: g),  # noqa: ARG005
 }
-"""name -> nonlinearity; GELU is the exact (erf) one. A newcomer's is one entry here."""
+"""name -> nonlinearity; GELU is the exact (erf) one. One entry adds another; kernels without a formula refuse it."""
 
 
 def activation_function(activation: str | Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
