@@ -18,10 +18,11 @@ PUBLIC = {
     "AliasFreeStockUNet2DModel": None,
     "AliasFreeUNet2DConditionModel": None,
     "AliasFreeUNet2DModel": (
-        "(alias_free, sample_size, in_channels, out_channels, base_channels, num_class_embeds, padding_mode)"
+        "(alias_free, sample_size, in_channels, out_channels, base_channels, num_class_embeds, padding_mode, "
+        "preconditioning, frame_features, spectrum, num_train_timesteps)"
     ),
     "AliasfreeError": None,
-    "Config": "(letter, up, down, oversample)",
+    "Config": "(letter, up, down, oversample, running_oversample)",
     "FilterSpec": "(kind, taps, cutoff, kaiser_beta, normalize, gain, window)",
     "PaperDDPMScheduler": "(num_train_timesteps, beta_start, beta_end)",
     "__version__": None,
@@ -42,7 +43,7 @@ METHODS = {
     "FilterSpec.kernel": "(self)",
     "FilterSpec.response": "(self, n)",
     "FilterSpec.phase_gains": "(self, factor)",
-    "AliasFreeUNet2DModel.forward": "(self, sample, timestep, class_labels, return_dict)",
+    "AliasFreeUNet2DModel.forward": "(self, sample, timestep, class_labels, frame, return_dict)",
     "AliasFreeUNet2DModel.from_reference": "(checkpoint, alias_free, sample_size, padding_mode)",
     "PaperDDPMScheduler.set_timesteps": "(self, num_inference_steps, device)",
     "PaperDDPMScheduler.step": "(self, model_output, timestep, sample, noise, generator, return_dict)",

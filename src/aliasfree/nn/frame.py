@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -112,7 +113,8 @@ def _unmoved_features(size: tuple[int, int], count: int, dtype: torch.dtype, dev
 
 
 def _features(degrees: Tensor, down: Tensor, right: Tensor, zoom: Tensor, size: tuple[int, int], count: int) -> Tensor:
-    (h, w), like = size, {"dtype": degrees.dtype, "device": degrees.device}
+    h, w = size
+    like: dict[str, Any] = {"dtype": degrees.dtype, "device": degrees.device}
     i = (torch.arange(h, **like) - (h - 1) / 2)[:, None] - down
     j = torch.arange(w, **like) - (w - 1) / 2 - right
     angle = degrees * (math.pi / 180)

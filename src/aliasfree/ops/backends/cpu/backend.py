@@ -165,7 +165,7 @@ def _walk(
     """Fill y, on as many threads as torch uses."""
     assert x is not None
     if any(isinstance(t, DenseTables) for t in tables):
-        dense.fill(mode, activation, x, grad, y, shape, *tables)
+        dense.fill(mode, activation, x, grad, y, shape, *tables)  # type: ignore[arg-type]
         return
     n, c, low, size, channels = shape
     plan = _plan(mode, activation, n, c, tuple(low), tuple(size), channels, *tables, torch.get_num_threads())

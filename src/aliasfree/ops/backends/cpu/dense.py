@@ -94,12 +94,12 @@ def _plan(
     threads = max(1, min(threads, groups, 1 + groups * LANES * low[0] * low[1] // SHARE))
     owners = (where, *[t.weights for t in tables])
     packet = np.zeros(k.PACKET_SIZE, np.int64)
-    packet[3 : 3 + len(owners)] = [array.ctypes.data for array in owners]
+    packet[3 : 3 + len(owners)] = [array.ctypes.data for array in owners]  # type: ignore
     chunks = 1 if threads == 1 else min(groups, 4 * threads)
     packet[[k.MODE, k.CODE, k.GROUPS, k.CHUNKS, k.THREADS]] = (
         getattr(k, mode), k.ACTIVATION_CODES[activation], groups, chunks, threads
     )  # fmt: skip
-    return _Plan(packet, slice(k.SCRATCH, k.SCRATCH + 2), threads, int(where[k.FLOATS]), owners)
+    return _Plan(packet, slice(k.SCRATCH, k.SCRATCH + 2), threads, int(where[k.FLOATS]), owners)  # type: ignore
 
 
 def _high(up: DenseTables | None) -> Size:
