@@ -90,7 +90,7 @@ class Frame:
         amounts = (self.rotate, *self.translate, self.zoom)
         return all(isinstance(a, int | float) for a in amounts) and amounts == (0.0, 0.0, 0.0, 1.0)
 
-    def _amounts(self, n: int, device: torch.device | str) -> list[Tensor]:
+    def _amounts(self, n: int, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """rotate, down, right and zoom as float64 (n, 1, 1, 1) tensors; float32 where the device has no float64."""
         kind = torch.float32 if torch.device(device).type == "mps" else torch.float64
         every = []
@@ -102,7 +102,8 @@ class Frame:
             if values.numel() not in (1, n):
                 raise ShapeError(f"{name} of a Frame is one number, or one for each of {n} images, not {len(values)}")
             every.append(values.expand(n).reshape(n, 1, 1, 1))
-        return every
+        rotate, down, right, zoom = every
+        return rotate, down, right, zoom
 
 
 @lru_cache(maxsize=16)
