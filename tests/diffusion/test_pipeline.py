@@ -370,8 +370,8 @@ def test_by_default_the_whole_motion_happens_late_with_noise_that_moves_along(ne
     assert not torch.equal(default[18], upright[18])  # 19 of 20 steps are done
     spelt_out = sample(schedule=(0.95, 0.95), method="fourier", noise="co-moving").frames
     assert all(torch.equal(a, b) for a, b in zip(default, spelt_out, strict=True))
-    for settings in (MotionSettings, Way):
-        assert (settings().method, settings().noise, settings().schedule) == ("fourier", "co-moving", LATE)
+    for settings, window in ((MotionSettings, None), (Way, LATE)):
+        assert (settings().method, settings().noise, settings().schedule) == ("fourier", "co-moving", window)
 
 
 def test_a_motion_all_at_the_start_still_happens(network, raw):

@@ -45,7 +45,8 @@ class MotionCallback(PipelineCallback):
     translate  pixels of the image down and right
     zoom       factor, 0.1 .. 10. All three are the whole motion, for all samples or a list with one for each
     method     "fourier" (keeps white noise white), "spline" or "bicubic"
-    schedule   window of sampling progress over which the motion is spread, or a function from progress to share
+    schedule   window of sampling progress over which the motion is spread, or a function from progress to share;
+               None = `sampling.LATE`, since these pipelines' networks know no frame
     noise      "co-moving": noise the scheduler injects turns with the frame; or "independent"
     size       (height, width) of the image, for oblong images of pipelines that pack their latents; None = square
 
@@ -65,14 +66,14 @@ class MotionCallback(PipelineCallback):
         translate: tuple[Amount, Amount] = (0.0, 0.0),
         zoom: Amount = 1.0,
         method: Method = "fourier",
-        schedule: Window = LATE,
+        schedule: Window | None = None,
         noise: str = NOISE,
         size: tuple[int, int] | None = None,
     ) -> None:
         if noise not in NOISES:
             raise ArgumentError(f"unknown noise {noise!r}{did_you_mean(str(noise), NOISES)}")
         self.noise, self.size, self.translate = noise, size, translate
-        self._motion_of = partial(Motion.of, rotate, zoom=zoom, method=method, schedule=schedule)
+        self._motion_of = partial(Motion.of, rotate, zoom=zoom, method=method, schedule=schedule or LATE)
         longest = max(torch.as_tensor(a).numel() for a in (rotate, *translate, zoom))
         self._each = longest > 1
         self._motion = self._motion_of(
