@@ -17,7 +17,7 @@ from aliasfree.evaluation.equivariance import (
     rotation_agreement,
     translation_agreement,
 )
-from aliasfree.ops import downsample2d, rotate2d, upsample2d
+from aliasfree.ops import downsample2d, rotate2d, translate2d, upsample2d
 
 
 def white(side: int = 16, n: int = 4) -> torch.Tensor:
@@ -164,3 +164,20 @@ def test_the_disc_is_turned_into_itself_and_is_smaller_by_its_margin():
 def test_bad_input_is_refused_in_a_sentence(call, error, words):
     with pytest.raises(error, match=words):
         call(white())
+
+
+def test_a_map_that_knows_the_frame_is_asked_with_the_moved_frame():
+    x = torch.randn(3, 1, 16, 16, dtype=torch.float64)
+    place = torch.randn(1, 1, 16, 16, dtype=torch.float64)  # something fixed to the frame
+
+    def framed(v, moved):
+        if "rotate" in moved:
+            return v + rotate2d(place.expand(len(v), -1, -1, -1), moved["rotate"])
+        return v + translate2d(place.expand(len(v), -1, -1, -1), *moved["translate"])
+
+    def fn(v):
+        return v + place
+
+    assert eq_t(fn, x, True, periodic=True) < 20
+    assert eq_t(fn, x, True, periodic=True, framed=framed) > 120
+    assert eq_r(fn, x, framed=framed) > 120

@@ -18,7 +18,10 @@ def analyze(
     timestep: Annotated[int, typer.Option(help="How noisy they are, 0 to T-1.")] = 250,
     image_size: Annotated[int, typer.Option(help="Of an untrained config.")] = 32,
     base_channels: Annotated[int, typer.Option(help="Width of an untrained config.")] = 16,
-    padding_mode: Annotated[str, typer.Option(help="Of an untrained config: zeros, circular or reflect.")] = "zeros",
+    padding_mode: Annotated[
+        str | None,
+        typer.Option(help="Of an untrained config: zeros, circular or reflect.", show_default="what it prefers"),
+    ] = None,
     rate: Annotated[int, typer.Option(help="How much finer than a pixel the alias-free counterparts look.")] = 4,
     part: Annotated[str, typer.Option(help="Of a diffusers pipeline: unet or vae.")] = "unet",
     seed: Annotated[int, typer.Option(help="Of untrained weights, images and noise.")] = 0,

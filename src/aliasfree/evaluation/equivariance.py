@@ -28,6 +28,7 @@ __all__ = [
 ]  # fmt: skip
 
 Map = Callable[[Tensor], Tensor]
+FramedMap = Callable[[Tensor, dict[str, Any]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,17 @@ def eq_t(
     periodic: bool = False,
     repeats: int = 1,
     seed: int = 0,
+    framed: FramedMap | None = None,
 ) -> float:
     """EQ-T of fn in dB, or EQ-T_frac with `fractional`; arguments and errors are those of `translation_agreement`."""
-    options: dict[str, Any] = {"reach": reach, "margin": margin, "periodic": periodic, "repeats": repeats, "seed": seed}
+    options: dict[str, Any] = {
+        "framed": framed,
+        "reach": reach,
+        "margin": margin,
+        "periodic": periodic,
+        "repeats": repeats,
+        "seed": seed,
+    }
     return translation_agreement(fn, x, fractional, **options).db
 
 
@@ -83,9 +92,12 @@ def eq_r(
     method: Method = "fourier",
     repeats: int = 1,
     seed: int = 0,
+    framed: FramedMap | None = None,
 ) -> float:
     """EQ-R of fn in dB; arguments and errors are those of `rotation_agreement`."""
-    return rotation_agreement(fn, x, degrees=degrees, margin=margin, method=method, repeats=repeats, seed=seed).db
+    return rotation_agreement(
+        fn, x, degrees=degrees, margin=margin, method=method, repeats=repeats, seed=seed, framed=framed
+    ).db
 
 
 def translation_agreement(
@@ -98,6 +110,7 @@ def translation_agreement(
     periodic: bool = False,
     repeats: int = 1,
     seed: int = 0,
+    framed: FramedMap | None = None,
 ) -> Agreement:
     """fn(shifted x) against shifted fn(x), one shift per sample and repeat, the same for a seed.
 
@@ -108,6 +121,8 @@ def translation_agreement(
     margin      pixels dropped at each edge of the valid region, >= 0
     periodic    the plane has no edge (circular padding): every pixel counts, `margin` must be 0
     repeats     shifts per sample, >= 1
+    framed      fn for shifted images, told {"translate": (down, right)} with a number for each: for networks that know
+                the frame, whose law is g fn(x, frame) = fn(g x, g frame); None = fn
 
     Raises ShapeError, ArgumentError.
     """
@@ -131,7 +146,8 @@ def translation_agreement(
             mask = torch.ones_like(mask)
         elif margin:
             mask = _eroded(mask, margin)
-        parts.append(_agreement(moved, _applied(fn, translate2d(x, dy, dx)), mask))
+        told = {"translate": (dy, dx)}
+        parts.append(_agreement(moved, _applied_moved(fn, framed, translate2d(x, dy, dx), told), mask))
     return Agreement.join(parts)
 
 
@@ -144,6 +160,7 @@ def rotation_agreement(
     method: Method = "fourier",
     repeats: int = 1,
     seed: int = 0,
+    framed: FramedMap | None = None,
 ) -> Agreement:
     """fn(turned x) against turned fn(x) inside a disc, one angle per sample and repeat, the same for a seed.
 
@@ -153,6 +170,7 @@ def rotation_agreement(
     margin   pixels by which the disc is smaller than the inscribed one, for the support of the filters; None = W / 16
     method   how images are turned, as in `rotate2d`
     repeats  angles per sample, >= 1
+    framed   fn for turned images, told {"rotate": degrees} with a number for each; None = fn
 
     Raises ShapeError, ArgumentError.
     """
@@ -167,7 +185,8 @@ def rotation_agreement(
     y, parts = _applied(fn, x), []
     for _ in range(repeats):
         angles = torch.rand(n, generator=generator, dtype=torch.float64) * 360 if degrees is None else degrees
-        parts.append(_agreement(rotate2d(y, angles, method), _applied(fn, rotate2d(x, angles, method)), mask))
+        got = _applied_moved(fn, framed, rotate2d(x, angles, method), {"rotate": angles})
+        parts.append(_agreement(rotate2d(y, angles, method), got, mask))
     return Agreement.join(parts)
 
 
@@ -219,6 +238,10 @@ def _eroded(mask: Tensor, margin: int) -> Tensor:
     if not eroded.any():
         raise ArgumentError(f"a margin of {margin} pixels leaves nothing of a {mask.shape[-2]}x{mask.shape[-1]} image")
     return eroded
+
+
+def _applied_moved(fn: Map, framed: FramedMap | None, x: Tensor, told: dict[str, Any]) -> Tensor:
+    return _applied(fn, x) if framed is None else _applied(lambda v: framed(v, told), x)
 
 
 def _applied(fn: Map, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aliasfree.errors import ShapeError
 
-__all__ = ["radial_mean", "radial_power_spectrum"]
+__all__ = ["radial_mean", "radial_power_spectrum", "without_nyquist"]
 
 
 def radial_power_spectrum(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -24,6 +24,20 @@ def radial_power_spectrum(images: Tensor) -> tuple[Tensor, Tensor]:
     h, w = x.shape[-2:]
     spectrum = torch.fft.fft2(x - x.mean((2, 3), keepdim=True)).abs().square().mean((0, 1)) / (h * w)
     return radial_mean(spectrum)
+
+
+def without_nyquist(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) less what they have at the Nyquist frequency of an even side.
+
+    A sine there is seen at its zeros alone, so a shift by a fraction of a pixel has no meaning for it.
+    """
+    spectrum = torch.fft.fft2(images)
+    h, w = images.shape[-2:]
+    if h % 2 == 0:
+        spectrum[..., h // 2, :] = 0
+    if w % 2 == 0:
+        spectrum[..., w // 2] = 0
+    return torch.fft.ifft2(spectrum).real.contiguous()
 
 
 def radial_mean(plane: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ def network_equivariance(
     images: Tensor,
     total: int = 1000,
     *,
-    periodic: bool = False,
+    periodic: bool | None = None,
     num: int = 32,
     repeats: int = 2,
     levels: Sequence[float] = LEVELS,
@@ -54,21 +54,25 @@ def network_equivariance(
 
     images    uint8 (N, C, H, W); the first `num` are noised, with the same noise at every level
     total     time steps of the training, T
-    periodic  the network pads periodically: every pixel counts under shifts
+    periodic  the network pads periodically: every pixel counts under shifts; None = as its config says
     repeats   transforms per image and level
     levels    shares of T, in (0, 1)
 
-    Sums over levels come before the logarithm. Non-square images have no EQ-R.
+    Sums over levels come before the logarithm. Non-square images have no EQ-R. A network that knows the frame is given
+    the moved one; where shifts are fractional the noised images have nothing at the Nyquist frequency.
     """
     import torch
 
     from aliasfree.data import unit_range
     from aliasfree.diffusion import PaperDDPMScheduler
     from aliasfree.evaluation.equivariance import Agreement, rotation_agreement, translation_agreement
+    from aliasfree.evaluation.spectra import without_nyquist
+    from aliasfree.nn import Frame
 
-    parameter = next(unet.parameters())
+    parameter, knows_frame = next(unet.parameters()), bool(getattr(unet, "config", {}).get("frame_features"))
     x0 = unit_range(images[:num]).to(parameter.device)
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)).to(x0)
+    periodic = is_periodic(unet) if periodic is None else periodic
     scheduler = PaperDDPMScheduler(num_train_timesteps=total)
     every: dict[str, list[Agreement]] = {}
     rows = []
@@ -80,12 +84,19 @@ def network_equivariance(
             with torch.no_grad():
                 return torch.cat([unet(part, t).sample for part in v.split(64)])
 
+        def framed(v: Tensor, moved: dict[str, Any], t: int = t) -> Tensor:
+            images = v.split(64)
+            frames = Frame(**moved).split([len(part) for part in images])
+            with torch.no_grad():
+                return torch.cat([unet(p, t, frame=f).sample for p, f in zip(images, frames, strict=True)])
+
+        options: dict[str, Any] = {"repeats": repeats, "seed": seed, "framed": framed if knows_frame else None}
         measured = {
-            "eq_t": translation_agreement(fn, x, periodic=periodic, repeats=repeats, seed=seed),
-            "eq_t_frac": translation_agreement(fn, x, True, periodic=periodic, repeats=repeats, seed=seed),
+            "eq_t": translation_agreement(fn, x, periodic=periodic, **options),
+            "eq_t_frac": translation_agreement(fn, without_nyquist(x), True, periodic=periodic, **options),
         }
         if x.shape[-2] == x.shape[-1]:
-            measured["eq_r"] = rotation_agreement(fn, x, repeats=repeats, seed=seed)
+            measured["eq_r"] = rotation_agreement(fn, x, **options)
         for name, agreement in measured.items():
             every.setdefault(name, []).append(agreement)
         rows.append(_level(t, measured))
@@ -93,6 +104,12 @@ def network_equivariance(
             progress(k + 1, len(levels))
     overall = _level(None, {name: Agreement.join(parts) for name, parts in every.items()})
     return NetworkEquivariance(levels=tuple(rows), overall=overall, images=len(x0), repeats=repeats, periodic=periodic)
+
+
+def is_periodic(model: Any) -> bool:
+    """Whether a network pads periodically, so that its plane has no edge."""
+    mode = model.config.get("padding_mode") or model.config.get("alias_free_padding_mode")
+    return bool(mode == "circular")
 
 
 def _level(t: int | None, found: dict[str, Agreement]) -> NoiseLevel:

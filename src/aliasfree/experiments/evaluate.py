@@ -116,7 +116,7 @@ def evaluate(
 
         measured = (kept and kept.equivariance) or network_equivariance(
             store.sampler.pipeline.unet, real.test, run.settings.num_train_timesteps,
-            periodic=run.settings.padding_mode == "circular", progress=told("shifting and turning"),
+            progress=told("shifting and turning"),
         )  # fmt: skip
         found = replace(found, equivariance=measured)
     found.write(path)
@@ -198,8 +198,7 @@ def measure_samples(
         images = torch.from_numpy(np.moveaxis(pixels, -1, 1).copy())
         sets = [compare_sets(extract(extractor, x), reference) for x in (images, real.test[: len(images)])]
         model, settings = run.load_model(), run.settings
-        periodic = settings.padding_mode == "circular"
-        found = network_equivariance(model, real.test, settings.num_train_timesteps, periodic=periodic, repeats=1)
+        found = network_equivariance(model, real.test, settings.num_train_timesteps, repeats=1)
         metrics.append(
             Metrics(
                 source=str(run.path), config=settings.config, num=len(images), image_size=_size(images),

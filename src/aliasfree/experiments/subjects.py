@@ -23,7 +23,7 @@ class SubjectSettings:
     image_size: int = 32
     base_channels: int = 16
     channels: int = 1
-    padding_mode: str = "zeros"
+    padding_mode: str | None = None  # None = what the config prefers
     timestep: int = 250  # of the noise in the images, 0 .. T-1
     images: int = 2
     seed: int = 0  # of untrained weights, images and noise
@@ -104,6 +104,7 @@ def _noised(x: Tensor, settings: SubjectSettings, total: int) -> Tensor:
 def _config_subject(name: str, s: SubjectSettings) -> Subject:
     import torch
 
+    from aliasfree.experiments.equivariance import is_periodic
     from aliasfree.models import AliasFreeUNet2DModel
 
     with torch.random.fork_rng():
@@ -118,12 +119,14 @@ def _config_subject(name: str, s: SubjectSettings) -> Subject:
         ).eval()
     images = natural_noise(s.images, s.channels, s.image_size, s.image_size, s.seed)
     about = f"{s.images} images with the spectrum of photographs, noised to t = {s.timestep}"
-    label = f"{name}, untrained, {s.padding_mode} padding"
+    label = f"{name}, untrained, {model.config['padding_mode']} padding"
     x = _noised(images, s, 1000)
-    return Subject(label, model, lambda v: model(v, s.timestep).sample, x, s.padding_mode == "circular", about)
+    return Subject(label, model, lambda v: model(v, s.timestep).sample, x, is_periodic(model), about)
 
 
 def _run_subject(target: str, run: Any, s: SubjectSettings) -> Subject:
+    from aliasfree.experiments.equivariance import is_periodic
+
     model = run.load_model(ema=s.ema)
     trained = run.settings
     height, width = _pair(model.config["sample_size"])
@@ -139,10 +142,9 @@ def _run_subject(target: str, run: Any, s: SubjectSettings) -> Subject:
         images = natural_noise(s.images, channels, height, width, s.seed)
         what = f"images with the spectrum of photographs ({trained.data} is not here)"
     x = _noised(images, s, trained.num_train_timesteps)
-    periodic = trained.padding_mode == "circular"
     label = f"{trained.config} in {target}"
     about = f"{s.images} {what}, noised to t = {s.timestep}"
-    return Subject(label, model, lambda v: model(v, s.timestep).sample, x, periodic, about)
+    return Subject(label, model, lambda v: model(v, s.timestep).sample, x, is_periodic(model), about)
 
 
 def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
