@@ -328,8 +328,8 @@ def test_file_of_no_known_kind_is_an_error(tmp_path):
 
 
 def test_unknown_split_is_refused():
-    with pytest.raises(ArgumentError, match="'dev'; use one of train, val, test"):
-        open_images("digits", split="dev")
+    with pytest.raises(ArgumentError, match="'trian'; use one of train, val, test, all"):
+        open_images("digits", split="trian")
 
 
 @pytest.mark.parametrize(("size", "near"), [(30, "24 or 32"), (4, "8"), ((32, 33), "32 or 40")])

@@ -18,7 +18,30 @@ from aliasfree.errors import DataError
 __all__ = ["IMAGE_SUFFIXES", "decode", "fit", "is_image_name", "to_channels"]
 
 IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+    {
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jfif",
+        ".bmp",
+        ".gif",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".apng",
+        ".avif",
+        ".dib",
+        ".ico",
+        ".j2k",
+        ".jp2",
+        ".jpe",
+        ".jpx",
+        ".tga",
+    }
 )
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 
