@@ -41,7 +41,8 @@ def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
 
 def _split_name(folder: str) -> str | None:
     """The split a folder is named after (`Train`, `val2017`, `test_images`, `unlabeled`), or None."""
-    words = {w for w in re.split(r"[^a-z]+", folder.lower()) if w} - _FILLERS
+    lowered = re.sub(r"(hold|held)[-_ ]out", r"\1out", folder.lower())
+    words = {w for w in re.split(r"[^a-z]+", lowered) if w} - _FILLERS
     if len(words) != 1:
         return None
     (word,) = words
@@ -78,12 +79,15 @@ def arrange(
     Raises DataError: no images, no such split, no such labels, a path that leaves the root, or images both beside
     and inside class folders.
     """
-    given = {_clean(p): p for p in paths}
+    spelled = list(paths)
+    given = {_clean(p): p for p in spelled}
     names = sorted(p for p in given if is_image_name(p))
-    if outside := next((n for n in names if ".." in n.split("/")), None):
+    if outside := next((n for n in sorted(given) if ".." in n.split("/")), None):
         raise DataError(f"{title} holds {outside!r}, which leads out of it; make the archive again.")
     unread = Counter(suffix for p in given if (suffix := "." + p.rpartition(".")[2].lower()) in _UNREAD)
     notes = [f"{count} {suffix} file(s) left out: not read here" for suffix, count in sorted(unread.items())]
+    if len(given) < len(spelled):
+        notes.append(f"{len(spelled) - len(given)} file(s) of a name that comes again left out; the last one counts")
     if not names:
         left = f" ({', '.join(notes)})" if notes else ""
         raise DataError(

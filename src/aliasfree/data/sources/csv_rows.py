@@ -61,15 +61,19 @@ class CsvSource(Source):
 
     def count(self) -> int:
         with _open(self._file) as text:
-            return sum(1 for line in text if not line.isspace())  # a header is one too many; this is for progress
+            return sum(
+                1 for line in _lines(text, self._file) if not line.isspace()
+            )  # a header is one too many; this is for progress
 
     def items(self, bad: Bad) -> Iterator[Item]:
         with _open(self._file) as text:
-            first = text.readline(_LONGEST_LINE).removeprefix("\xef\xbb\xbf")
+            numbered = _lines(text, self._file)
+            first = next(numbered, "").removeprefix("\xef\xbb\xbf")
             layout = _layout(first, self._file)
             start = 2 if layout.header else 1
-            lines = text if layout.header else itertools.chain([first], text)
-            while chunk := list(itertools.islice(lines, _CHUNK_LINES)):
+            lines = numbered if layout.header else itertools.chain([first], numbered)
+            step = max(1, min(_CHUNK_LINES, _LONGEST_LINE // len(first)))
+            while chunk := list(itertools.islice(lines, step)):
                 yield from self._rows(chunk, start, layout, bad)
                 start += len(chunk)
 
@@ -115,6 +119,13 @@ def _open(path: Path) -> Iterator[IO[str]]:
         raise DataError(f"{path} is truncated: its gzip stream ends early; fetch the file again.") from error
     except (OSError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); check the file and its permissions.") from error
+
+
+def _lines(text: IO[str], path: Path) -> Iterator[str]:
+    while line := text.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise DataError(f"{path} has a line of more than {_LONGEST_LINE:,} characters; give one image a row.")
+        yield line
 
 
 def _layout(first: str, path: Path) -> _Layout:
