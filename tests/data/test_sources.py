@@ -225,6 +225,13 @@ def test_array_shorter_than_its_header_says_is_an_error(tmp_path):
         open_images(tmp_path / "a.npz")
 
 
+def test_members_of_an_npz_that_are_no_arrays_are_not_taken_for_some(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images", b"x")
+    with pytest.raises(DataError, match="call the images 'images'"):
+        open_images(tmp_path / "a.npz")
+
+
 # --- hub
 
 

@@ -43,7 +43,7 @@ class NpzSource(Source):
     def items(self, bad: Bad) -> Iterator[Item]:  # noqa: ARG002
         try:
             with zipfile.ZipFile(self.path) as archive:
-                images, labels = self._keys([n.removesuffix(".npy") for n in archive.namelist()])
+                images, labels = self._keys([n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")])
                 classes = None if labels is None else self._labels(labels)
                 with archive.open(images + ".npy") as file:
                     yield from self._images(file, images, classes)
