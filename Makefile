@@ -1,10 +1,12 @@
 # make demo    train, sample and rotate on bundled data; writes runs/demo/report.html
 # make test    all tests, offline
+# make campaign  10,000 damaged files for every reader; CAMPAIGN_EXAMPLES=N for fewer
 # make lint    ruff, mypy, import-linter
 # make clean   remove .venv and the caches
 
 VENV := .venv
 JOBS ?= 2
+CAMPAIGN_EXAMPLES ?= 10000
 DEMO_FLAGS ?=
 PYTEST_FLAGS ?=
 
@@ -19,7 +21,7 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p $(NEW_ENOUGH) >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: demo install test lint clean help
+.PHONY: demo install test campaign lint clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -34,6 +36,10 @@ install: $(VENV)/.installed
 test: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=Agg \
 		$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_FLAGS)
+
+campaign: $(VENV)/.dev
+	CAMPAIGN_EXAMPLES=$(CAMPAIGN_EXAMPLES) OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -n $(JOBS) tests/data/test_damaged_input.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -225,6 +225,13 @@ def test_array_shorter_than_its_header_says_is_an_error(tmp_path):
         open_images(tmp_path / "a.npz")
 
 
+def test_members_of_an_npz_that_are_no_arrays_are_not_taken_for_some(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images", b"x")
+    with pytest.raises(DataError, match="call the images 'images'"):
+        open_images(tmp_path / "a.npz")
+
+
 # --- hub
 
 
@@ -328,8 +335,8 @@ def test_file_of_no_known_kind_is_an_error(tmp_path):
 
 
 def test_unknown_split_is_refused():
-    with pytest.raises(ArgumentError, match="'dev'; use one of train, val, test"):
-        open_images("digits", split="dev")
+    with pytest.raises(ArgumentError, match="'trian'; use one of train, val, test, all"):
+        open_images("digits", split="trian")
 
 
 @pytest.mark.parametrize(("size", "near"), [(30, "24 or 32"), (4, "8"), ((32, 33), "32 or 40")])

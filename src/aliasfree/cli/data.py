@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from rich.table import Table
 
 app = typer.Typer(help="Look at data sources, and make MNIST-M.", no_args_is_help=True)
 
@@ -16,7 +17,8 @@ app = typer.Typer(help="Look at data sources, and make MNIST-M.", no_args_is_hel
 @app.command("info")
 def info(
     source: Annotated[str, typer.Argument(help="digits, mnist, cifar10, mnist-m, hub:NAME, or a path.")],
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
+    split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "train",
+    labels: Annotated[str, typer.Option(help="Of folders and zips: auto, none, folders or file.")] = "auto",
     image_size: Annotated[str, typer.Option(help="A side, HEIGHTxWIDTH, or native.")] = "native",
     channels: Annotated[int | None, typer.Option(help="1 grey, 3 colour  [default: as the data are]")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count damaged images and go on.")] = False,
@@ -32,18 +34,22 @@ def info(
     size = parse_size(image_size)
     with bar("reading", "images") as report:
         images = open_images(
-            source, image_size=size, channels=channels, split=split, skip_bad=skip_bad, progress=report
+            source, image_size=size, channels=channels, split=split, labels=labels, skip_bad=skip_bad, progress=report
         )
     height, width = images.image_size
     table = Table.grid(padding=(0, 2))
-    table.add_row("source", f"{images.source}, split {images.split}")
-    table.add_row("images", f"{len(images):,}")
-    table.add_row("size", f"{height} x {width}, {'grey' if images.channels == 1 else 'colour'}")
-    table.add_row("classes", _classes(images.labels, images.class_names))
-    table.add_row("fingerprint", images.fingerprint)
+    table.add_column()
+    table.add_column(overflow="fold")
+    _row(table, "source", f"{images.source}, split {images.split}")
+    _row(table, "images", f"{len(images):,}")
+    _row(table, "size", f"{height} x {width}, {'grey' if images.channels == 1 else 'colour'}")
+    _row(table, "classes", _classes(images.labels, images.class_names))
+    if images.notes:
+        _row(table, "taken as", "; ".join(images.notes))
+    _row(table, "fingerprint", images.fingerprint)
     if images.skipped:
-        table.add_row("skipped", f"{len(images.skipped)}: {images.skipped[0]}")
-    Console().print(table)
+        _row(table, "skipped", f"{len(images.skipped)}: {images.skipped[0]}")
+    Console(markup=False, highlight=False).print(table)
 
 
 @app.command("mnist-m")
@@ -62,6 +68,12 @@ def mnist_m(
     with bar("making MNIST-M", "images") as report:
         made = make_mnist_m(digits, backgrounds, out, num=num, split=split, seed=seed, progress=report)
     typer.echo(f"{made:,} images in {out}; train on them with `aliasfree train --data {out}`")
+
+
+def _row(table: Table, name: str, value: str) -> None:
+    from rich.text import Text
+
+    table.add_row(name, Text(value))  # names may hold square brackets, which are no markup
 
 
 def _classes(labels: NDArray[Any] | None, names: tuple[str, ...] | None) -> str:

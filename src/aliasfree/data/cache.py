@@ -27,9 +27,10 @@ from aliasfree.files import sync
 
 __all__ = ["CacheMeta", "cache_root", "ensure"]
 
-_FORMAT = 1
+_FORMAT = 2
 _MAX_BLOCKS_CHECKED = 128
 _PROGRESS_IMAGES = 256
+_MOST_CLASSES = 1_000_000
 _IMAGES, _LABELS, _META = "images.npy", "labels.npy", "meta.json"
 
 
@@ -48,6 +49,8 @@ class CacheMeta:
     blocks: tuple[int, ...]
     """crc32 of images.npy in blocks of 16 MiB."""
     labels_crc: int
+    notes: tuple[str, ...] = ()
+    """What was taken for what, a phrase each."""
     format: int = _FORMAT
 
 
@@ -214,6 +217,8 @@ def _write(
         progress(done + len(skipped), done + len(skipped))
     names = source.class_names if labels else None
     if labels and names is None:
+        if max(labels) >= _MOST_CLASSES:
+            raise DataError(f"{source.path} has the label {max(labels)}; labels are classes counted from 0, not ids.")
         names = tuple(str(i) for i in range(max(labels) + 1))
     if names is not None and max(labels) >= len(names):
         raise DataError(f"{source.path} has the label {max(labels)} but {len(names)} classes; correct the labels.")
@@ -226,7 +231,9 @@ def _write(
             np.save(file, stored)
             _sync(file)
         labels_crc = zlib.crc32((folder / _LABELS).read_bytes())
-    meta = CacheMeta(shape, names, bool(labels), sink.hash.hexdigest(), tuple(skipped), blocks, labels_crc)
+    meta = CacheMeta(
+        shape, names, bool(labels), sink.hash.hexdigest(), tuple(skipped), blocks, labels_crc, source.notes
+    )
     content = json.loads(json.dumps(asdict(meta)))
     with (folder / _META).open("w+b") as file:
         file.write(json.dumps({**content, "sha256": _digest(content)}, indent=1).encode())

@@ -18,8 +18,33 @@ from aliasfree.errors import DataError
 __all__ = ["IMAGE_SUFFIXES", "decode", "fit", "is_image_name", "to_channels"]
 
 IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+    {
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jfif",
+        ".bmp",
+        ".gif",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".apng",
+        ".avif",
+        ".dib",
+        ".ico",
+        ".j2k",
+        ".jp2",
+        ".jpe",
+        ".jpx",
+        ".tga",
+    }
 )
+MOST_PIXELS = 2**26
+"""Of one image; a header that claims more is refused before anything is allocated."""
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
@@ -46,6 +71,8 @@ def decode(file: Path | IO[bytes], name: str) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # EXIF and palette remarks; pixels are what counts here
             with Image.open(file) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise DataError(f"claims {image.width} x {image.height} pixels, more than 2^26; shrink it first.")
                 image.load()
                 upright = ImageOps.exif_transpose(image)
         return _plain(upright)

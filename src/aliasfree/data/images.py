@@ -17,6 +17,9 @@ from aliasfree.errors import ArgumentError, DataError
 
 __all__ = ["ImageData", "export_images", "open_images", "unit_range"]
 
+LABELS = ("auto", "none", "folders", "file")
+"""Where labels come from."""
+
 
 class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
     """Images of one split, uint8, memory-mapped and read-only; cheap to pickle, so any number of workers may share it.
@@ -27,6 +30,7 @@ class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
         class_names: one name for each label value; None = no labels.
         fingerprint: sha256 (hex) of pixels, labels, class names and shape.
         skipped: one sentence for each bad file that was left out.
+        notes: what was taken for what, a phrase each: splits, shards, files of labels.
         source, split: what was opened.
     """
 
@@ -37,6 +41,7 @@ class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
         self.class_names = meta.class_names
         self.fingerprint = meta.fingerprint
         self.skipped = meta.skipped
+        self.notes = meta.notes
         self.source = source
         self.split = split
 
@@ -88,6 +93,7 @@ def open_images(
     image_size: Size | None = None,
     channels: int | None = None,
     split: str = "train",
+    labels: str = "auto",
     skip_bad: bool = False,
     cache_dir: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -101,7 +107,9 @@ def open_images(
         image_size: pixels, one number (square) or (height, width); None = as stored (`digits`: 16), and then all must
             be equal. Bilinear and antialiased as in the paper; other proportions are cut at the centre.
         channels: 1 or 3 converts; None = as stored, and then all must agree.
-        split: `train`, `val` or `test`. A source without splits is `train`, and what its name says.
+        split: `train`, `val`, `test`, or `all` (no folder is a split); other names in use, such as `validation`, are
+            understood. A source without splits is `train`, and what its name says.
+        labels: of folders and zips: `none`, `folders`, `file`; `auto` = a file of labels, else class folders.
         skip_bad: leave out images that cannot be read, and list them in `.skipped`; False = the first one is an error.
         cache_dir: None = $ALIASFREE_CACHE, or ~/.cache/aliasfree.
         progress: called with (done, total) while decoding.
@@ -113,6 +121,11 @@ def open_images(
     if channels not in (None, 1, 3):
         raise ArgumentError(f"Images have 1 or 3 channels, not {channels!r}; choose with `channels=1` or `channels=3`.")
     found = registry.resolve(source, split)
+    if labels not in LABELS:
+        raise ArgumentError(f"Unknown labels {labels!r}; use one of {', '.join(LABELS)}.")
+    if labels != "auto" and not found.takes_labels:
+        raise ArgumentError(f"The labels of {str(source)!r} are its own; labels is for folders and zips of images.")
+    found.labels = labels
     folder, meta = cache.ensure(
         found,
         image_size=found.default_size if image_size is None else height_width(image_size),

@@ -64,7 +64,7 @@ def resolve(text: str | Path, split: str) -> Source:
         ArgumentError: an unknown split.
         DataError: no such name or path, or a path with nothing known in it.
     """
-    check_split(split)
+    split = check_split(split)
     written = str(text)
     if not isinstance(text, Path):
         for kind in _kinds():

@@ -13,15 +13,30 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
+from aliasfree.data.decode import is_image_name
 from aliasfree.errors import ArgumentError, DataError
 
-__all__ = ["SPLITS", "Bad", "Item", "Source", "check_split", "pick_file", "single_split", "split_of", "stamp_file"]
+__all__ = [
+    "OTHER_SPLITS",
+    "SPLITS",
+    "Bad",
+    "Item",
+    "Source",
+    "check_split",
+    "holds_images",
+    "pick_file",
+    "single_split",
+    "split_of",
+    "stamp_file",
+]
 
 SPLITS: dict[str, frozenset[str]] = {
     "train": frozenset({"train", "training"}),
-    "val": frozenset({"val", "valid", "validation"}),
-    "test": frozenset({"test", "testing", "t10k"}),
+    "val": frozenset({"val", "valid", "validation", "dev", "devel", "eval", "evaluation"}),
+    "test": frozenset({"test", "tst", "testing", "t10k", "holdout", "heldout"}),
 }
+OTHER_SPLITS = frozenset({"unlabeled", "unlabelled", "unsup", "unsupervised", "extra", "pool"})
+"""Names of sets that are neither classes nor a split asked for by default."""
 _HASHED_BYTES = 64 * 2**20
 
 Bad = Callable[[DataError], None]
@@ -56,6 +71,11 @@ class Source(ABC):
     """(H, W) when the user names none; None = native."""
     resample: ClassVar[Image.Resampling] = Image.Resampling.BILINEAR
 
+    labels: str = "auto"
+    """`auto`, or what overrules it where `takes_labels`: `none`, `folders` or `file`."""
+    takes_labels: ClassVar[bool] = False
+    notes: tuple[str, ...] = ()
+    """What was taken for what, a phrase each; known once `items` is exhausted."""
     class_names: tuple[str, ...] | None = None
     """Known once `items` is exhausted; None = numbered by the labels, or no labels."""
 
@@ -87,10 +107,11 @@ class Source(ABC):
 
 
 def check_split(split: str) -> str:
-    """`split` if it is `train`, `val` or `test`; ArgumentError otherwise."""
-    if split not in SPLITS:
-        raise ArgumentError(f"Unknown split {split!r}; use one of {', '.join(SPLITS)}.")
-    return split
+    """`train`, `val`, `test` or `all`, also from another name in use (`validation`); ArgumentError otherwise."""
+    known = split if split == "all" else next((s for s, names in SPLITS.items() if split.lower() in names), None)
+    if known is None:
+        raise ArgumentError(f"Unknown split {split!r}; use one of {', '.join(SPLITS)}, all.")
+    return known
 
 
 def split_of(name: str) -> str | None:
@@ -105,8 +126,23 @@ def single_split(path: Path, split: str) -> None:
     Raises:
         DataError: another split than the source holds.
     """
-    if split not in ("train", split_of(path.name)):
+    if split not in ("train", "all", split_of(path.name)):
         raise DataError(f"{path} has no {split!r} split; name the file or folder of those images, or use 'train'.")
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether image files lie in a folder or in a folder right below it: then no file beside them decides."""
+    try:
+        for entry in folder.iterdir():
+            if entry.name.startswith((".", "__MACOSX")):
+                continue
+            if is_image_name(entry.name) and not entry.is_dir():
+                return True
+            if entry.is_dir() and any(is_image_name(p.relative_to(entry).as_posix()) for p in entry.rglob("*.*")):
+                return True
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror}); check its permissions.") from error
+    return False
 
 
 def pick_file(files: Iterable[Path], split: str, folder: Path) -> Path:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from aliasfree.data.decode import is_image_name
-from aliasfree.data.source import SPLITS
+from aliasfree.data.labels import LABEL_FILES, read_labels
+from aliasfree.data.source import OTHER_SPLITS, SPLITS
 from aliasfree.errors import DataError
 
 __all__ = ["Tree", "arrange", "sort_classes"]
+
+_FILLERS = frozenset({"images", "image", "imgs", "img", "set", "data", "split", "jpg", "png"})
+_SHARD = re.compile(r"\d{5,}")
+_UNREAD = frozenset({".heic", ".heif", ".jxl", ".raw", ".cr2", ".nef", ".dng", ".svg", ".psd", ".exr", ".hdr"})
 
 
 @dataclass(frozen=True)
@@ -20,71 +27,149 @@ class Tree:
     """(name as given, label or None)."""
     class_names: tuple[str, ...] | None
     has_splits: bool
+    notes: tuple[str, ...] = ()
+    """What was taken for what, a phrase each."""
 
 
 def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
     """Class names in label order: by value if all are numbers (2 before 10), else alphabetically."""
     unique = sorted(set(names))
-    if all(n.isascii() and n.isdigit() for n in unique):
+    if all(n.isascii() and n.isdigit() and len(n) < 20 for n in unique):
         unique.sort(key=int)
     return tuple(unique)
 
 
 def _split_name(folder: str) -> str | None:
-    return next((split for split, aliases in SPLITS.items() if folder.lower() in aliases), None)
+    """The split a folder is named after (`Train`, `val2017`, `test_images`, `unlabeled`), or None."""
+    lowered = re.sub(r"(hold|held)[-_ ]out", r"\1out", folder.lower())
+    words = {w for w in re.split(r"[^a-z]+", lowered) if w} - _FILLERS
+    if len(words) != 1:
+        return None
+    (word,) = words
+    named = {**SPLITS, "other": OTHER_SPLITS}
+    return next((s for s, aliases in named.items() if word in aliases or word.removesuffix("set") in aliases), None)
 
 
-def arrange(paths: Iterable[str], split: str, title: str) -> Tree:
+def _clean(path: str) -> str:
+    """A path with forward slashes and nothing in front: archives hold `a\\b`, `./a/b` and `/a/b`."""
+    return "/".join(p for p in path.replace("\\", "/").split("/") if p not in ("", "."))
+
+
+def arrange(
+    paths: Iterable[str],
+    split: str,
+    title: str,
+    labels: str = "auto",
+    read: Callable[[str, int], bytes] | None = None,
+) -> Tree:
     """Sorts image files into one split and its classes.
 
-    Reading of the names, in this order: files that are no images, hidden ones and `__MACOSX` are left out; outer
-    folders that hold everything are looked through; top folders that are all called train, val or test are splits;
-    what then is the first folder is the class, however deep the file lies in it. Images in one folder only, or
-    in none, have no labels. The classes are those of all splits together, so that labels agree between them.
+    Files that are no images, hidden ones and `__MACOSX` are left out. Outer folders that hold everything are looked
+    through. Folders named after splits are splits, never classes; folders beside them are training images when there
+    is no train folder, and left out when there is. What then is the first folder is the class, unless a file of
+    labels covers the images, or all folders are numbered shards (five digits or more). A lone folder inside a split
+    is looked through. Classes are those of all splits together, so that labels agree between them.
 
-    Args:
-        paths: posix paths relative to the root.
-        split: `train`, `val` or `test`; without split folders, all images are taken.
-        title: what to call the root in messages.
+    paths   paths relative to the root, as an archive may spell them
+    split   `train`, `val` or `test`; without split folders, all images are taken; `all` = no folder is a split
+    title   what to call the root in messages
+    labels  `auto`, `none`, `folders` (the first folder, whatever its name), or `file` (one must be there)
+    read    the content of a label file, at most so many bytes; None = label files are not read
 
-    Raises:
-        DataError: no images, no such split, or images both beside and inside class folders.
+    Raises DataError: no images, no such split, no such labels, a path that leaves the root, or images both beside
+    and inside class folders.
     """
-    names = sorted(p for p in paths if is_image_name(p))
+    spelled = list(paths)
+    given = {_clean(p): p for p in spelled}
+    names = sorted(p for p in given if is_image_name(p))
+    if outside := next((n for n in sorted(given) if ".." in n.split("/")), None):
+        raise DataError(f"{title} holds {outside!r}, which leads out of it; make the archive again.")
+    unread = Counter(suffix for p in given if (suffix := "." + p.rpartition(".")[2].lower()) in _UNREAD)
+    notes = [f"{count} {suffix} file(s) left out: not read here" for suffix, count in sorted(unread.items())]
+    if len(given) < len(spelled):
+        notes.append(f"{len(spelled) - len(given)} file(s) of a name that comes again left out; the last one counts")
     if not names:
-        raise DataError(f"{title} holds no images; expected files such as <class>/<name>.png, or images side by side.")
-    parts = [n.split("/") for n in names]
+        left = f" ({', '.join(notes)})" if notes else ""
+        raise DataError(
+            f"{title} holds no images{left}; expected files such as <class>/<name>.png, or images side by side."
+        )
+    parts = {n: n.split("/") for n in names}
     depth = 0
     # While one folder holds everything it says nothing, unless it is called like a split.
-    while all(len(p) > depth + 1 for p in parts):
-        top = {p[depth] for p in parts}
-        if len(top) > 1 or _split_name(next(iter(top))):
+    while all(len(p) > depth + 1 for p in parts.values()):
+        top = {p[depth] for p in parts.values()}
+        if len(top) > 1 or (split != "all" and _split_name(next(iter(top)))):
             break
         depth += 1
 
-    top = {p[depth] for p in parts if len(p) > depth + 1}
-    nested = all(len(p) > depth + 1 for p in parts)
-    found = {folder: _split_name(folder) for folder in top}
-    has_splits = nested and bool(top) and all(found.values())
-    below = depth + 1 if has_splits else depth
-    if has_splits and split not in found.values():
-        have = ", ".join(sorted(s for s in set(found.values()) if s))
-        raise DataError(f"{title} has no {split!r} split; it has: {have}.")
+    top = {p[depth] for p in parts.values() if len(p) > depth + 1}
+    found = {} if split == "all" else {folder: s for folder in top if (s := _split_name(folder))}
+    has_splits = bool(found)
+    rest = None if "train" in found.values() or set(found) == top else "train"
+    where: dict[str, str | None] = {}
+    for n, p in parts.items():
+        where[n] = (found.get(p[depth], rest) if len(p) > depth + 1 else rest) if has_splits else split
+    chosen = [n for n in names if where[n] == split]
+    if not chosen:
+        have = ", ".join(sorted({s for s in where.values() if s and s != "other"}))
+        raise DataError(f"{title} has no {split!r} split; it has: {have or 'none'}.")
+    if has_splits:
+        notes += [f"{folder}/ is the split {s}" for folder, s in sorted(found.items()) if s != "other"]
+        notes += [f"{folder}/ left out: named after a set that is no training set"
+                  for folder, s in sorted(found.items()) if s == "other"]  # fmt: skip
+        beside = sum(s is None for s in where.values())
+        notes += [f"{beside} image(s) beside the splits left out"] if beside else []
 
-    loose = [n for n, p in zip(names, parts, strict=True) if len(p) == below + 1]
-    if loose and len(loose) < len(names):
-        inside = next(n for n, p in zip(names, parts, strict=True) if len(p) > below + 1)
+    below = {n: parts[n][depth + (has_splits and parts[n][depth] in found) :] for n in names}
+    used = [n for n in names if where[n] not in (None, "other")]
+    by_file: dict[str, str] = {}
+    sheets: list[str] = []
+    if labels in ("auto", "file") and read is not None:
+        candidates = [p for p in given if p.rpartition("/")[2] in LABEL_FILES and is_image_name(p + ".png")]
+        by_file, sheets = read_labels(candidates, lambda name, most: read(given[name], most), title)
+    covered = [n for n in used if n in by_file]
+    if labels == "file" and not all(n in by_file for n in chosen):
+        raise DataError(f"{title} has no file of labels for all its images; choose labels 'folders' or 'none'.")
+
+    label_of: dict[str, str] = {n: by_file[n] for n in covered}
+    if labels in ("auto", "folders"):
+        groups = {s: [n for n in used if where[n] == s and n not in label_of] for s in {where[n] for n in used}}
+        tops = {s: {below[n][0] for n in g if len(below[n]) > 1} for s, g in groups.items()}
+        for s, group in groups.items():
+            _check_loose(group, below, title)
+            others = set().union(*(t for o, t in tops.items() if o != s and len(t) > 1))
+            shards = labels == "auto" and bool(tops[s]) and all(_SHARD.fullmatch(t) for t in tops[s])
+            # A lone folder inside a split is a class only if another split has that class among others.
+            alone = len(tops[s]) < 2 and not tops[s] <= others and labels == "auto"
+            if shards and len(tops[s]) > 1 and s == split:
+                notes.append(f"{len(tops[s])} numbered folders are shards, not classes")
+            if tops[s] and not shards and not alone and not (labels == "auto" and _partly(s, where, label_of)):
+                label_of |= {n: below[n][0] for n in group}
+    classes = sort_classes(label_of.values()) if label_of else None
+    missing = [n for n in chosen if n not in label_of]
+    if 0 < len(missing) < len(chosen):
+        raise DataError(f"{title} has no label for {missing[0]!r}; complete the labels, or choose labels 'none'.")
+    if missing or (classes and len(classes) < 2):
+        classes = None
+    if classes:
+        notes.append("labels from " + (", ".join(sheets) if chosen[0] in by_file else "the folders"))
+    else:
+        notes.append("no labels")
+    index = {name: i for i, name in enumerate(classes or ())}
+    return Tree([(given[n], index[label_of[n]] if classes else None) for n in chosen], classes, has_splits,
+                tuple(notes))  # fmt: skip
+
+
+def _partly(split: str | None, where: dict[str, str | None], label_of: dict[str, str]) -> bool:
+    """Whether a file labels some images of the split: folder names must not fill its gaps."""
+    return any(where[n] == split for n in label_of)
+
+
+def _check_loose(group: list[str], below: dict[str, list[str]], title: str) -> None:
+    loose = [n for n in group if len(below[n]) == 1]
+    if loose and len(loose) < len(group):
+        inside = next(n for n in group if len(below[n]) > 1)
         raise DataError(
             f"{title} holds images both beside and inside folders ({loose[0]!r} and {inside!r}); "
             "put every image into a class folder, or all side by side."
         )
-    classes = None if loose else sort_classes(p[below] for p in parts)
-    if classes is not None and len(classes) < 2:
-        classes = None  # one folder alone is not a class
-    index = {name: i for i, name in enumerate(classes or ())}
-    chosen = [
-        (n, index[p[below]] if classes else None)
-        for n, p in zip(names, parts, strict=True)
-        if not has_splits or found[p[depth]] == split
-    ]
-    return Tree(chosen, classes, has_splits)

@@ -23,6 +23,7 @@ from aliasfree.errors import DataError
 _BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 _NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _TAR = re.compile(r"\.(tar|tar\.gz|tgz)$", re.IGNORECASE)
+_MOST_BYTES = 64 * 2**20  # a batch takes 31 MB
 _INNER = "cifar-10-batches-py"
 
 
@@ -78,7 +79,10 @@ class CifarBatchesSource(Source):
                 for name in _BATCHES[self.split]:
                     member = archive.extractfile(members[name])
                     assert member is not None
-                    yield f"{self.path}!{name}", member.read()
+                    raw = member.read(_MOST_BYTES + 1)
+                    if len(raw) > _MOST_BYTES:
+                        raise DataError(f"{self.path}!{name} is larger than any batch of CIFAR-10; fetch it again.")
+                    yield f"{self.path}!{name}", raw
         except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
             raise DataError(f"{self.path} is truncated or corrupt ({error}); fetch it again.") from error
 
@@ -134,7 +138,5 @@ def load_plain_pickle(raw: bytes, name: str) -> Any:
         return _PlainUnpickler(io.BytesIO(raw), encoding="latin1").load()
     except pickle.UnpicklingError as error:
         raise DataError(f"{name} was refused or is damaged: {error}; fetch it from its original place.") from error
-    except MemoryError:
-        raise
     except Exception as error:  # a damaged pickle makes the reconstruction fail in any way
         raise DataError(f"{name} is truncated or corrupt ({error}); fetch it again.") from error

@@ -14,11 +14,12 @@ from typing import IO, ClassVar
 
 import numpy as np
 
-from aliasfree.data.source import Bad, Item, Source, pick_file, single_split, stamp_file
+from aliasfree.data.source import Bad, Item, Source, holds_images, pick_file, single_split, stamp_file
 from aliasfree.errors import DataError
 
 _SUFFIXES = (".csv", ".csv.gz")
 _CHUNK_LINES = 512
+_LONGEST_LINE = 2**24
 _LABEL_NAMES = {"label", "labels", "class", "target", "y"}
 
 
@@ -49,22 +50,30 @@ class CsvSource(Source):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        return bool(_csv_files(path)) if path.is_dir() else path.name.lower().endswith(_SUFFIXES)
+        return (
+            bool(_csv_files(path)) and not holds_images(path)
+            if path.is_dir()
+            else path.name.lower().endswith(_SUFFIXES)
+        )
 
     def stamp(self) -> list[str]:
         return [stamp_file(self._file)]
 
     def count(self) -> int:
         with _open(self._file) as text:
-            return sum(1 for line in text if not line.isspace())  # a header is one too many; this is for progress
+            return sum(
+                1 for line in _lines(text, self._file) if not line.isspace()
+            )  # a header is one too many; this is for progress
 
     def items(self, bad: Bad) -> Iterator[Item]:
         with _open(self._file) as text:
-            first = text.readline()
+            numbered = _lines(text, self._file)
+            first = next(numbered, "").removeprefix("\xef\xbb\xbf")
             layout = _layout(first, self._file)
             start = 2 if layout.header else 1
-            lines = text if layout.header else itertools.chain([first], text)
-            while chunk := list(itertools.islice(lines, _CHUNK_LINES)):
+            lines = numbered if layout.header else itertools.chain([first], numbered)
+            step = max(1, min(_CHUNK_LINES, _LONGEST_LINE // len(first)))
+            while chunk := list(itertools.islice(lines, step)):
                 yield from self._rows(chunk, start, layout, bad)
                 start += len(chunk)
 
@@ -112,8 +121,15 @@ def _open(path: Path) -> Iterator[IO[str]]:
         raise DataError(f"{path} cannot be read ({error}); check the file and its permissions.") from error
 
 
+def _lines(text: IO[str], path: Path) -> Iterator[str]:
+    while line := text.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise DataError(f"{path} has a line of more than {_LONGEST_LINE:,} characters; give one image a row.")
+        yield line
+
+
 def _layout(first: str, path: Path) -> _Layout:
-    fields = [f.strip().strip('"').lower() for f in first.removeprefix("\xef\xbb\xbf").strip().split(",")]
+    fields = [f.strip().strip('"').lower() for f in first.strip().split(",")]
     columns = len(fields)
     if fields == [""]:
         raise DataError(f"{path} begins with an empty line; expected a header or a label and pixel values.")
@@ -148,8 +164,11 @@ def _parse_fast(chunk: list[str], columns: int) -> np.ndarray | None:
 
 def _value(text: str, column: int, where: str) -> int:
     try:
-        value = int(text)
-    except ValueError:
+        number = float(text.strip().strip('"'))
+        value = int(number)
+        if value != number:
+            raise ValueError
+    except (ValueError, OverflowError):
         shown = text.strip()[:20]
         raise DataError(f"{where}, column {column} holds {shown!r}, which is no whole number; correct it.") from None
     if not 0 <= value <= 255:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 from aliasfree.data.decode import decode
-from aliasfree.data.source import Bad, Item, Source, single_split
+from aliasfree.data.source import SPLITS, Bad, Item, Source, single_split
 from aliasfree.errors import DataError
 
 _LABEL_COLUMNS = ("label", "labels", "target", "y", "fine_label", "class")
@@ -65,6 +65,7 @@ class HubSource(Source):
                 if cell is None:
                     raise DataError(f"{name} has no image; leave such rows out with `skip_bad=True`.")
                 number = None if label is None else row[label]
+                number = None if number is None else int(number)
                 if label is not None and number is None:
                     raise DataError(f"{name} has no label; leave such rows out with `skip_bad=True`.")
                 file = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else Path(cell["path"])
@@ -92,6 +93,17 @@ class HubSource(Source):
                 self._data = self._fetch()
         return self._data
 
+    def _split_of(self, load: Callable[[str], Any]) -> Any:
+        """The hub calls `val` by other names too: the first that it knows."""
+        if self.split != "val":
+            return load(self.split)
+        try:
+            return load("validation")
+        except ValueError as error:
+            if "split" not in str(error):
+                raise
+            return load("val")
+
     def _fetch(self) -> Any:
         import datasets
 
@@ -102,13 +114,16 @@ class HubSource(Source):
                     if not isinstance(loaded, datasets.DatasetDict):
                         single_split(self.path, self.split)
                         return loaded
-                    if self.split not in loaded:
+                    name = _split_in(loaded, self.split)
+                    if name is None:
                         raise DataError(f"{self._title}: there is no such split; it has: {', '.join(loaded)}.")
-                    return loaded[self.split]
-                return datasets.load_dataset(str(self.path), split=self.split)
+                    return loaded[name]
+                return self._split_of(lambda split: datasets.load_dataset(str(self.path), split=split))
             name, _, revision = self._name.partition("@")
             name, _, configuration = name.partition(":")
-            return datasets.load_dataset(name, configuration or None, split=self.split, revision=revision or None)
+            return self._split_of(
+                lambda split: datasets.load_dataset(name, configuration or None, split=split, revision=revision or None)
+            )
         except datasets.exceptions.DatasetNotFoundError as error:
             raise DataError(f"The hub has no data set {self._name!r}; check its name, or {_LOCAL}.") from error
         except (ConnectionError, TimeoutError) as error:
@@ -120,6 +135,10 @@ class HubSource(Source):
             if _is_network(error):
                 raise DataError(f"The hub cannot be reached for {self._name!r} (no network); {_LOCAL}.") from error
             raise DataError(f"{self._title} cannot be loaded ({first.rstrip('.')}); check name and split.") from error
+
+
+def _split_in(names: Iterable[str], split: str) -> str | None:
+    return next((n for n in names if n == split or n.lower() in SPLITS.get(split, ())), None)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from aliasfree.errors import DataError
 
 _IMAGES_MAGIC, _LABELS_MAGIC = 2051, 2049  # uint8 with 3 dimensions, uint8 with 1
 _CHUNK_IMAGES = 1024
+_PIECE = 2**20
+_MOST_PIXELS = 2**26
+"""What one image may have."""
 _IMAGES_NAME = re.compile(r"^(train|t10k|test)-images[-.]idx3-ubyte(\.gz)?$")
 _IDX_NAME = re.compile(r"(idx\d|ubyte)[^.]*(\.gz)?$", re.IGNORECASE)
 
@@ -37,7 +41,7 @@ class IdxSource(Source):
     @classmethod
     def recognises(cls, path: Path) -> bool:
         if path.is_dir():
-            return any(_IMAGES_NAME.match(p.name) for p in path.iterdir())
+            return bool(_images_files(path))
         return bool(_IDX_NAME.search(path.name)) or _begins_like_images(path)
 
     def stamp(self) -> list[str]:
@@ -56,8 +60,9 @@ class IdxSource(Source):
                     f"{self._images} holds {n} images but {self._labels} holds {len(labels)} labels; "
                     "give files that belong together."
                 )
-            for start in range(0, n, _CHUNK_IMAGES):
-                wanted = min(_CHUNK_IMAGES, n - start)
+            step = max(1, min(_CHUNK_IMAGES, _MOST_PIXELS // (height * width)))
+            for start in range(0, n, step):
+                wanted = min(step, n - start)
                 raw = _read(file, wanted * height * width, self._images)
                 if len(raw) < wanted * height * width:
                     have = 16 + start * height * width + len(raw)
@@ -71,7 +76,7 @@ class IdxSource(Source):
 
     def _locate(self) -> tuple[Path, Path | None]:
         if self.path.is_dir():
-            here = sorted(p for p in self.path.iterdir() if _IMAGES_NAME.match(p.name))
+            here = _images_files(self.path)
             found = [p for p in here if split_of(p.name) == self.split]
             if not found:
                 name = "t10k" if self.split == "test" else self.split
@@ -82,6 +87,19 @@ class IdxSource(Source):
             return found[0], labels
         single_split(self.path, self.split)
         return self.path, _labels_beside(self.path)
+
+
+def _images_files(folder: Path) -> list[Path]:
+    """Images files under MNIST's names; of Kaggle's download, also those in a folder of their own name."""
+    return sorted(f for p in folder.iterdir() if _IMAGES_NAME.match(p.name) if (f := _inner(p)) is not None)
+
+
+def _inner(path: Path) -> Path | None:
+    """The file itself, or the one of its name in the folder of its name."""
+    if path.is_dir():
+        inside = [path / path.name, path / path.name.replace("-idx", ".idx"), path / path.name.replace(".idx", "-idx")]
+        return next((p for p in inside if p.is_file()), None)
+    return path
 
 
 def _begins_like_images(path: Path) -> bool:
@@ -98,7 +116,10 @@ def _labels_beside(images: Path) -> Path | None:
     stem = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     stems = {stem, stem.replace("-idx1", ".idx1"), stem.replace(".idx1", "-idx1")}
     candidates = (images.with_name(s + end) for s in sorted(stems, key=lambda s: s != stem) for end in ("", ".gz"))
-    return next((p for p in candidates if p.is_file()), None)
+    found = next((p for p in map(_inner, candidates) if p is not None and p.is_file()), None)
+    if found is None and images.parent.name == images.name:  # Kaggle: each file in a folder of its own name
+        return _labels_beside(images.parent.with_name(images.name))
+    return found
 
 
 def _open(path: Path) -> gzip.GzipFile | BufferedReader:
@@ -113,7 +134,11 @@ def _open(path: Path) -> gzip.GzipFile | BufferedReader:
 def _read(file: gzip.GzipFile | BufferedReader, size: int, path: Path) -> bytes:
     """Up to `size` bytes; shorter only at the end of the file."""
     try:
-        return file.read(size)
+        pieces = []  # in pieces: a header may promise more than there is
+        while size > 0 and (piece := file.read(min(size, _PIECE))):
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
     except EOFError as error:
         raise DataError(f"{path} is truncated: its gzip stream ends early; fetch the file again.") from error
     except (gzip.BadGzipFile, zlib.error) as error:
@@ -129,7 +154,10 @@ def _header(file: gzip.GzipFile | BufferedReader, path: Path, magic: int, ndim: 
         raise DataError(f"{path} {problem}; check that it is the right file.")
     if len(raw) < 4 + 4 * ndim:
         raise _wrong_length(path, 4 + 4 * ndim, str(len(raw)), "the header alone")
-    return [int(n) for n in np.frombuffer(raw, ">u4", ndim, 4)]
+    sizes = [int(n) for n in np.frombuffer(raw, ">u4", ndim, 4)]
+    if math.prod(sizes[1:]) > _MOST_PIXELS or 0 in sizes[1:]:
+        raise DataError(f"{path} claims images of {' x '.join(map(str, sizes[1:]))} pixels; fetch the file again.")
+    return sizes
 
 
 def _read_labels(path: Path) -> np.ndarray:

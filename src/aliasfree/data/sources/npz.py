@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,9 +16,11 @@ from aliasfree.data.source import Bad, Item, Source, single_split, split_of, sta
 from aliasfree.data.tree import sort_classes
 from aliasfree.errors import DataError
 
-_IMAGE_KEYS = ("images", "image", "x", "data", "arr_0")
+_IMAGE_KEYS = ("images", "image", "imgs", "x", "data", "arr_0")
 _LABEL_KEYS = ("labels", "label", "y", "targets", "target", "arr_1")
 _CHUNK_BYTES = 4 * 2**20
+_MOST_BYTES = 256 * 2**20
+"""What one image, or all labels together, may take."""
 
 
 class NpzSource(Source):
@@ -39,11 +43,11 @@ class NpzSource(Source):
     def items(self, bad: Bad) -> Iterator[Item]:  # noqa: ARG002
         try:
             with zipfile.ZipFile(self.path) as archive:
-                images, labels = self._keys([n.removesuffix(".npy") for n in archive.namelist()])
+                images, labels = self._keys([n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")])
                 classes = None if labels is None else self._labels(labels)
                 with archive.open(images + ".npy") as file:
                     yield from self._images(file, images, classes)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             raise DataError(f"{self.path} is truncated or corrupt ({error}); write it again.") from error
 
     def _keys(self, names: list[str]) -> tuple[str, str | None]:
@@ -67,8 +71,14 @@ class NpzSource(Source):
 
     def _labels(self, key: str) -> np.ndarray:
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
-                labels = archive[key]
+            with zipfile.ZipFile(self.path) as archive, archive.open(key + ".npy") as file:
+                raw = file.read(_MOST_BYTES + 1)
+                if len(raw) > _MOST_BYTES:
+                    raise ValueError("more than 256 MiB")
+                shape, _, dtype = _npy_header(io.BytesIO(raw), f"{self.path}[{key!r}]")
+                if dtype.itemsize * math.prod(shape) > len(raw):
+                    raise ValueError("the header claims more than there is")
+                labels = np.load(io.BytesIO(raw), allow_pickle=False)
         except ValueError as error:
             raise DataError(f"The labels {key!r} in {self.path} cannot be read ({error}); store numbers.") from error
         if labels.ndim == 2 and labels.shape[1] == 1:
@@ -98,7 +108,9 @@ class NpzSource(Source):
         n = shape[0]
         if labels is not None and len(labels) != n:
             raise DataError(f"{self.path} holds {n} images but {len(labels)} labels; they must belong together.")
-        each = int(np.prod(shape[1:])) * dtype.itemsize
+        each = math.prod(shape[1:]) * dtype.itemsize
+        if each > _MOST_BYTES:
+            raise DataError(f"{title} claims images of {shape[1:]}, {each} bytes each; write it again.")
         step = max(1, _CHUNK_BYTES // each)
         for start in range(0, n, step):
             wanted = min(step, n - start)
@@ -127,7 +139,7 @@ def _npy_header(file: IO[bytes], title: str) -> tuple[tuple[int, ...], bool, np.
             return np.lib.format.read_array_header_1_0(file)
         if version == (2, 0):
             return np.lib.format.read_array_header_2_0(file)
-    except ValueError as error:
+    except Exception as error:  # a damaged header fails in any way of Python's literal parser
         raise DataError(f"{title} is no NumPy array ({error}); write it again.") from error
     raise DataError(f"{title} is a structured array; store plain numbers.")
 
