@@ -101,5 +101,7 @@ def _read(archive: zipfile.ZipFile, member: str, name: str, most: int = _MOST_BY
             f"{name} is truncated or corrupt ({error}); replace it, or leave such files out with `skip_bad=True`."
         ) from error
     if len(raw) >= _MOST_BYTES:
-        raise DataError(f"{name} unpacks to more than 256 MiB, which no image needs; leave it out with `skip_bad=True`.")
+        raise DataError(
+            f"{name} unpacks to more than 256 MiB, which no image needs; leave it out with `skip_bad=True`."
+        )
     return raw

@@ -39,6 +39,7 @@ from aliasfree.ops.backends.cpu.walk import (
     GATHER,
     GELU,
     IDENTITY,
+    RELU,
     SILU,
     SPREAD,
     _load_all,
@@ -152,7 +153,9 @@ def _bent(v: Any, code: int) -> Any:
         return gelu(v)
     if code == SILU:
         return silu(v)
-    return relu(v)
+    if code == RELU:
+        return relu(v)
+    return v
 
 
 @jit
@@ -323,10 +326,10 @@ def _groups(
             if mode == ACTIVATION_BACKWARD:
                 bent = other
                 _multiply(s, lifted + j, row, low_h, other, one, high_h, tall, lift, first)
-                if code != IDENTITY:
-                    _bend_back(s, line, other, high_h, tall, code)
-            elif code != IDENTITY:
-                _bend(s, line, high_h, tall, code)
+            if mode == ACTIVATION_BACKWARD and code != IDENTITY:
+                _bend_back(s, line, other, high_h, tall, code)
+            else:
+                _bend(s, bent, high_h, tall, code)
             _multiply(s, bent, one, high_h, mixed + j, row, low_h, tall, down, first)
         for i in range(low_h):
             _fold(s, mixed + i * row, one, high_w, wide)

@@ -58,14 +58,14 @@ def _build(low: Size, high: Size, spec: FilterSpec, factor: int, *, up: bool, tr
         n = low[axis] if up else high[axis]
         (matrix,) = axis_matrices(n, axis, spec, factor, "circular", up, torch.float64, torch.device("cpu"))
         dense = matrix.numpy()
-        packed.append(_packed(dense.T if transposed else dense))
+        packed.append(_packed(dense.T if transposed else dense, low[axis] % 2 == 0))
     return DenseTables(np.concatenate(packed), len(packed[0]), high)
 
 
-def _packed(matrix: Array) -> NDArray[np.float32]:
+def _packed(matrix: Array, fourfold: bool) -> NDArray[np.float32]:
     """Blocks one after the other, in each BLOCK outputs at a time, of those the weights of an input side by side."""
     parts = []
-    for block in blocks(matrix):
+    for block in blocks(matrix, fourfold):
         outputs, inputs = block.shape
         padded = np.zeros((-(-outputs // BLOCK) * BLOCK, inputs), np.float32)
         padded[:outputs] = block
@@ -73,9 +73,8 @@ def _packed(matrix: Array) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def blocks(matrix: Array) -> list[Array]:
+def blocks(matrix: Array, fourfold: bool) -> list[Array]:
     """The blocks (outputs, inputs) of a matrix with the symmetries above: it is F' blocks F with `folding`'s F."""
-    fourfold = all(n % 2 == 0 for n in matrix.shape)
     out, into = (folding(n, fourfold) for n in matrix.shape)
     return [
         (f @ matrix @ g.T) / np.outer((f * f).sum(1), (g * g).sum(1))
