@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from aliasfree.training.checkpoint import write_atomically
+    from aliasfree.files import write_file
 
     settings = _settings(options)
     out = options.out or Path("runs", "benchmarks", _file_name(options))
@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> None:
         "rows": [row.to_json() for row in rows],
         "bars": [verdict.to_json() for verdict in verdicts],
     }
-    write_atomically(out, (json.dumps(content, indent=1) + "\n").encode())
+    write_file(out, json.dumps(content, indent=1) + "\n")
     console.print(f"written to {out}", soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Turn what a Stable Diffusion pipeline draws, while it draws it, with its networks made alias-free.
+"""Turn what a Stable Diffusion pipeline samples, while it samples it, with its networks made alias-free.
 
 python examples/convert_and_rotate.py stable-diffusion-v1-5/stable-diffusion-v1-5 "a red maple leaf" leaf.png
 """

@@ -1,4 +1,4 @@
-"""Draw the same digits at several angles, turned while they are drawn.
+"""Sample the same digits at several angles, turned while they are sampled.
 
 python examples/sample_rotated.py runs/example rotated.png
 """

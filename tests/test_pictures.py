@@ -16,8 +16,6 @@ from aliasfree.pictures import (
     gif_bytes,
     grid,
     pingpong,
-    save_bytes,
-    save_gif,
     save_mp4,
     save_png,
     strip,
@@ -184,16 +182,6 @@ def test_a_film_of_odd_size_plays_with_all_its_frames(tmp_path) -> None:
         assert film.get_meta_data()["size"] == (34, 18)
     assert means == pytest.approx(levels, abs=4)
     assert [p.name for p in tmp_path.iterdir()] == ["film.mp4"]
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path) -> None:
-    path = tmp_path / "x.gif"
-    save_gif([Image.new("L", (4, 4))], path)
-    before = path.read_bytes()
-    with pytest.raises(TypeError):
-        save_bytes("not bytes", path)  # type: ignore[arg-type]
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["x.gif"]
 
 
 def test_data_uris_hold_the_bytes_of_the_file() -> None:

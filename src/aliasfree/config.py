@@ -1,4 +1,4 @@
-"""What is filtered, and by which filter: the configs A, B-0 ... D-2N of the paper and D-hq, D-radial, D-ideal."""
+"""What is filtered, and by which filter: the configs A, B-0 ... D-2N of the paper, D-hq, D-radial, D-ideal, T and R."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aliasfree.errors import ConfigError, did_you_mean
-from aliasfree.filters import FILTER_NAMES, FilterSpec
+from aliasfree.filters import BELOW_NYQUIST, FILTER_NAMES, FilterSpec
 
 __all__ = ["PAPER_CONFIGS", "Config", "known_names"]
 
@@ -21,27 +21,33 @@ _LETTERS = {
     "B": "alias-free up- and downsampling",
     "C": "alias-free nonlinearities",
     "D": "alias-free up- and downsampling and nonlinearities",
+    "T": "everything commutes with shifts by any fraction of a pixel",
 }
+_EQUIVARIANT = ("T",)
+"""Letters whose networks are built to commute with a motion after training: names on their own, like A."""
 
 
 def known_names() -> tuple[str, ...]:
     """Every config that has a name, the paper's rows first."""
     rest = (f"{letter}-{name}" for name in FILTER_NAMES for letter in "BCD")
-    return PAPER_CONFIGS + tuple(n for n in rest if n not in PAPER_CONFIGS)
+    return PAPER_CONFIGS + tuple(n for n in rest if n not in PAPER_CONFIGS) + _EQUIVARIANT
 
 
 @dataclass(frozen=True)
 class Config:
-    """A letter (A baseline, B resampling, C nonlinearities, D both) and the filters it uses.
+    """A letter (A baseline, B resampling, C nonlinearities, D both, T translation) and the filters it uses.
 
     up, down     FilterSpecs for a factor-2 step; None exactly for letter A
     oversample   rate of the filtered activation, >= 2; the specs are carried to that rate by `FilterSpec.at_rate`
+    running_oversample   its rate outside of training (`model.eval()`), >= 2; None = the same. The weights do not depend
+                         on the rate: what is trained at 2x may run at 4x, where less of the nonlinearity folds
     """
 
     letter: str = "A"
     up: FilterSpec | None = None
     down: FilterSpec | None = None
     oversample: int = 2
+    running_oversample: int | None = None
 
     def __post_init__(self) -> None:
         if self.letter not in _LETTERS:
@@ -50,10 +56,9 @@ class Config:
             raise ConfigError("config A filters nothing: leave out 'up' and 'down', or use letter B, C or D")
         if self.letter != "A" and not (self.up and self.down):
             raise ConfigError(f"config {self.letter} needs both an 'up' and a 'down' filter")
-        if self.oversample < 2:
-            raise ConfigError(
-                f"oversample is the rate of the filtered activation, an integer >= 2, not {self.oversample}"
-            )
+        for name, rate in (("oversample", self.oversample), ("running_oversample", self.running_oversample or 2)):
+            if rate < 2:
+                raise ConfigError(f"{name} is a rate of the filtered activation, an integer >= 2, not {rate}")
 
     @classmethod
     def parse(cls, name: str | Config | dict[str, Any]) -> Config:
@@ -65,10 +70,13 @@ class Config:
             return name
         if isinstance(name, dict):
             specs = {k: FilterSpec(**name[k]) if name.get(k) else None for k in ("up", "down")}
-            return cls(name["letter"], specs["up"], specs["down"], name.get("oversample", 2))
+            rates = name.get("oversample", 2), name.get("running_oversample")
+            return cls(name["letter"], specs["up"], specs["down"], *rates)
         letter, dash, filter_name = name.partition("-")
         if name == "A":
             return cls("A")
+        if name == "T":
+            return cls("T", BELOW_NYQUIST, BELOW_NYQUIST, 2, 4)
         if letter in ("B", "C", "D") and dash and filter_name in FILTER_NAMES:
             spec = FilterSpec.named(filter_name)
             return cls(letter, spec, spec)
@@ -78,13 +86,22 @@ class Config:
         """The name, as `parse` takes it; a config without a name is described."""
         if self.letter == "A":
             return "A"
-        if self.up == self.down and self.oversample == 2 and self.up is not None and self.up.name:
+        if self.letter in _EQUIVARIANT and self == Config.parse(self.letter):
+            return self.letter
+        if (
+            self.running_oversample is None
+            and self.up == self.down
+            and self.oversample == 2
+            and self.up is not None
+            and self.up.name
+        ):
             return f"{self.letter}-{self.up.name}"
-        return f"{self.letter}(up={self.up}, down={self.down}, oversample={self.oversample})"
+        rates = f"oversample={self.oversample}, running_oversample={self.running_oversample}"
+        return f"{self.letter}(up={self.up}, down={self.down}, {rates})"
 
     def to_config(self) -> str | dict[str, Any]:
         """The name if there is one, else plain values for JSON; `parse` takes both."""
-        if str(self) == "A" or "(" not in str(self):
+        if "(" not in str(self):
             return str(self)
         assert self.up is not None
         assert self.down is not None
@@ -93,17 +110,24 @@ class Config:
             "up": self.up.to_dict(),
             "down": self.down.to_dict(),
             "oversample": self.oversample,
+            "running_oversample": self.running_oversample,
         }
 
     @property
     def filters_resampling(self) -> bool:
-        """Whether up- and downsampling are filtered (B, D)."""
-        return self.letter in ("B", "D")
+        """Whether up- and downsampling are filtered (B, D, T)."""
+        return self.letter in ("B", "D", *_EQUIVARIANT)
 
     @property
     def filters_activations(self) -> bool:
-        """Whether the nonlinearities of the convolution blocks are filtered (C, D)."""
-        return self.letter in ("C", "D")
+        """Whether the nonlinearities of the convolution blocks are filtered (C, D, T)."""
+        return self.letter in ("C", "D", *_EQUIVARIANT)
+
+    @property
+    def is_equivariant(self) -> bool:
+        """Whether attention and feed-forward layers are alias-free too, the plane is periodic, the frame an input and
+        the prediction preconditioned, unless the model is told otherwise (T)."""
+        return self.letter in _EQUIVARIANT
 
     @property
     def description(self) -> str:

@@ -1,5 +1,8 @@
 """Errors a user can cause. Every message is one sentence that names the cure.
 
+An argument is written in backticks: `num`, or with the value to give it, `features='pixels'`. The command line, and it
+alone, makes its options of them (`cli/options.py`); a command to type stands in backticks too.
+
 The command line prints the message and exits with code 2; anything that is not an `AliasfreeError` is a bug
 and keeps its traceback.
 """

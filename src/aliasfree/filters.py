@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from aliasfree.errors import ArgumentError, ConfigError, did_you_mean
 
-__all__ = ["FILTER_NAMES", "PAPER_FILTER_NAMES", "WINDOWS", "FilterSpec"]
+__all__ = ["BELOW_NYQUIST", "FILTER_NAMES", "PAPER_FILTER_NAMES", "WINDOWS", "FilterSpec"]
 
 Array = NDArray[np.float64]
 
@@ -264,3 +264,7 @@ FILTER_NAMES: dict[str, FilterSpec] = {
     "ideal": FilterSpec("ideal"),
 }
 """Every filter that has a name; a newcomer's filter is one entry here."""
+
+BELOW_NYQUIST = FilterSpec("ideal", cutoff=0.499)
+"""The brick wall that keeps nothing at the lower rate's Nyquist frequency, where a fraction-of-a-pixel shift has no
+meaning (planes of up to 1,000 pixels; larger ones lose one frequency more)."""

@@ -1,4 +1,4 @@
-"""Pictures: tensors to pixels, grids, labelled strips, collages, and files written aside and then renamed.
+"""Pictures: tensors to pixels, grids, labelled strips, collages, and the files of all these.
 
 Everything here takes and gives plain arrays and PIL images: uint8, (N, H, W, C), C = 1 (grey) or 3 (RGB).
 """
@@ -8,8 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from aliasfree.errors import ArgumentError, DataError, ShapeError
+from aliasfree.files import replacing, write_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,6 @@ __all__ = [
     "grid",
     "pingpong",
     "png_bytes",
-    "save_bytes",
     "save_gif",
     "save_mp4",
     "save_png",
@@ -184,12 +183,12 @@ def gif_bytes(frames: Sequence[Image.Image], fps: float = 12) -> bytes:
 
 def save_png(image: Image.Image, path: str | Path) -> None:
     """Write a PNG, aside and renamed, parents made."""
-    save_bytes(png_bytes(image), path)
+    write_file(path, png_bytes(image))
 
 
 def save_gif(frames: Sequence[Image.Image], path: str | Path, fps: float = 12) -> None:
     """Write `gif_bytes`, aside and renamed, parents made."""
-    save_bytes(gif_bytes(frames, fps), path)
+    write_file(path, gif_bytes(frames, fps))
 
 
 def save_mp4(frames: Sequence[Image.Image], path: str | Path, fps: float = 24) -> None:
@@ -203,8 +202,7 @@ def save_mp4(frames: Sequence[Image.Image], path: str | Path, fps: float = 24) -
 
     # macro_block_size 1: sizes are made even here, ffmpeg must not rescale
     options: dict[str, Any] = {"codec": "libx264", "quality": 8, "macro_block_size": 1}
-
-    def write(aside: Path) -> None:
+    with replacing(path) as aside:
         film: Any = imageio.get_writer(aside, format="FFMPEG", fps=fps, ffmpeg_log_level="error", **options)
         with film:
             for frame in frames:
@@ -212,35 +210,11 @@ def save_mp4(frames: Sequence[Image.Image], path: str | Path, fps: float = 24) -
                 h, w, _ = pixels.shape
                 film.append_data(np.pad(pixels, ((0, h % 2), (0, w % 2), (0, 0)), "edge"))
 
-    _aside(Path(path), write)
-
-
-def save_bytes(data: bytes, path: str | Path) -> None:
-    """Write a temporary file beside `path`, sync and rename it: never half a file under its name."""
-
-    def write(aside: Path) -> None:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-
-    _aside(Path(path), write)
-
 
 def data_uri(content: Image.Image | bytes, mime: str = "image/png") -> str:
     """A "data:..." address for a page without other files; an image becomes a PNG, bytes stay as they are."""
     data = content if isinstance(content, bytes) else png_bytes(content)
     return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _aside(path: Path, write: Callable[[Path], None]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        write(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _checked(images: Pixels) -> Pixels:

@@ -35,8 +35,13 @@ CLASSES = {
 F32 = torch.float32
 
 
+def assert_alike(a: torch.Tensor, b: torch.Tensor) -> None:
+    """Equal up to the order of sums: weights that were read lie elsewhere in memory than those that were made."""
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", CLASSES)
-def test_a_converted_model_comes_back_bit_for_bit(make, run, name, tmp_path):
+def test_a_converted_model_comes_back_with_its_weights_bit_for_bit(make, run, name, tmp_path):
     model = convert(make(name, F32), "D-hq", padding_mode="circular", feed_forward=True)
     out = run(model)
     model.save_pretrained(tmp_path)
@@ -44,10 +49,11 @@ def test_a_converted_model_comes_back_bit_for_bit(make, run, name, tmp_path):
     loaded = ours.from_pretrained(tmp_path)
     assert type(loaded) is type(model) is ours
     assert json.loads(loaded.to_json_string()) == json.loads(model.to_json_string()) | {"_name_or_path": str(tmp_path)}
-    assert torch.equal(run(loaded.eval()), out)
+    assert_alike(run(loaded.eval()), out)
     assert list(loaded.state_dict()) == list(make(name).state_dict())
+    assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in model.state_dict().items())
     assert type(revert(loaded)) is CLASSES[name][0]
-    assert torch.equal(run(loaded), run(make(name, F32)))
+    assert_alike(run(loaded), run(make(name, F32)))
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -56,7 +62,7 @@ def test_a_stock_checkpoint_loads_into_it(make, run, name, tmp_path):
     ours = getattr(aliasfree, CLASSES[name][1])
     loaded = ours.from_pretrained(tmp_path, alias_free="B-hq")
     assert loaded.config["alias_free"] == "B-hq"
-    assert torch.equal(run(loaded.eval()), run(convert(make(name, F32), "B-hq")))
+    assert_alike(run(loaded.eval()), run(convert(make(name, F32), "B-hq")))
     assert ours.from_pretrained(tmp_path).config["alias_free"] == "D-hq"
     assert ours.from_pretrained(tmp_path, low_cpu_mem_usage=False).config["alias_free"] == "D-hq"
 
@@ -70,7 +76,7 @@ def test_plain_diffusers_loads_the_stock_model_and_says_so(make, run, name, tmp_
         loaded = stock.from_pretrained(tmp_path)
     assert "'alias_free': 'D-hq'" in caplog.text
     assert "not expected and will be ignored" in caplog.text
-    assert torch.equal(run(loaded.eval()), run(make(name, F32)))
+    assert_alike(run(loaded.eval()), run(make(name, F32)))
 
 
 def test_a_config_without_a_name_is_kept(make, run, tmp_path):
@@ -79,14 +85,14 @@ def test_a_config_without_a_name_is_kept(make, run, tmp_path):
     model.save_pretrained(tmp_path)
     loaded = aliasfree.AliasFreeStockUNet2DModel.from_pretrained(tmp_path)
     assert Config.parse(loaded.config["alias_free"]) == own
-    assert torch.equal(run(loaded.eval()), run(model))
+    assert_alike(run(loaded.eval()), run(model))
 
 
 def test_it_can_be_built_and_loaded_from_a_config(make, run):
     model = convert(make("UNet2DModel", F32), "C-hq")
     again = type(model).from_config(model.config)
     again.load_state_dict(model.state_dict())
-    assert torch.equal(run(again.eval()), run(model))
+    assert_alike(run(again.eval()), run(model))
     with pytest.raises(ConfigError, match="did you mean"):
         type(model)(alias_free="D-hp")
 
@@ -168,7 +174,7 @@ def test_what_is_pushed_to_a_hub_is_what_is_saved(make, run, tmp_path, monkeypat
     names = {file.name for file in (tmp_path / "hub").iterdir()}
     assert {"config.json", "diffusion_pytorch_model.safetensors"} <= names
     loaded = aliasfree.AliasFreeStockUNet2DModel.from_pretrained(tmp_path / "hub")
-    assert torch.equal(run(loaded.eval()), run(model))
+    assert_alike(run(loaded.eval()), run(model))
 
 
 def test_a_class_without_a_counterpart_keeps_its_own_and_a_note_in_its_config(make, tmp_path, caplog):

@@ -73,6 +73,11 @@ def test_filters_count_what_polyphase_filtering_needs():
     report = conversion_report(convert(model, "C-hq"), [torch.zeros(2, 3, 8, 8)])
     # up and down, each a line of 12 taps at half of the samples of 8 x 16 and of 16 x 16
     assert report.flops_after - report.flops_before == 2 * 6 * 2 * (8 * 16 + 16 * 16) * 6
+    # the radial filter is a sum of six such products, the paper's of two
+    for config, taps, terms in (("C-radial", 12, 6), ("C-2N", 3, 2)):
+        model = nn.Sequential(nn.SiLU())
+        report = conversion_report(convert(model, config), [torch.zeros(2, 3, 8, 8)])
+        assert report.flops_after - report.flops_before == 2 * 6 * 2 * terms * (8 * 16 + 16 * 16) * taps / 2
     model = nn.Sequential(nn.Conv2d(3, 3, 3, stride=2, padding=1))
     report = conversion_report(convert(model, "B-hq"), [torch.zeros(1, 3, 8, 8)])
     assert report.flops_before == 2 * 9 * 9 * 16

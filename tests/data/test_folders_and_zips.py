@@ -97,7 +97,7 @@ def test_grey_and_colour_mixed_is_an_error_naming_one_of_each_unless_channels_de
     write_png(tmp_path / "d" / "a.png", (10, 20, 30))
     write_png(tmp_path / "d" / "b.png", 100)
     packed = pack(tmp_path / "d")
-    with pytest.raises(DataError, match=r"b\.png is grey, .*a\.png is in colour.*--channels"):
+    with pytest.raises(DataError, match=r"b\.png is grey, .*a\.png is in colour.*`channels=1`"):
         open_images(packed)
     assert open_images(packed, channels=3).images[:, :, 0, 0].tolist() == [[10, 20, 30], [100] * 3]
     assert open_images(packed, channels=1).images[:, :, 0, 0].tolist() == [[18], [100]]
@@ -107,7 +107,7 @@ def test_different_sizes_are_an_error_naming_two_files_unless_a_size_is_given(tm
     write_png(tmp_path / "d" / "a.png", 1, (8, 8))
     write_png(tmp_path / "d" / "b.png", 1, (8, 16))
     packed = pack(tmp_path / "d")
-    with pytest.raises(DataError, match=r"a\.png is 8x8, .*b\.png is 8x16\); .*--image-size"):
+    with pytest.raises(DataError, match=r"a\.png is 8x8, .*b\.png is 8x16\); .*`image_size`"):
         open_images(packed)
     assert open_images(packed, image_size=8).images.shape == (2, 1, 8, 8)
 
@@ -120,7 +120,7 @@ def test_corrupt_image_is_named_and_skip_bad_counts_and_goes_on(tmp_path, write_
     (tmp_path / "d" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "d" / "empty.png").write_bytes(b"")
     packed = pack(tmp_path / "d")
-    with pytest.raises(DataError, match=r"cut\.jpg is truncated or corrupt .*--skip-bad"):
+    with pytest.raises(DataError, match=r"cut\.jpg is truncated or corrupt .*`skip_bad=True`"):
         open_images(packed, image_size=8)
     data = open_images(packed, image_size=8, skip_bad=True)
     assert data.images[:, 0, 0, 0].tolist() == [1]

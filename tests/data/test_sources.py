@@ -334,6 +334,6 @@ def test_unknown_split_is_refused():
 
 @pytest.mark.parametrize(("size", "near"), [(30, "24 or 32"), (4, "8"), ((32, 33), "32 or 40")])
 def test_size_not_divisible_by_eight_names_the_nearest(size, near):
-    with pytest.raises(ArgumentError, match=rf"not divisible by 8; choose {near} with --image-size"):
+    with pytest.raises(ArgumentError, match=rf"not divisible by 8; choose {near} with `image_size`"):
         check_image_size(size)
     assert check_image_size((32, 40)) == (32, 40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import cache
+from inspect import signature
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ from diffusers import (
 from diffusers.callbacks import MultiPipelineCallbacks
 from diffusers.configuration_utils import register_to_config
 
-from aliasfree.diffusion import MotionCallback, callbacks
+from aliasfree.diffusion import AliasFreePipeline, MotionCallback, callbacks
 from aliasfree.errors import ArgumentError, ShapeError
 
 
@@ -385,11 +386,17 @@ def test_a_real_pipeline_turns_its_latents(name):
     upright = as_planes(draw(pipe, inputs, None))
     still = as_planes(draw(pipe, inputs, MotionCallback()))
     at_last = as_planes(draw(pipe, inputs, MotionCallback(rotate=90, schedule=(1, 1))))
-    spread = as_planes(draw(pipe, inputs, MotionCallback(rotate=30, translate=(1, 2), zoom=1.1, noise="co-moving")))
+    spread = as_planes(draw(pipe, inputs, MotionCallback(rotate=30, translate=(1, 2), zoom=1.1, schedule=(0, 1))))
     assert torch.equal(still, upright)
     torch.testing.assert_close(at_last, upright.rot90(1, (2, 3)), atol=1e-5, rtol=1e-5)
     assert spread.isfinite().all()
     assert relative(spread, upright) > 1e-2
+
+
+def test_its_arguments_have_the_defaults_of_the_pipeline():
+    ours, theirs = (signature(f).parameters for f in (MotionCallback, AliasFreePipeline.__call__))
+    shared = ("rotate", "translate", "zoom", "method", "noise", "schedule")
+    assert {n: ours[n].default for n in shared} == {n: theirs[n].default for n in shared}
 
 
 def test_the_image_that_comes_out_is_turned():

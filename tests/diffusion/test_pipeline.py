@@ -31,12 +31,12 @@ from aliasfree.diffusion import (
     pipeline,
     sample_generators,
 )
-from aliasfree.diffusion.transforms import LATE
 from aliasfree.errors import ArgumentError, ShapeError
 from aliasfree.experiments.equivariance import Way
 from aliasfree.experiments.generate import MotionSettings
 from aliasfree.models import AliasFreeUNet2DModel
 from aliasfree.ops import rotate2d
+from aliasfree.sampling import LATE
 
 
 def quiet(unet, scheduler) -> AliasFreePipeline:

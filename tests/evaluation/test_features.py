@@ -68,12 +68,12 @@ def test_inception_features_are_those_of_torch_fidelity(weights):
     net = inception.FeatureExtractorInceptionV3("x", ["2048"], feature_extractor_weights_path=str(weights))
     with torch.no_grad():
         (expected,) = net(grey.expand(-1, 3, -1, -1))
-    assert torch.equal(features.values, expected)
+    torch.testing.assert_close(features.values, expected, rtol=1e-4, atol=1e-5)
     assert extractor.key == InceptionFeatures(weights).key
 
 
 def test_weights_that_are_not_to_be_had_get_a_sentence_with_the_way_to_them(tmp_path, monkeypatch):
-    with pytest.raises(DataError, match=r"no Inception weights at .*--weights, or take --features classifier"):
+    with pytest.raises(DataError, match=r"no Inception weights at .*`weights`, or take `features='classifier'`"):
         InceptionFeatures(tmp_path / "none.pth")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

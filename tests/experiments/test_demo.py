@@ -14,9 +14,10 @@ from PIL import Image
 from rich.console import Console
 
 from aliasfree.errors import ArgumentError, RunError
-from aliasfree.experiments.demo import ConfigResult, DemoResult, DemoSettings, _run_settings, run_demo
-from aliasfree.experiments.demo_report import compose, duration, uncertainty
+from aliasfree.experiments.demo import DemoSettings, _run_settings, run_demo
 from aliasfree.experiments.generate import Sampler
+from aliasfree.reporting.demo import compose, duration, uncertainty
+from aliasfree.reporting.demo_result import ConfigResult, DemoResult
 from aliasfree.training import RunFolder, RunStopped, train
 
 TINY = DemoSettings(
@@ -61,8 +62,9 @@ def test_the_report_holds_all_its_pictures_and_needs_nothing_else(done) -> None:
     assert not re.search(r"<script|https?://|@import|url\(", html)
     assert all(address.startswith("data:") for address in re.findall(r'(?:src|href)="([^"]*)"', html))
     assert html.count("data:image/gif;base64,") == 2
-    assert html.count("data:image/png;base64,") == 2 + 2 * 2 + 2  # grids; strips, both ways; equivariance, spectra
-    assert html.count("<svg ") == 1
+    assert (
+        html.count("data:image/png;base64,") == 2 + 2 * 2 + 3
+    )  # grids; strips, both ways; equivariance, spectra, losses
     assert "accepts" in html
     assert "arXiv 2411.09174" in html
 
@@ -87,12 +89,12 @@ def test_the_folder_holds_the_runs_the_animations_and_the_numbers(done) -> None:
 
 def test_progress_without_a_terminal_is_plain_lines_naming_every_stage(done) -> None:
     said = done[1]
-    for stage in ("learning to read digits", "training A", "training D-hq", "drawing with A", "drawing with D-hq"):
+    for stage in ("learning to read digits", "training A", "training D-hq", "sampling with A", "sampling with D-hq"):
         assert f"] {stage}" in said
     assert "\x1b" not in said
 
 
-def test_again_uses_the_trained_runs_says_so_and_draws_the_same(done) -> None:
+def test_again_uses_the_trained_runs_says_so_and_samples_the_same(done) -> None:
     out, _ = done
     before = json.loads((out / "demo.json").read_text())
     weights = out / "A" / "model" / "diffusion_pytorch_model.safetensors"
@@ -114,7 +116,7 @@ def test_runs_with_other_settings_are_refused_untouched_and_replaced_when_asked(
     short = dataclasses.replace(TINY, configs=("A",), steps=2)
     run(out, short)
     losses = (out / "A" / "losses.csv").read_bytes()
-    with pytest.raises(RunError, match=r"steps 2, not 3.*--overwrite"):
+    with pytest.raises(RunError, match=r"steps 2, not 3.*`overwrite=True`"):
         run(out, dataclasses.replace(short, steps=3))
     assert (out / "A" / "losses.csv").read_bytes() == losses
     run(out, dataclasses.replace(short, steps=3), overwrite=True)
@@ -143,12 +145,12 @@ def test_a_demo_that_was_stopped_goes_on_to_the_same_losses(done, tmp_path) -> N
     np.testing.assert_array_equal(RunFolder(out / "A").losses()[1], RunFolder(done[0] / "A").losses()[1])
 
 
-def test_both_ways_of_turning_are_drawn(cache, tmp_path, monkeypatch) -> None:
-    drawn = []
-    draw = Sampler.draw
-    monkeypatch.setattr(Sampler, "draw", lambda self, *args: drawn.append(args[1]) or draw(self, *args))
+def test_both_ways_of_turning_are_sampled(cache, tmp_path, monkeypatch) -> None:
+    sampled = []
+    sample = Sampler.sample
+    monkeypatch.setattr(Sampler, "sample", lambda self, *args: sampled.append(args[1]) or sample(self, *args))
     run(tmp_path / "demo", dataclasses.replace(TINY, configs=("A",), steps=1))
-    ways = {(m.method, m.noise, m.schedule) for m in drawn if m.rotate}
+    ways = {(m.method, m.noise, m.schedule) for m in sampled if m.rotate}
     assert ways == {("fourier", "co-moving", (0.95, 0.95)), ("spline", "independent", (0.0, 1.0))}
 
 
@@ -188,8 +190,8 @@ def result(*accepted: float) -> DemoResult:
 @pytest.mark.parametrize(
     ("accepted", "headline"),
     [
-        ((0.75, 0.62), "Both networks draw digits: a classifier accepts 75 % of Config A's and 62 %"),
-        ((0.75, 0.52), "Not every network draws digits yet"),
+        ((0.75, 0.62), "Both networks make digits: a classifier accepts 75 % of Config A's and 62 %"),
+        ((0.75, 0.52), "Not every network makes digits yet"),
         ((0.2, 0.1), "These are hardly digits yet: a classifier accepts only 20 %"),
     ],
 )

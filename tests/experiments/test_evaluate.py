@@ -17,14 +17,18 @@ from rich.console import Console
 from aliasfree.errors import AliasfreeError, ArgumentError
 from aliasfree.evaluation import classifier
 from aliasfree.evaluation.features import ClassifierFeatures, PixelFeatures
-from aliasfree.experiments import compare, drawing
-from aliasfree.experiments.drawing import Drawer
+from aliasfree.experiments import sample_store
 from aliasfree.experiments.equivariance import PAPER, Way, every_way, network_equivariance, rotation_curves
-from aliasfree.experiments.evaluate import EvaluateSettings, evaluate, read_metrics
+from aliasfree.experiments.evaluate import EvaluateSettings, evaluate, measure_samples
 from aliasfree.experiments.extractors import classifier_for, make_extractor
 from aliasfree.experiments.generate import MotionSettings, SampleSettings
 from aliasfree.experiments.real import RealImages, open_real
-from aliasfree.experiments.turned import evaluate_turned, samples_figure, table_text
+from aliasfree.experiments.sample_store import SampleStore
+from aliasfree.experiments.turned import evaluate_turned
+from aliasfree.files import plain
+from aliasfree.reporting.metrics import Metrics, read_metrics
+from aliasfree.reporting.runs import measured_section, write_report
+from aliasfree.reporting.turned import samples_figure, table_text
 from aliasfree.training import RunFolder, RunSettings, train
 
 FAST = SampleSettings(steps=2, scheduler="ddpm-clipped", batch_size=40)
@@ -34,7 +38,7 @@ FAST = SampleSettings(steps=2, scheduler="ddpm-clipped", batch_size=40)
 def _cache(tmp_path_factory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALIASFREE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(drawing, "PART", 50)
+        patch.setattr(sample_store, "PART", 50)
         patch.setattr(classifier, "IMAGES_SEEN", 5_000)
         yield
 
@@ -69,19 +73,22 @@ def save_images(folder: Path, images: torch.Tensor) -> Path:
 def test_a_run_is_measured_and_a_stopped_measurement_goes_on(run):
     settings = EvaluateSettings(data="digits", num=120, features="pixels", sampling=FAST)
     facts = evaluate(run, settings, device="cpu")
-    assert json.loads((run / "metrics.json").read_text())["fidelity"] == facts["fidelity"]
-    figures = facts["fidelity"]["pixels"]
-    assert figures["images"] == {"generated": 120, "reference": 1438, "floor": 120}
-    assert figures["generated"]["is"] is None
+    written = json.loads((run / "metrics.json").read_text())
+    assert read_metrics(run).to_dict() == facts.to_dict() == written
+    assert written["fidelity"]["pixels"]["generated"]["fid"]["value"] == facts.fidelity["pixels"].generated["fid"].value
+    figures = facts.fidelity["pixels"]
+    assert figures.images == {"generated": 120, "reference": 1438, "floor": 120}
+    assert figures.generated["is"] is None
     for name in ("fid", "kid"):
-        generated, floor = figures["generated"][name], figures["floor"][name]
-        assert generated["low"] < generated["value"] < generated["high"]
+        generated, floor = figures.generated[name], figures.floor[name]
+        assert generated.low < generated.value < generated.high
         # noise is farther from digits than digits are
-        assert generated["low"] > floor["value"]
-    assert figures["floor"]["precision"]["value"] > 0.6 > figures["generated"]["precision"]["value"]
-    assert facts["parameters"] == sum(p.numel() for p in RunFolder(run).load_model().parameters())
-    assert facts["images_per_second"] > 0
-    assert set(facts["equivariance"]["overall"]) == {"eq_t", "eq_t_frac", "eq_r"}
+        assert generated.low > floor.value
+    assert figures.floor["precision"].value > 0.6 > figures.generated["precision"].value
+    assert facts.parameters == sum(p.numel() for p in RunFolder(run).load_model().parameters())
+    assert facts.images_per_second > 0
+    overall = facts.equivariance.overall
+    assert None not in (overall.eq_t, overall.eq_t_frac, overall.eq_r)
 
     with Image.open(run / "metrics.png") as shown:
         assert shown.size == (10 * 34 - 2, 10 * 34 - 2)
@@ -90,7 +97,7 @@ def test_a_run_is_measured_and_a_stopped_measurement_goes_on(run):
     stamps = [p.stat().st_mtime_ns for p in parts]
     parts[1].unlink()
     again = evaluate(run, settings, device="cpu")
-    assert again["fidelity"] == facts["fidelity"]
+    assert again.fidelity == facts.fidelity
     assert [p.stat().st_mtime_ns for p in (parts[0], parts[2])] == [stamps[0], stamps[2]]
     assert parts[1].exists()
 
@@ -99,31 +106,31 @@ def test_figures_of_other_features_are_kept_while_the_images_are_the_same(run):
     base = {"data": "digits", "num": 80, "sampling": FAST}
     evaluate(run, EvaluateSettings(**base, features="pixels"), device="cpu")
     both = evaluate(run, EvaluateSettings(**base, features="classifier"), device="cpu")
-    assert set(both["fidelity"]) == {"pixels", "classifier"}
-    assert both["fidelity"]["classifier"]["accuracy"] > 0.5
-    assert both["fidelity"]["classifier"]["generated"]["is"]["value"] >= 1
+    assert set(both.fidelity) == {"pixels", "classifier"}
+    assert both.fidelity["classifier"].accuracy > 0.5
+    assert both.fidelity["classifier"].generated["is"].value >= 1
     other = evaluate(run, EvaluateSettings(**{**base, "num": 79}, features="pixels", equivariance=False), device="cpu")
-    assert set(other["fidelity"]) == {"pixels"}
+    assert set(other.fidelity) == {"pixels"}
 
 
 def test_real_images_in_a_folder_are_as_good_as_real_images(tmp_path, real):
     folder = save_images(tmp_path / "images", real.test)
     facts = evaluate(folder, EvaluateSettings(data="digits", features="pixels"))
-    figures = facts["fidelity"]["pixels"]
-    for name, wanted in figures["floor"].items():
+    figures = facts.fidelity["pixels"]
+    for name, wanted in figures.floor.items():
         if wanted is not None:
-            assert figures["generated"][name]["value"] == pytest.approx(wanted["value"], rel=1e-6, abs=1e-9)
+            assert figures.generated[name].value == pytest.approx(wanted.value, rel=1e-6, abs=1e-9)
     assert (tmp_path / "images-metrics.json").is_file()
 
 
 def test_the_papers_protocol_has_no_interval_and_allows_few_images(run):
     settings = EvaluateSettings(data="digits", protocol="paper", num=40, features="pixels", sampling=FAST,
                                 equivariance=False)  # fmt: skip
-    generated = evaluate(run, settings, device="cpu")["fidelity"]["pixels"]["generated"]
+    generated = evaluate(run, settings, device="cpu").fidelity["pixels"].generated
     fid, kid = generated["fid"], generated["kid"]
-    assert fid["value"] > 0
-    assert fid["low"] is None
-    assert kid["spread"] > 0
+    assert fid.value > 0
+    assert fid.low is None
+    assert kid.spread > 0
     assert EvaluateSettings(data="digits", protocol="paper").count == 2000
     assert EvaluateSettings(data="digits").count == 10_000
 
@@ -140,26 +147,28 @@ class _Rank:
         pass
 
 
-def test_two_processes_draw_the_same_images_as_one_and_share_the_work(run, monkeypatch):
-    alone = Drawer(RunFolder(run), FAST, run / "one", "cpu").images(120)
+def test_two_processes_sample_the_same_images_as_one_and_share_the_work(run, monkeypatch):
+    alone = SampleStore(RunFolder(run), FAST, run / "one", "cpu").images(120)
     shares = []
     for rank in (0, 1):
-        drawer = Drawer(RunFolder(run), FAST, run / "two", "cpu", _Rank(rank))
-        draw = drawer.sampler.draw
-        drawn: list[int] = []
-        monkeypatch.setattr(drawer.sampler, "draw", lambda i, *a, d=draw, n=drawn, **k: (n.extend(i), d(i, *a, **k))[1])
-        images = drawer.images(120) if rank else None
+        store = SampleStore(RunFolder(run), FAST, run / "two", "cpu", _Rank(rank))
+        sample = store.sampler.sample
+        sampled: list[int] = []
+        monkeypatch.setattr(
+            store.sampler, "sample", lambda i, *a, s=sample, n=sampled, **k: (n.extend(i), s(i, *a, **k))[1]
+        )
+        images = store.images(120) if rank else None
         if not rank:
-            with pytest.raises(AliasfreeError, match="has not drawn it"):
-                drawer.images(120)
-        shares.append(drawn)
+            with pytest.raises(AliasfreeError, match="has not sampled it"):
+                store.images(120)
+        shares.append(sampled)
     assert [len(s) for s in shares] == [70, 50]
     assert sorted(shares[0] + shares[1]) == list(range(120))
     # rounding in the last bits of the arithmetic at most
     assert (images.int() - alone.int()).abs().max() <= 1
 
 
-def test_too_few_images_are_refused_before_they_are_drawn(run):
+def test_too_few_images_are_refused_before_they_are_sampled(run):
     with pytest.raises(ArgumentError, match="64 images are too few for a Frechet distance over 64 features"):
         evaluate(run, EvaluateSettings(data="digits", num=64, features="pixels", sampling=FAST), device="cpu")
     assert not (run / "evaluation").exists()
@@ -187,24 +196,24 @@ def test_images_of_mixed_sizes_can_be_brought_to_one_and_damaged_ones_left_out(t
     folder = save_images(tmp_path / "images", real.test[:80])
     Image.fromarray(np.zeros((12, 12), np.uint8)).save(folder / "0000.png")
     (folder / "0001.png").write_bytes(b"junk")
-    with pytest.raises(AliasfreeError, match="--skip-bad"):
+    with pytest.raises(AliasfreeError, match="`skip_bad=True`"):
         evaluate(folder, EvaluateSettings(data="digits", features="pixels", image_size=8))
     facts = evaluate(folder, EvaluateSettings(data="digits", features="pixels", image_size=8, skip_bad=True))
-    assert (facts["num"], facts["image_size"]) == (79, [8, 8])
+    assert (facts.num, facts.image_size) == (79, (8, 8))
 
 
 def test_a_runs_images_have_the_size_of_its_network(run):
-    with pytest.raises(ArgumentError, match="leave out --image-size"):
+    with pytest.raises(ArgumentError, match="leave out `image_size`"):
         evaluate(run, EvaluateSettings(data="digits", image_size=16), device="cpu")
 
 
 def test_folders_and_runs_stand_in_one_report(run, tmp_path, real):
     folder = save_images(tmp_path / "images", real.test[:70])
     with pytest.raises(ArgumentError, match=r"aliasfree evaluate .*images --data"):
-        compare.write_report([folder], tmp_path / "r.html")
+        write_report([folder], tmp_path / "r.html")
     for source in (run, folder):
         evaluate(source, EvaluateSettings(data="digits", num=70, features="pixels", sampling=FAST), device="cpu")
-    rows, _ = compare.write_report([run, folder], tmp_path / "r.html")
+    rows, _ = write_report([run, folder], tmp_path / "r.html")
     assert [row.name for row in rows] == ["A", "images"]
     assert "eq_t" not in rows[1].figures
 
@@ -226,7 +235,7 @@ def test_extractors_are_found_by_name_or_say_what_is_missing(real, tmp_path):
     assert make_extractor("pixels", real).name == "pixels"
     with pytest.raises(ArgumentError, match="did you mean 'pixels'"):
         make_extractor("pixel", real)
-    with pytest.raises(ArgumentError, match="need --features inception"):
+    with pytest.raises(ArgumentError, match="need `features='inception'`"):
         make_extractor("pixels", real, tmp_path)
     nameless = RealImages("x", real.fingerprint, real.train, real.test, None, None, held_out=True)
     assert make_extractor(None, nameless).name == "pixels"
@@ -244,18 +253,18 @@ def test_held_out_images_are_no_training_images(real):
 def test_a_networks_equivariance_is_given_at_each_noise_level_and_over_all(run, real):
     model = RunFolder(run).load_model()
     found = network_equivariance(model, real.test, num=4, levels=(0.1, 0.5))
-    assert [level["t"] for level in found["levels"]] == [100, 500]
+    assert [level.t for level in found.levels] == [100, 500]
     for name in ("eq_t", "eq_t_frac", "eq_r"):
-        levels = [level[name]["value"] for level in found["levels"]]
-        assert min(levels) <= found["overall"][name]["value"] <= max(levels)
+        levels = [getattr(level, name).value for level in found.levels]
+        assert min(levels) <= getattr(found.overall, name).value <= max(levels)
     assert found == network_equivariance(model, real.test, num=4, levels=(0.1, 0.5))
 
 
 def test_turned_samples_are_measured_beside_the_turned_image(run, real, tmp_path):
     judge = ClassifierFeatures(*classifier_for(real))
-    drawer = Drawer(RunFolder(run), FAST, run / "evaluation", "cpu")
+    store = SampleStore(RunFolder(run), FAST, run / "evaluation", "cpu")
     ways = [Way(noise="independent", schedule=(0.0, 1.0)), PAPER]
-    curves = rotation_curves(drawer, ways, [45.0, 90.0], 80, judge, real.train)
+    curves = rotation_curves(store, ways, [45.0, 90.0], 80, judge, real.train)
     assert [c.name for c in curves] == [
         "fourier, independent, 0:1", "spline, independent, 0:1 (paper)", "x(0) turned, fourier",
             "x(0) turned, bicubic",
@@ -280,8 +289,8 @@ def test_turned_samples_are_measured_beside_the_turned_image(run, real, tmp_path
 def test_a_way_that_turns_a_finished_image_is_the_baseline(run, real):
     """All of the turning after the last step is what turning the image is, but for the clipping to pixels."""
     judge = ClassifierFeatures(*classifier_for(real))
-    drawer = Drawer(RunFolder(run), FAST, run / "evaluation", "cpu")
-    late, baseline, _ = rotation_curves(drawer, [Way(schedule=(1.0, 1.0))], [90.0], 80, judge, real.train)
+    store = SampleStore(RunFolder(run), FAST, run / "evaluation", "cpu")
+    late, baseline, _ = rotation_curves(store, [Way(schedule=(1.0, 1.0))], [90.0], 80, judge, real.train)
     assert late.db[1].value > 40
     assert late.kept[1].value == pytest.approx(baseline.kept[1].value, abs=0.03)
 
@@ -294,6 +303,11 @@ def test_the_page_of_turned_samples_has_its_table_and_figures(run):
     assert html.count("data:image/png") == 2
     assert samples_figure(curves).width > 2 * 6 * 64  # two angles of six samples
     assert not any("shown" in c for c in facts["curves"])
+    # the finished image turned agrees with itself without an error, and JSON says so
+    exact = [plain(c.figures()) for c in curves]
+    assert [c["db"] for c in facts["curves"]] == [c["db"] for c in exact]
+    assert exact[-2]["db"][0]["value"] == "Infinity"
+    assert facts["run"] == str(run)
     assert page.with_suffix(".png").is_file()
     lines = table_text(curves).splitlines()
     assert lines[0].startswith("| theta = 90 |")
@@ -316,17 +330,17 @@ def test_a_class_that_was_asked_for_has_its_column(run):
     assert len({line.count("|") for line in lines}) == 1
 
 
-def test_ways_that_do_not_exist_are_refused_before_anything_is_drawn():
-    with pytest.raises(ArgumentError, match=r"--methods has no 'furier'; did you mean 'fourier'\?"):
+def test_ways_that_do_not_exist_are_refused_before_anything_is_sampled():
+    with pytest.raises(ArgumentError, match=r"`methods` has no 'furier'; did you mean 'fourier'\?"):
         every_way([(0, 1)], methods=["furier"])
-    with pytest.raises(ArgumentError, match="--noises has no 'comoving'; did you mean 'co-moving'"):
+    with pytest.raises(ArgumentError, match="`noises` has no 'comoving'; did you mean 'co-moving'"):
         every_way([(0, 1)], noises=["comoving"])
 
 
 def test_images_at_rest_are_the_same_however_they_would_move(run):
-    drawer = Drawer(RunFolder(run), FAST, run / "evaluation", "cpu")
-    assert drawer.key(PAPER.motion(0.0)) == drawer.key(Way(schedule=(0.5, 1.0)).motion(0.0))
-    assert drawer.key(PAPER.motion(1.0)) != drawer.key(Way().motion(1.0))
+    store = SampleStore(RunFolder(run), FAST, run / "evaluation", "cpu")
+    assert store.key(PAPER.motion(0.0)) == store.key(Way(schedule=(0.5, 1.0)).motion(0.0))
+    assert store.key(PAPER.motion(1.0)) != store.key(Way().motion(1.0))
 
 
 def test_every_way_is_every_combination():
@@ -338,22 +352,22 @@ def test_every_way_is_every_combination():
 
 def test_measured_runs_become_one_report(run, tmp_path):
     evaluate(run, EvaluateSettings(data="digits", num=70, features="pixels", sampling=FAST), device="cpu")
-    rows, files = compare.write_report([run], tmp_path / "r.html")
+    rows, files = write_report([run], tmp_path / "r.html")
     assert [f.suffix for f in files] == [".md", ".csv", ".html"]
     assert rows[0].name == "A"
     html = (tmp_path / "r.html").read_text()
     assert html.count("data:image/png") == 4
     assert 'alt="the first images of A"' in html
-    with pytest.raises(ArgumentError, match="--overwrite"):
-        compare.write_report([run], tmp_path / "r.html")
+    with pytest.raises(ArgumentError, match="`overwrite=True`"):
+        write_report([run], tmp_path / "r.html")
 
 
 def test_the_demos_section_measures_samples_in_memory(run):
-    samples = np.moveaxis(Drawer(RunFolder(run), FAST, run / "evaluation", "cpu").images(70).numpy(), 1, -1)
+    samples = np.moveaxis(SampleStore(RunFolder(run), FAST, run / "evaluation", "cpu").images(70).numpy(), 1, -1)
     real = open_real("digits", (8, 8), 1)
-    metrics = compare.measure_samples([(RunFolder(run), samples, 12.5)], real, PixelFeatures())
-    assert metrics[0]["images_per_second"] == 12.5
-    section = compare.measured_section(metrics)
+    metrics = measure_samples([(RunFolder(run), samples, 12.5)], real, PixelFeatures())
+    assert metrics[0].images_per_second == 12.5
+    section = measured_section(metrics)
     assert section.count("data:image/png") == 2
     assert "FID" in section
     assert "EQ-R" in section
@@ -384,3 +398,25 @@ def test_the_first_real_images_of_class_folders_are_of_every_class(tmp_path, mon
         for images, labels in ((real.train, real.train_labels), (real.test, real.test_labels)):
             assert set(labels[:12].tolist()) == {0, 1, 2}
             assert (images[:, 0, 0, 0] // 80).equal(labels.to(images.dtype))
+
+
+OLD = {
+    "source": "runs/Infinity", "config": "A", "data": "digits", "fingerprint": "f", "held_out": True,
+    "image_size": [8, 8], "num": 70, "protocol": "default",
+    "fidelity": {"pixels": {"key": "pixels", "images": {"generated": 70}, "floor": {"is": None}, "generated": {
+        "is": None, "fid": {"value": 2.0, "low": 1.0, "high": 3.0, "spread": None}}}},
+    "equivariance": {"images": 4, "repeats": 1, "periodic": True,
+                     "overall": {"eq_t": {"value": None, "low": None, "high": None, "spread": None}},
+                     "levels": [{"t": 20, "eq_t_frac": {"value": 1.5, "low": None, "high": None, "spread": None}}]},
+}  # fmt: skip
+
+
+def test_figures_written_before_there_was_a_word_for_infinity_still_read(tmp_path):
+    (tmp_path / "metrics.json").write_text(json.dumps(OLD))
+    old = read_metrics(tmp_path)
+    assert old.source == "runs/Infinity"
+    assert old.fidelity["pixels"].generated["fid"].half_width == 1.0
+    assert old.equivariance.overall.eq_t is None
+    assert old.equivariance.levels[0].eq_t_frac.value == 1.5
+    assert (old.training, old.steps, old.spectra) == (None, None, None)
+    assert Metrics.from_dict(old.to_dict()) == old

@@ -105,7 +105,9 @@ def test_saving_and_loading_gives_back_the_same_model(tmp_path):
         again = AliasFreeUNet2DModel.from_pretrained(tmp_path).eval()
         x = torch.randn(2, 1, 16, 8)
         labels = torch.tensor([0, 3])
-        assert torch.equal(model(x, 5, labels).sample, again(x, 5, labels).sample)
+        assert all(torch.equal(v, model.state_dict()[k]) for k, v in again.state_dict().items())
+        # weights that were read lie elsewhere in memory, where products may be summed in another order
+        torch.testing.assert_close(model(x, 5, labels).sample, again(x, 5, labels).sample, rtol=1e-5, atol=1e-5)
         assert Config.parse(again.config.alias_free) == Config.parse(alias_free)
     assert (tmp_path / "diffusion_pytorch_model.safetensors").exists()
 

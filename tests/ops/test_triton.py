@@ -18,7 +18,7 @@ from aliasfree.ops import (
 from aliasfree.ops.backends.gpu.backend import ROOM, TritonBackend
 from aliasfree.ops.backends.gpu.plan import activation_chain, bands, plan, resampling_chain
 from aliasfree.ops.backends.gpu.tables import axis_band, longest, tiling
-from aliasfree.ops.backends.registry import Call
+from aliasfree.ops.dispatch import Call
 
 pytest.importorskip("triton")
 pytestmark = [
@@ -170,7 +170,9 @@ def test_a_gradient_may_be_expanded_or_of_another_memory_format():
         random(2, 3, 6, 8).contiguous(memory_format=torch.channels_last),
     ):
         dense = backend.filtered_activation2d_backward(g.contiguous(), x, "gelu", spec, spec, 2, "zeros")
-        assert torch.equal(backend.filtered_activation2d_backward(g, x, "gelu", spec, spec, 2, "zeros"), dense)
+        dx = backend.filtered_activation2d_backward(g, x, "gelu", spec, spec, 2, "zeros")
+        # another layout may be summed in another order
+        torch.testing.assert_close(dx, dense, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 0, 8, 8)])

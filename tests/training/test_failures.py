@@ -26,7 +26,7 @@ def test_a_run_that_diverges_later_keeps_the_checkpoint_from_before_and_names_it
     tmp_path, digits, make_settings, quiet
 ):
     run = train(make_settings(tmp_path / "run", steps=3), digits, console=quiet)
-    with pytest.raises(RunError, match=r"step \d.*step-00000003.*smaller --lr"):
+    with pytest.raises(RunError, match=r"step \d.*step-00000003.*smaller `lr`"):
         train(make_settings(tmp_path / "run", lr=1e30, checkpoint_every=1), digits, resume=True, console=quiet)
     assert run.load_checkpoint().step == 3
 
@@ -108,7 +108,7 @@ def test_resuming_where_there_is_no_run_is_refused_and_creates_nothing(tmp_path,
         ({"base_channels": 16}, "8 there, 16 asked for"),
         ({"padding_mode": "circular"}, "zeros there, circular asked for"),
         ({"class_conditional": True}, "None there, 10 asked for"),
-        ({"num_train_timesteps": 500}, "--num-train-timesteps 1000, not 500"),
+        ({"num_train_timesteps": 500}, "`num_train_timesteps` 1000, not 500"),
     ],
 )
 def test_a_checkpoint_of_another_architecture_is_refused_naming_both(

@@ -66,8 +66,8 @@ def test_what_does_not_fit_is_refused(stock, tmp_path, digits, make_settings, qu
 
     refused(tmp_path / "nothing", "has a config.json")
     stock.save_config(tmp_path / "stock")
-    refused(tmp_path / "stock", "--base-channels is of the paper's network", base_channels=8)
-    refused(tmp_path / "stock", "--class-conditional is of the paper's network", class_conditional=True)
+    refused(tmp_path / "stock", "`base_channels` is of the paper's network", base_channels=8)
+    refused(tmp_path / "stock", "`class_conditional` is of the paper's network", class_conditional=True)
     UNet2DModel(**SMALL | {"in_channels": 3}).save_config(tmp_path / "colour")
     refused(tmp_path / "colour", "in_channels 3 and the data have 1")
     deep = SMALL | {name: (SMALL[name][0],) * 5 for name in ("block_out_channels",)}

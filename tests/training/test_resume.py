@@ -113,7 +113,7 @@ def test_resuming_a_finished_run_says_so_and_changes_nothing(
     before = final_numbers(run)
     capsys.readouterr()
     train(run.settings, digits, resume=True)
-    assert "finished at step 3; give a larger --steps" in " ".join(capsys.readouterr().err.split())
+    assert "finished at step 3; ask for more steps" in " ".join(capsys.readouterr().err.split())
     assert_same_bits(final_numbers(run), before)
 
 

@@ -31,10 +31,10 @@ def analyze(
     from rich.console import Console
     from rich.table import Table
 
-    from aliasfree.cli.console import progress
     from aliasfree.experiments.analyze import analyze as run
-    from aliasfree.experiments.analyze import db, equivariance, percent
     from aliasfree.experiments.subjects import SubjectSettings
+    from aliasfree.progress import bar
+    from aliasfree.reporting.analysis import db, equivariance, percent
 
     settings = SubjectSettings(
         image_size=image_size, base_channels=base_channels, padding_mode=padding_mode, timestep=timestep,
@@ -42,7 +42,7 @@ def analyze(
     )  # fmt: skip
     name = re.sub(r"[^\w-]+", "-", target).strip("-")
     page = out or Path(f"analysis-{name}.html")
-    with progress("analysing", "layers") as told:
+    with bar("analysing", "layers") as told:
         found, subject = run(target, page, settings, rate=rate, overwrite=overwrite, progress=told)
     table = Table(show_edge=False, title=subject.name)
     for head in ("layer", "type", "guilt", "network if fixed", "aliases"):

@@ -9,7 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from aliasfree import __version__
-from aliasfree.cli import analyze, data, demo, evaluate, filters, generate, report, train
+from aliasfree.cli import analyze, data, demo, evaluate, filters, generate, recipes, report, train
+from aliasfree.cli.options import option_names, with_options
 from aliasfree.errors import AliasfreeError
 
 DEBUG = "ALIASFREE_DEBUG"
@@ -29,7 +30,8 @@ class Commands(TyperGroup):
             code = getattr(error, "exit_code", 2)
             if code == 2 and os.environ.get(DEBUG):
                 raise
-            _say(str(error) if code != 2 else f"error: {error}")
+            message = with_options(str(error), option_names(self))
+            _say(message if code != 2 else f"error: {message}")
             raise typer.Exit(code) from error
         except BrokenPipeError:
             raise  # of `aliasfree ... | head`; handled by typer
@@ -84,6 +86,7 @@ app.command("analyze")(analyze.analyze)
 app.command("report")(report.report)
 app.command("filters")(filters.filters)
 app.command("configs")(filters.configs)
+app.command("recipes")(recipes.recipes)
 app.add_typer(data.app, name="data")
 
 

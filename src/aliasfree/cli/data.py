@@ -25,12 +25,12 @@ def info(
     from rich.console import Console
     from rich.table import Table
 
-    from aliasfree.cli.console import progress
     from aliasfree.cli.parse import parse_size
     from aliasfree.data import open_images
+    from aliasfree.progress import bar
 
     size = parse_size(image_size)
-    with progress("reading", "images") as report:
+    with bar("reading", "images") as report:
         images = open_images(
             source, image_size=size, channels=channels, split=split, skip_bad=skip_bad, progress=report
         )
@@ -56,10 +56,10 @@ def mnist_m(
     seed: Annotated[int, typer.Option(help="Image i depends on (seed, split, i) only.")] = 42,
 ) -> None:
     """Make MNIST-M: digits by absolute difference over patches of photographs, as class folders of PNGs."""
-    from aliasfree.cli.console import progress
     from aliasfree.data import make_mnist_m
+    from aliasfree.progress import bar
 
-    with progress("making MNIST-M", "images") as report:
+    with bar("making MNIST-M", "images") as report:
         made = make_mnist_m(digits, backgrounds, out, num=num, split=split, seed=seed, progress=report)
     typer.echo(f"{made:,} images in {out}; train on them with `aliasfree train --data {out}`")
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aliasfree.cli import generate
+from aliasfree.cli.recipes import MEASURE, recipe_option
+from aliasfree.sampling import NOISES
 
 if TYPE_CHECKING:
     from aliasfree.experiments.evaluate import EvaluateSettings
+    from aliasfree.reporting.metrics import Metrics
 
 
 def evaluate(
@@ -18,8 +21,9 @@ def evaluate(
         list[Path], typer.Argument(metavar="RUN|FOLDER...", help="Runs, or folders of images, one after the other.")
     ],
     data: Annotated[str, typer.Option(help="The real images: digits, mnist, cifar10, mnist-m, hub:NAME, or a path.")],
+    recipe: Annotated[str | None, recipe_option(MEASURE)] = None,  # noqa: ARG001 (it has set the defaults)
     num: Annotated[
-        int | None, typer.Option(help="Images to draw  [default: 10,000; paper: 2,000; --angles: 400]")
+        int | None, typer.Option(help="Images to sample  [default: 10,000; paper: 2,000; --angles: 400]")
     ] = None,
     features: Annotated[
         str | None, typer.Option(help="classifier, inception or pixels  [default: classifier if there are labels]")
@@ -40,11 +44,11 @@ def evaluate(
     ] = None,
     windows: Annotated[
         str, typer.Option(metavar="START:END,...", help="With --angles: when the turning happens, each of these.")
-    ] = "0:1,0.5:1,0.7:0.95,0.9:0.9,0.95:0.95",
+    ] = f"0:1,0.5:1,0.7:0.95,0.9:0.9,{generate.WINDOW}",
     methods: Annotated[
         str, typer.Option(help="With --angles: how images are turned, each of these.")
     ] = "fourier,spline",
-    noises: Annotated[str, typer.Option(help="With --angles: the noise, each of these.")] = "co-moving,independent",
+    noises: Annotated[str, typer.Option(help="With --angles: the noise, each of these.")] = ",".join(NOISES),
     steps: Annotated[int | None, typer.Option(help="Sampling steps  [default: 50; paper: 999]")] = None,
     scheduler: generate.Scheduler = "ddpm",
     class_: generate.Class = None,
@@ -59,7 +63,7 @@ def evaluate(
 ) -> None:
     """Compare generated images with real ones: IS, FID, KID, precision, recall, with intervals, and equivariance.
 
-    A call that was stopped goes on where it was. Under torchrun all processes draw.
+    A call that was stopped goes on where it was. Under torchrun all processes sample.
     """
     from aliasfree.cli.parse import parse_class, parse_size
     from aliasfree.errors import ArgumentError
@@ -86,16 +90,16 @@ def evaluate(
     if found:
         from rich.console import Console
 
-        from aliasfree.experiments.compare import markdown, summarise
+        from aliasfree.reporting.runs import markdown, summarise
 
         Console().print(markdown(summarise(found)), markup=False, highlight=False, soft_wrap=True)
 
 
-def _upright(source: Path, settings: EvaluateSettings, device: str, out: Path | None) -> dict[str, Any] | None:
-    from aliasfree.cli.console import stages
+def _upright(source: Path, settings: EvaluateSettings, device: str, out: Path | None) -> Metrics | None:
     from aliasfree.experiments.evaluate import evaluate as run
+    from aliasfree.progress import bars
 
-    with stages() as told:
+    with bars() as told:
         return run(source, settings, out=out, device=device, progress=told)
 
 
@@ -104,13 +108,14 @@ def _turned(
 ) -> None:
     from rich.console import Console
 
-    from aliasfree.cli.console import stages
     from aliasfree.cli.parse import parse_angles, parse_window
     from aliasfree.experiments.equivariance import every_way
-    from aliasfree.experiments.turned import evaluate_turned, table_text
+    from aliasfree.experiments.turned import evaluate_turned
+    from aliasfree.progress import bars
+    from aliasfree.reporting.turned import table_text
 
     chosen = every_way([parse_window(text, "--windows") for text in ways[0]], ways[1], ways[2])
-    with stages() as told:
+    with bars() as told:
         done = evaluate_turned(
             source, settings.data, chosen, parse_angles(angles), settings.num or 400, settings.sampling, out=out,
             device=device, progress=told,

@@ -18,7 +18,7 @@ def filters(
     from rich.table import Table
 
     from aliasfree.errors import ArgumentError
-    from aliasfree.experiments.filters_figure import draw_filters, filter_table
+    from aliasfree.reporting.filters import draw_filters, filter_table
 
     names = [config] if other is None else [config, other]
     rows = filter_table(names)
@@ -44,10 +44,11 @@ def configs() -> None:
     from rich.table import Table
 
     from aliasfree.config import PAPER_CONFIGS, Config, known_names
-    from aliasfree.experiments.filters_figure import filter_table
+    from aliasfree.reporting.filters import filter_table
 
     letters = Table("letter", "what is filtered", show_edge=False)
-    for name in ("A", "B-hq", "C-hq", "D-hq"):
+    alone = [name for name in known_names() if "-" not in name and name != "A"]
+    for name in ("A", "B-hq", "C-hq", "D-hq", *alone):
         letters.add_row(name[0], Config.parse(name).description)
     filtered = Table("configs", "by", "in the paper's table", show_edge=False)
     filtered.add_row("A", "nothing", "yes")
@@ -56,6 +57,8 @@ def configs() -> None:
             family = [name, *(f"{letter}{name[1:]}" for letter in "CD")]
             paper = "yes" if name in PAPER_CONFIGS else ""
             filtered.add_row(" ".join(family), filter_table([name])[0].kind, paper)
+    for name in alone:
+        filtered.add_row(name, filter_table([name])[0].kind, "")
     console = Console()
     console.print(letters)
     console.print()

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aliasfree.cli.recipes import SAMPLE, recipe_option
+from aliasfree.sampling import LATE, METHODS, NOISE
+
 if TYPE_CHECKING:
     from aliasfree.training import RunFolder
+
+WINDOW = "{:g}:{:g}".format(*LATE)
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, as `aliasfree train --out` wrote it.")]
 Steps = Annotated[int, typer.Option(help="Sampling steps, up to 999 for the paper's own chain.")]
@@ -28,30 +33,32 @@ Schedule = Annotated[
 Class = Annotated[str | None, typer.Option("--class", help="A class number, or 'each' for one after the other.")]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is off.")]
 Seed = Annotated[int, typer.Option(help="Image i of a seed is the same in any batch.")]
-BatchSize = Annotated[int, typer.Option(help="Images drawn at a time.")]
+BatchSize = Annotated[int, typer.Option(help="Images sampled at a time.")]
 Ema = Annotated[bool, typer.Option("--ema/--no-ema", help="Use the averaged weights.")]
 Compile = Annotated[
     bool, typer.Option("--compile", help="torch.compile the network, replayed as a CUDA graph on a GPU: a slow start.")
 ]
+Recipe = Annotated[str | None, recipe_option(SAMPLE)]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
 def sample(
     run: Run,
+    recipe: Recipe = None,  # noqa: ARG001 (it has set the defaults)
     num: Annotated[int, typer.Option(help="How many images.")] = 64,
     steps: Steps = 50,
     scheduler: Scheduler = "ddpm",
     rotate: Annotated[
-        float, typer.Option(metavar="DEGREES", help="Counter-clockwise, while the image is drawn.")
+        float, typer.Option(metavar="DEGREES", help="Counter-clockwise, while the image is sampled.")
     ] = 0.0,
     translate: Annotated[
-        tuple[float, float], typer.Option(metavar="DY DX", help="Pixels down and right, while the image is drawn.")
+        tuple[float, float], typer.Option(metavar="DY DX", help="Pixels down and right, while the image is sampled.")
     ] = (0.0, 0.0),
-    zoom: Annotated[float, typer.Option(metavar="FACTOR", help="Above 1 enlarges, while the image is drawn.")] = 1.0,
-    method: Method = "fourier",
-    noise: Noise = "co-moving",
-    schedule: Schedule = "0.95:0.95",
+    zoom: Annotated[float, typer.Option(metavar="FACTOR", help="Above 1 enlarges, while the image is sampled.")] = 1.0,
+    method: Method = METHODS[0],
+    noise: Noise = NOISE,
+    schedule: Schedule = WINDOW,
     class_: Class = None,
     guidance: Guidance = 1.0,
     seed: Seed = 0,
@@ -62,10 +69,10 @@ def sample(
     out: Annotated[Path | None, typer.Option(help="Folder for the PNGs  [default: a new one in RUN/images]")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw images from a trained run: numbered PNGs, a grid and the settings."""
-    from aliasfree.cli.console import progress
+    """Sample images from a trained run: numbered PNGs, a grid and the settings."""
     from aliasfree.cli.parse import parse_class, parse_window
     from aliasfree.experiments.generate import MotionSettings, SampleSettings, sample_run
+    from aliasfree.progress import bar
 
     window = parse_window(schedule)
     settings = SampleSettings(
@@ -74,7 +81,7 @@ def sample(
     )  # fmt: skip
     motion = MotionSettings(rotate=rotate, translate=translate, zoom=zoom, method=method, noise=noise, schedule=window)
     folder = _run(run)
-    with progress("sampling") as report:
+    with bar("sampling") as report:
         made = sample_run(folder, num, settings, motion, out=out, overwrite=overwrite, device=device, progress=report)
     typer.echo(f"{num} images in {made}, side by side in {made.with_name(made.name + '-grid.png')}")
 
@@ -85,14 +92,15 @@ def rotate(
         str, typer.Option(metavar="LO:HI:COUNT", help="Degrees from LO to HI; or a list, as in 0,45,90.")
     ] = "-90:90:9",
     num: Annotated[int, typer.Option(help="Rows: image 0, 1, ... of the seed.")] = 4,
+    recipe: Recipe = None,  # noqa: ARG001 (it has set the defaults)
     compare_methods: Annotated[
         bool, typer.Option("--compare-methods", help="Two rows an image: fourier, and the paper's spline.")
     ] = False,
     steps: Steps = 50,
     scheduler: Scheduler = "ddpm",
-    method: Method = "fourier",
-    noise: Noise = "co-moving",
-    schedule: Schedule = "0.95:0.95",
+    method: Method = METHODS[0],
+    noise: Noise = NOISE,
+    schedule: Schedule = WINDOW,
     class_: Class = None,
     guidance: Guidance = 1.0,
     seed: Seed = 0,
@@ -103,10 +111,10 @@ def rotate(
     out: Annotated[Path | None, typer.Option(help="The table, a PNG  [default: a new one in RUN/images]")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the same seeds at many angles: a table (PNG) and an animation (GIF, MP4)."""
-    from aliasfree.cli.console import progress
+    """Sample the same seeds at many angles: a table (PNG) and an animation (GIF, MP4)."""
     from aliasfree.cli.parse import parse_angles, parse_class, parse_window
     from aliasfree.experiments.generate import MotionSettings, SampleSettings, rotate_run
+    from aliasfree.progress import bar
 
     degrees, window = parse_angles(angles), parse_window(schedule)
     settings = SampleSettings(
@@ -115,7 +123,7 @@ def rotate(
     )  # fmt: skip
     motion = MotionSettings(method=method, noise=noise, schedule=window)
     folder = _run(run)
-    with progress("sampling") as report:
+    with bar("sampling") as report:
         made = rotate_run(
             folder, degrees, num, settings, motion, compare_methods=compare_methods, out=out, overwrite=overwrite,
             device=device, progress=report,

@@ -16,7 +16,7 @@ def report(
     """Put measured runs side by side: fidelity with intervals and floor, equivariance, speed, learning curves."""
     from rich.console import Console
 
-    from aliasfree.experiments.compare import markdown, write_report
+    from aliasfree.reporting.runs import markdown, write_report
 
     rows, files = write_report(runs, out, overwrite=overwrite)
     Console().print(markdown(rows), markup=False, highlight=False, soft_wrap=True)

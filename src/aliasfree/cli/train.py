@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from aliasfree.cli.recipes import TRAIN, recipe_option
+
 NETWORK, LENGTH, OUTPUT = "Network", "Optimisation", "What is written"
 
 
@@ -20,6 +22,7 @@ def train(
     data: Annotated[str | None, typer.Option(help="digits, mnist, cifar10, mnist-m, hub:NAME, or a path.")] = None,
     config: Annotated[str | None, typer.Option(help="A, B-0 ... D-2N, D-hq; see `aliasfree configs`.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder, for all that is written.")] = None,
+    recipe: Annotated[str | None, recipe_option(TRAIN)] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out; options given again change its settings.")
     ] = False,
@@ -32,7 +35,24 @@ def train(
         _option("the paper's", "Folder of a diffusers UNet2DModel to convert and train or fine-tune.", panel=NETWORK),
     ] = None,
     base_channels: Annotated[int | None, _option("the image size", "Width of the network.", panel=NETWORK)] = None,
-    padding_mode: Annotated[str | None, _option("zeros", "zeros, circular or reflect.", panel=NETWORK)] = None,
+    padding_mode: Annotated[
+        str | None, _option("what the config prefers", "zeros, circular or reflect.", panel=NETWORK)
+    ] = None,
+    preconditioning: Annotated[
+        str | None,
+        _option(
+            "what the config prefers",
+            "spectral (the optimal linear predictor around the network) or none.",
+            panel=NETWORK,
+        ),
+    ] = None,
+    frame_features: Annotated[
+        int | None,
+        _option("what the config prefers", "Harmonics of the frame's coordinates; 0 is none.", panel=NETWORK),
+    ] = None,
+    loss_weighting: Annotated[
+        float | None, _option("0.5", "With spectral: 0 weights all noise levels alike, 1 lifts the noisy ones most.")
+    ] = None,
     class_conditional: Annotated[
         bool | None,
         _option("no", "Learn from the labels too.", "--class-conditional/--no-class-conditional", panel=NETWORK),
@@ -48,7 +68,7 @@ def train(
     weight_decay: Annotated[float | None, _option("0.01", "Of AdamW.")] = None,
     grad_clip: Annotated[float | None, _option("1.0", "Largest gradient norm; 0 is off.")] = None,
     ema_decay: Annotated[float | None, _option("0.9999", "Of the averaged weights; 0 is off.")] = None,
-    augment: Annotated[str | None, _option("none", "none, flip or rotate.")] = None,
+    augment: Annotated[str | None, _option("none", "none, flip, rotate or frame.")] = None,
     mixed_precision: Annotated[str | None, _option("no", "no or bf16.", "--mixed-precision", "--precision")] = None,
     compile: Annotated[
         bool | None,
@@ -73,7 +93,7 @@ def train(
     SIGTERM and Ctrl-C finish the step and save; [bold]--resume[/bold] goes on bit for bit. For several processes:
     [bold]torchrun --nproc_per_node 2 -m aliasfree train ...[/bold]
     """
-    given = {name: value for name, value in locals().items() if value is not None and name != "resume"}
+    given = {name: value for name, value in locals().items() if value is not None and name not in ("resume", "recipe")}
     run(given, resume)
 
 
@@ -99,4 +119,4 @@ def run(given: dict[str, Any], resume: bool) -> None:
         settings = RunSettings(**given)
     folder = train(settings, resume=resume)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun, one process speaks for all
-        typer.echo(f"The run is in {folder.path}; draw from it with `aliasfree sample {folder.path}`.")
+        typer.echo(f"The run is in {folder.path}; sample from it with `aliasfree sample {folder.path}`.")

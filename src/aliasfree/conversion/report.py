@@ -20,7 +20,7 @@ from aliasfree.conversion.surgery import conversion_of, undo
 from aliasfree.conversion.survey import survey
 from aliasfree.conversion.treatment import Treatment
 from aliasfree.errors import ArgumentError
-from aliasfree.filters import FilterSpec
+from aliasfree.filters import FilterSpec, separable_terms
 
 __all__ = ["ConversionReport", "Entry", "conversion_report"]
 
@@ -200,12 +200,12 @@ class _Counting(Treatment):
 
     def interpolate(self, x: Tensor, factor: int = 2, size: Sequence[int] | None = None) -> Tensor:
         high = (factor * x.shape[-2], factor * x.shape[-1])
-        self._add(x, high, self.specs["interpolate"][factor], factor)
+        self._add(x, high, self.specs["interpolate"][factor], factor, up=True)
         return x.new_empty(*x.shape[:2], *(high if size is None else size))
 
     def decimate(self, z: Tensor, factor: int) -> Tensor:
         low = z.new_empty(*z.shape[:2], *(-(-n // factor) for n in z.shape[-2:]))
-        self._add(low, tuple(z.shape[-2:]), self.specs["decimate"][factor], factor)
+        self._add(low, tuple(z.shape[-2:]), self.specs["decimate"][factor], factor, up=False)
         return low
 
     def activate(self, x: Tensor, activation: str | Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ARG002
@@ -220,17 +220,17 @@ class _Counting(Treatment):
     def _both_ways(self, x: Tensor, y: Tensor) -> None:
         rate = self.config.oversample
         high = (rate * x.shape[-2], rate * x.shape[-1])
-        self._add(x, high, self.specs["up"][rate], rate)
-        self._add(y, high, self.specs["down"][rate], rate)
+        self._add(x, high, self.specs["up"][rate], rate, up=True)
+        self._add(y, high, self.specs["down"][rate], rate, up=False)
 
-    def _add(self, low: Tensor, high: tuple[int, ...], spec: FilterSpec, factor: int) -> None:
-        """Between a plane `low` and one of size `high`, either way: taps / factor multiply-adds for each sample of the
-        line at the higher rate, first along one axis, then along the other."""
+    def _add(self, low: Tensor, high: tuple[int, ...], spec: FilterSpec, factor: int, *, up: bool) -> None:
+        """Between a plane `low` and one of size `high`: for each term of the kernel (`separable_terms`) taps / factor
+        multiply-adds for each sample of the line at the higher rate, first along one axis, then along the other."""
         if spec.kind == "ideal":
             line = [n * max(1.0, math.log2(n)) for n in high]
             per_plane = line[1] * low.shape[-2] + line[0] * high[1]
         else:
-            terms = 1 if spec.kind == "sinc" else 2
+            terms = len(separable_terms(spec, factor, up=up))
             per_plane = terms * (low.shape[-2] * high[1] + high[0] * high[1]) * spec.taps / factor
         self.tally.macs += round(low.shape[0] * low.shape[1] * per_plane)
 

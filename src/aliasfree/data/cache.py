@@ -23,6 +23,7 @@ import numpy as np
 from aliasfree.data.source import Source
 from aliasfree.data.writing import BLOCK_BYTES, ArraySink, Shaper, block_checksums
 from aliasfree.errors import DataError
+from aliasfree.files import sync
 
 __all__ = ["CacheMeta", "cache_root", "ensure"]
 
@@ -167,7 +168,7 @@ def _build_locked(
             meta = _write(source, aside, size, channels, skip_bad, progress)
             aside.chmod(0o755)  # mkdtemp makes it private
             aside.rename(folder)
-            _sync_folder(folder.parent)
+            sync(folder.parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         return meta
@@ -236,11 +237,3 @@ def _write(
 def _sync(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

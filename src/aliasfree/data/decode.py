@@ -57,7 +57,7 @@ def decode(file: Path | IO[bytes], name: str) -> Image.Image:
     except Exception as error:
         reason = "not an image this Pillow can read" if isinstance(error, Image.UnidentifiedImageError) else error
         raise DataError(
-            f"{name} is truncated or corrupt ({reason}); replace it, or leave such files out with --skip-bad."
+            f"{name} is truncated or corrupt ({reason}); replace it, or leave such files out with `skip_bad=True`."
         ) from error
 
 

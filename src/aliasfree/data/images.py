@@ -111,7 +111,7 @@ def open_images(
         ArgumentError: an argument out of range.
     """
     if channels not in (None, 1, 3):
-        raise ArgumentError(f"Images have 1 or 3 channels, not {channels!r}; choose with --channels 1 or --channels 3.")
+        raise ArgumentError(f"Images have 1 or 3 channels, not {channels!r}; choose with `channels=1` or `channels=3`.")
     found = registry.resolve(source, split)
     folder, meta = cache.ensure(
         found,

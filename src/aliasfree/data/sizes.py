@@ -38,6 +38,6 @@ def check_image_size(size: Size, multiple: int = 8) -> tuple[int, int]:
             nearest = f"{below} or {above}" if below else f"{above}"
             shown = f"{pair[0]}" if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
             raise ArgumentError(
-                f"Image size {shown} is not divisible by {multiple}; choose {nearest} with --image-size."
+                f"Image size {shown} is not divisible by {multiple}; choose {nearest} with `image_size`."
             )
     return pair

@@ -57,15 +57,15 @@ class Shaper:
     def _mixed(self, item: Item, channels: int) -> DataError:
         grey, colour = (item.name, self.first_mode) if channels == 1 else (self.first_mode, item.name)
         return DataError(
-            f"Grey and colour images are mixed ({grey} is grey, {colour} is in colour); choose with --channels 1 or "
-            "--channels 3."
+            f"Grey and colour images are mixed ({grey} is grey, {colour} is in colour); choose with `channels=1` "
+            "or `channels=3`."
         )
 
     def _unequal(self, item: Item, size: tuple[int, int]) -> DataError:
         assert self.size is not None
         return DataError(
             f"Images differ in size ({self.first_size} is {self.size[0]}x{self.size[1]}, {item.name} is "
-            f"{size[0]}x{size[1]}); choose one with --image-size."
+            f"{size[0]}x{size[1]}); choose one with `image_size`."
         )
 
 

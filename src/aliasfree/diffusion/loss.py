@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aliasfree.errors import ArgumentError, ShapeError
+from aliasfree.nn.frame import Frame
 
 __all__ = ["training_loss"]
 
@@ -20,6 +21,8 @@ def training_loss(
     generator: torch.Generator,
     class_labels: Tensor | None = None,
     class_dropout: float = 0.1,
+    frame: Frame | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error of the predicted noise, a scalar (arXiv 2411.09174; Ho et al. 2020, eq. 14).
 
@@ -27,6 +30,8 @@ def training_loss(
     scheduler      gives the noise schedule; timesteps are uniform in 1 .. T-1, as in the paper
     generator      draws timesteps, noise and dropped labels, on its own device
     class_labels   (N,) integers 0 .. K-1; a share `class_dropout` becomes K, "no class" (Ho & Salimans 2022)
+    frame          where the images lie, for a model that knows one; None = not passed on
+    weights        (T,), of the squared errors at each timestep (`AliasFreeUNet2DModel.loss_weights`); None = 1
 
     Nothing here waits for the device. Raises ShapeError, ArgumentError.
     """
@@ -47,5 +52,9 @@ def training_loss(
             drop = torch.rand(n, generator=generator, device=device) < class_dropout
             labels = torch.where(drop.to(labels.device), null, labels)
     noisy = scheduler.add_noise(images, noise, t)
-    predicted = model(noisy, t, class_labels=labels).sample if labels is not None else model(noisy, t).sample
-    return F.mse_loss(predicted.float(), noise.float())
+    given = {"class_labels": labels, "frame": frame}
+    predicted = model(noisy, t, **{name: value for name, value in given.items() if value is not None}).sample
+    if weights is None:
+        return F.mse_loss(predicted.float(), noise.float())
+    error = (predicted.float() - noise.float()).square().mean((1, 2, 3))
+    return (weights.to(error)[t] * error).mean()

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from aliasfree.diffusion.history import move_history
 from aliasfree.diffusion.noise import Generators, MovedNoise, draw, per_sample_generators
-from aliasfree.diffusion.transforms import LATE, Motion, Window
+from aliasfree.diffusion.transforms import Motion, Window
 from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
 from aliasfree.ops.spatial import Amount, Method
 from aliasfree.pictures import to_uint8
+from aliasfree.sampling import LATE, NOISE, NOISES
 
 __all__ = ["AliasFreePipeline", "AliasFreePipelineOutput"]
 
@@ -56,7 +57,7 @@ class AliasFreePipeline(DiffusionPipeline):
         translate: tuple[Amount, Amount] = (0.0, 0.0),
         zoom: Amount = 1.0,
         method: Method = "fourier",
-        noise: str = "co-moving",
+        noise: str = NOISE,
         schedule: Window = LATE,
         class_labels: int | Sequence[int] | Tensor | None = None,
         guidance_scale: float = 1.0,
@@ -70,13 +71,13 @@ class AliasFreePipeline(DiffusionPipeline):
         latents: Tensor | None = None,
         step_noise: Sequence[Tensor] | Tensor | None = None,
     ) -> AliasFreePipelineOutput | tuple[Any, Any]:
-        """Draw `batch_size` images.
+        """Sample `batch_size` images.
 
         num_inference_steps   1 .. T-1; None = T-1, the paper's full length
         rotate                degrees within +-3600, counter-clockwise positive
         translate             pixels down, pixels right
         zoom                  factor, 0.1 .. 10. All three are the whole motion, for all samples or one for each: a list
-                              of angles with equal generators draws one image at many angles in one batch
+                              of angles with equal generators samples one image at many angles in one batch
         method                "fourier" (keeps white noise white), "spline" (the paper's) or "bicubic"
         noise                 "co-moving": injected noise turns with the frame, so that an equivariant network gives the
                               moved image; or "independent" (the paper's)
@@ -101,7 +102,7 @@ class AliasFreePipeline(DiffusionPipeline):
         The state is kept in float32 (float64 for a float64 UNet) whatever the UNet's dtype.
         Returns AliasFreePipelineOutput(images, frames) or the pair. Raises ArgumentError, ShapeError.
         """
-        _check_choice("noise", noise, ("independent", "co-moving"))
+        _check_choice("noise", noise, NOISES)
         _check_choice("output_type", output_type, ("pil", "np", "pt"))
         if batch_size < 1 or frame_every < 1:
             raise ArgumentError("batch_size and frame_every must be at least 1")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from aliasfree.diffusion.noise import Generators, draw, per_sample_generators
 from aliasfree.errors import ArgumentError, did_you_mean
+from aliasfree.sampling import SCHEDULERS
 
 __all__ = [
     "SCHEDULERS",
@@ -26,8 +27,6 @@ __all__ = [
     "PaperSchedulerOutput",
     "make_scheduler",
 ]
-
-SCHEDULERS = ("ddpm", "ddpm-clipped", "ddim", "ddim-clipped", "dpm++", "dpm++-clipped")
 
 
 @dataclass

@@ -11,15 +11,13 @@ from torch import Tensor
 
 from aliasfree.errors import ArgumentError
 from aliasfree.ops.spatial import Amount, Method, as_amounts, check_method, rotate2d, translate2d, zoom2d
+from aliasfree.sampling import PAPER_WINDOW
 
-__all__ = ["LATE", "Motion", "MotionSchedule", "Rotation", "Transform", "Translation", "Zoom"]
+__all__ = ["Motion", "MotionSchedule", "Rotation", "Transform", "Translation", "Zoom"]
 
 MAX_DEGREES = 3600.0
 
 Window = tuple[float, float] | Callable[[float], float]
-LATE: tuple[float, float] = (0.95, 0.95)
-"""The default window: the whole motion at once, when a twentieth of sampling is left. The early steps decide what is
-drawn, upright, where the network is at home; docs/results.md has the figures by which it was chosen."""
 
 
 class Transform(Protocol):
@@ -109,10 +107,10 @@ class MotionSchedule:
     """When the motion happens: from sampling progress in [0, 1] to the share of the motion done by then.
 
     window   (a, b) with 0 <= a <= b <= 1, linear inside (a = b: all at once), or a function of progress. (0, 1) is
-             the paper's; later windows keep more of what the sample shows upright, and `LATE` is the pipeline's
+             the paper's; later windows keep more of what the sample shows upright: `sampling.LATE`, the pipeline's
     """
 
-    window: Window = (0.0, 1.0)
+    window: Window = PAPER_WINDOW
 
     def __post_init__(self) -> None:
         if callable(self.window):

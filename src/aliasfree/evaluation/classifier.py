@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aliasfree.errors import ArgumentError, ShapeError
-from aliasfree.pictures import save_bytes
+from aliasfree.files import write_file, write_json
 
 __all__ = ["Classifier", "accepted_share", "accuracy", "cached_classifier", "train_classifier"]
 
@@ -191,8 +191,8 @@ def cached_classifier(
         "tested_on": len(test_images),
         "seed": seed,
     }
-    save_bytes(weights, path)
-    save_bytes(json.dumps(note, indent=2).encode(), note_path)
+    write_file(path, weights)
+    write_json(note_path, note, indent=2)
     return model, score
 
 

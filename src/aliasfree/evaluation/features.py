@@ -122,7 +122,7 @@ class InceptionFeatures:
         except ImportError as error:
             raise DataError(
                 "The inception features are those of torch-fidelity; install it with `pip install torch-fidelity`, or "
-                "take --features classifier."
+                "take `features='classifier'`."
             ) from error
         address = inception.URL_INCEPTION_V3
         hub = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[-1]
@@ -166,7 +166,7 @@ class InceptionFeatures:
 
 def _how_to_get(address: str) -> str:
     return (
-        f"fetch {address} on a machine with access and give the file with --weights, or take --features classifier "
+        f"fetch {address} on a machine with access and give the file with `weights`, or take `features='classifier'` "
         "(data with labels) or pixels."
     )
 

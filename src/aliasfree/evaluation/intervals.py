@@ -4,41 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from aliasfree.errors import ArgumentError
+from aliasfree.estimate import Estimate
 
 __all__ = ["Estimate", "bootstrap", "over_runs", "share"]
 
 NORMAL = 1.959963984540054
 """97.5 % quantile of the normal distribution: two-sided 95 %."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and the ends of its 95 % interval; low = high = None where there is no interval.
-
-    spread  of scores over splits and of KID over subsets: their standard deviation, as in published tables; else None
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    spread: float | None = None
-
-    @property
-    def half_width(self) -> float | None:
-        """Half the length of the interval; None without one."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
-
-    def text(self, digits: int = 2) -> str:
-        """ "9.61 [9.40, 9.82]", or "9.61" without an interval."""
-        ends = "" if self.low is None else f" [{self.low:.{digits}f}, {self.high:.{digits}f}]"
-        return f"{self.value:.{digits}f}{ends}"
 
 
 def bootstrap(

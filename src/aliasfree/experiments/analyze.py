@@ -1,31 +1,25 @@
-"""`aliasfree analyze`: which layer of a network aliases, and what it costs, as JSON and as a page."""
+"""`aliasfree analyze`: a network measured layer by layer, as JSON and as a page."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments import report
-from aliasfree.experiments.report import Html
 from aliasfree.experiments.subjects import Subject, SubjectSettings, open_subject
-from aliasfree.pictures import gif_bytes, grid, save_bytes
+from aliasfree.files import write_file, write_json
+from aliasfree.reporting.analysis import compose, film
 
 if TYPE_CHECKING:
-    from aliasfree.evaluation.aliasing import Aliasing, LayerAliasing
-    from aliasfree.evaluation.layers import Layer
+    from aliasfree.evaluation.aliasing import Aliasing
 
-__all__ = ["advice", "analyze", "compose", "db", "equivariance", "percent"]
+__all__ = ["analyze"]
 
-SPECTRA, FILMS = 6, 3
-"""How many of the guiltiest layers are drawn."""
+FILMS = 3
+"""Of how many of the guiltiest layers the page shows a feature map that moves."""
 
 
 def analyze(
@@ -48,180 +42,18 @@ def analyze(
     from aliasfree.evaluation.layers import find_layers
 
     if out.suffix.lower() != ".html":
-        raise ArgumentError(f"The page is HTML, so --out must end in .html, not {out.name!r}.")
+        raise ArgumentError(f"The page is HTML, so `out` must end in .html, not {out.name!r}.")
     if out.exists() and not overwrite:
-        raise ArgumentError(f"{out} exists; give another --out, or --overwrite.")
+        raise ArgumentError(f"{out} exists; give another `out`, or `overwrite=True`.")
     began = time.monotonic()
     subject = open_subject(target, settings or SubjectSettings())
     found = aliasing(
         subject.model, subject.images, subject.call, rate=rate, periodic=subject.periodic, progress=progress
     )
     by_name = {layer.name: layer for layer in find_layers(subject.model, subject.call, subject.images)}
-    films = [(layer, _film(by_name[layer.name])) for layer in found.layers[:FILMS]]
+    films = [(layer, film(by_name[layer.name])) for layer in found.layers[:FILMS]]
     seconds = time.monotonic() - began
     facts = {"network": subject.name, "images": subject.about, "seconds": seconds, **dataclasses.asdict(found)}
-    save_bytes((json.dumps(_plain(facts), indent=1) + "\n").encode(), out.with_suffix(".json"))
-    save_bytes(compose(found, subject, films, seconds).encode(), out)
+    write_json(out.with_suffix(".json"), facts)
+    write_file(out, compose(found, subject.name, subject.about, films, seconds))
     return found, subject
-
-
-def advice(layer: LayerAliasing) -> str:
-    """What would remove most of a layer's aliases."""
-    if layer.kind == "activation":
-        if layer.nyquist_gain is None and "Filtered" not in layer.type:
-            return "evaluate it at twice the rate between low-passes (letter C, D)"
-        return "a higher rate than 2x, a cutoff below half of it, or more taps"
-    if layer.kind == "down":
-        if layer.dc_gain is None or layer.nyquist_gain is None or layer.nyquist_gain > abs(layer.dc_gain) / 2:
-            return "low-pass before the samples are dropped (letter B, D)"
-        return "a cutoff further below the new Nyquist frequency, or more taps"
-    if layer.kind == "up":
-        if layer.nyquist_gain is not None and layer.nyquist_gain > 0.01:
-            return "a filter whose four phases have equal gain"
-        return "a sharper interpolation: more taps, pixel-centred (hq)"
-    return "filter the nonlinearity inside, and norms with global statistics"
-
-
-def compose(found: Aliasing, subject: Subject, films: list[tuple[LayerAliasing, bytes]], seconds: float) -> str:
-    """The page as text."""
-    worst = found.layers[0]
-    return report.page(
-        f"aliasing of {subject.name}",
-        f"{subject.name}: {db(found.eq_t_frac)} under sub-pixel shifts, {db(found.periodic)} without borders, "
-        f"{percent(worst.guilt)} of that error from {worst.name}",
-        f"Measured on {subject.about}. Guilt is the share of the network's error under shifts by fractions of a pixel "
-        f"that goes when one layer is replaced by its alias-free counterpart, which looks at {found.rate} times the "
-        "resolution; all with periodic padding, so that the border is told apart.",
-        _totals(found),
-        _layers(found),
-        _films(films),
-        _spectra(found),
-        footer=f"Written by aliasfree in {seconds:.0f} s; nothing on this page is loaded from elsewhere.",
-    )
-
-
-def db(value: float) -> str:
-    """ "14.1 dB", with a space that does not break; exact where there is no error."""
-    return "exact" if value == math.inf else f"{value:.1f}\u00a0dB".replace("-", "−")
-
-
-def equivariance(found: Aliasing) -> str:
-    """The network's own figures in words."""
-    eq_r = "" if found.eq_r is None else f", EQ-R {db(found.eq_r)} (any angle)"
-    return f"EQ-T {db(found.eq_t)} (whole pixels), EQ-T_frac {db(found.eq_t_frac)} (fractions of them){eq_r}"
-
-
-def percent(share: float) -> str:
-    """ "12.3 %", with a space that does not break and no minus before 0.0."""
-    return f"{round(100 * share, 1) + 0.0:.1f}\u00a0%".replace("-", "−")
-
-
-def _totals(found: Aliasing) -> Html:
-    rows = [("as it is", db(found.eq_t_frac), "")]
-    if found.periodic != found.eq_t_frac:
-        rows.append(("with periodic padding", db(found.periodic), ""))
-    for kind, alone in found.alone.items():
-        rows.append((f"{kind} replaced", db(found.without[kind]), db(alone)))
-    rows.append(("all replaced", db(found.without["all"]), ""))
-    return report.section(
-        "What holds the network back",
-        report.text(f"As it is: {equivariance(found)}."),
-        report.text(
-            "EQ-T_frac: how well the output follows an input that moves by a fraction of a pixel. 20 dB more is a "
-            "tenth of the error. The last column keeps the layers of one kind and replaces all others: what that "
-            "kind would allow if it were the only fault."
-        ),
-        report.table(["", "EQ-T_frac", "only these left as they are"], rows),
-    )
-
-
-def _layers(found: Aliasing) -> Html:
-    rows: list[tuple[str, ...]] = []
-    cures: dict[str, list[LayerAliasing]] = {}
-    for layer in found.layers:
-        gains = [
-            "–" if g is None else f"{abs(g) if abs(g) < 5e-4 else g:.3f}" for g in (layer.dc_gain, layer.nyquist_gain)
-        ]
-        shape = "×".join(map(str, layer.input_shape))
-        cells = (layer.name, layer.type, shape, percent(layer.guilt), db(layer.fixed_db))
-        rows.append((*cells, db(layer.alias_db), *gains))
-        cures.setdefault(advice(layer), []).append(layer)
-    head = ("layer", "type", "input", "guilt", "network if fixed", "aliases", "DC gain", "Nyquist gain")
-    return report.section(
-        "Layers, the guiltiest first",
-        report.text(
-            "Aliases: their energy at the layer's output relative to what the alias-free counterpart gives. Nyquist "
-            "gain: what is left of the highest frequency; for upsampling, the checkerboard a constant gets. “#2” is "
-            "the second call of the same module in one pass."
-        ),
-        report.table(head, rows),
-        report.table(
-            ["what would help", "share of the error", "layers"],
-            [(cure, percent(sum(v.guilt for v in kin)), ", ".join(v.name for v in kin)) for cure, kin in cures.items()],
-        ),
-    )
-
-
-def _films(films: list[tuple[LayerAliasing, bytes]]) -> Html:
-    blocks = [
-        report.figure(
-            report.picture(film, f"feature map of {layer.name} while its input moves", mime="image/gif", width=320),
-            f"{layer.name}: left the layer, right its alias-free counterpart.",
-        )
-        for layer, film in films
-    ]
-    return report.section(
-        "Feature maps while the input moves by one pixel",
-        report.text(
-            "Each frame moves the layer's input a little further and moves its output back. Whatever changes is tied "
-            "to the pixel grid; a layer without aliases gives a still picture. The channel with the strongest aliases "
-            "is shown."
-        ),
-        report.row(*blocks),
-    )
-
-
-def _spectra(found: Aliasing) -> Html:
-    blocks = []
-    for layer in found.layers[:SPECTRA]:
-        signal = np.array(layer.signal)
-        floor = max(float(signal.max()) * 1e-9, 1e-30)
-        lines = [
-            report.Line("signal", layer.frequency, np.maximum(signal, floor), 0),
-            report.Line("aliases", layer.frequency, np.maximum(layer.alias, floor), 1),
-        ]
-        chart = report.line_chart(lines, "frequency, fraction of Nyquist", "power", title=f"spectra of {layer.name}")
-        blocks.append(report.figure(chart, f"{layer.name} ({layer.type})"))
-    return report.section(
-        "Spectra of the guiltiest layers' outputs",
-        report.text("Radial means of the power at the layer's output: what belongs there, and what was folded there."),
-        report.row(*blocks, wide=True),
-    )
-
-
-def _film(layer: Layer) -> bytes:
-    """A GIF of one channel: the layer on the left, its counterpart on the right."""
-    from aliasfree.evaluation.aliasing import shift_sweep
-
-    swept, still = shift_sweep(layer)
-    channel = int((swept - still).square().mean((0, 2, 3)).argmax())
-    frames, ideal = swept[:, channel].double().numpy(), still[channel].double().numpy()
-    low, high = np.quantile(np.concatenate([frames.ravel(), ideal.ravel()]), [0.002, 0.998])
-
-    def pixels(plane: Any) -> Any:
-        return (np.clip((plane - low) / max(high - low, 1e-12), 0, 1) * 255).round().astype(np.uint8)[..., None]
-
-    scale = max(1, 160 // ideal.shape[-1])
-    pairs = [grid(np.stack([pixels(frame), pixels(ideal)]), columns=2, pad=2, scale=scale) for frame in frames]
-    return gif_bytes(pairs, fps=8)
-
-
-def _plain(value: Any) -> Any:
-    """Values that JSON can hold: infinities as strings."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value

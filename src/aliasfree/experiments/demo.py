@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aliasfree.errors import ArgumentError, RunError
+from aliasfree.errors import RunError
+from aliasfree.reporting.demo_result import ConfigResult, DemoResult, DemoSettings, Pixels
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,98 +21,10 @@ if TYPE_CHECKING:
 
     from aliasfree.evaluation import Classifier
     from aliasfree.experiments.stages import Stages
+    from aliasfree.reporting.metrics import Metrics
     from aliasfree.training import RunFolder, RunSettings
 
-__all__ = ["ConfigResult", "DemoResult", "DemoSettings", "run_demo"]
-
-Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoSettings:
-    """All that decides the demo's pictures and numbers. The steps are a fixed number, so that they can be had again."""
-
-    configs: tuple[str, ...] = ("A", "D-2N", "D-hq")
-    seed: int = 42
-
-    # training
-    image_size: int = 16  # pixels, a multiple of 8
-    base_channels: int = 16  # width of the networks
-    steps: int = 1150  # of each config
-    batch_size: int = 16
-    lr: float = 2e-3  # the narrow network takes more than the paper's 3e-4
-    ema_decay: float = 0.999
-
-    # sampling
-    scheduler: str = "ddpm-clipped"
-    sampling_steps: int = 30
-    guidance: float = 3.0  # classifier-free; sample i is asked to be the digit i % 10
-    samples: int = 256  # upright images of each config
-    confidence: float = 0.9  # at which the classifier accepts
-    classifier_epochs: int | None = None  # None = as many as `train_classifier` holds right
-
-    # turning
-    strip_angles: int = 9  # columns of a strip, from -90 to 90 degrees
-    strip_seeds: int = 4  # rows of a strip: the first seeds, not chosen
-    film_angles: int = 17  # of the animation; strip_angles - 1 must divide film_angles - 1
-    film_seeds: int = 4
-    turned: int = 64  # images turned by 90 degrees to see whether they stay what they were
-    window: tuple[float, float] = (0.95, 0.95)  # of sampling, in which our way turns: all at once, late
-
-    def __post_init__(self) -> None:
-        if not self.configs:
-            raise ArgumentError("The demo needs at least one config, such as A.")
-        if (self.film_angles - 1) % (self.strip_angles - 1) or self.film_seeds < self.strip_seeds:
-            raise ArgumentError("The angles and seeds of the strip must be among those of the film.")
-
-
-@dataclass(frozen=True)
-class ConfigResult:
-    """What one config gave. Images are uint8, (..., H, W, C); the first axis is the seed, the second the angle."""
-
-    name: str
-    parameters: int
-    steps: NDArray[np.int64]
-    losses: NDArray[np.float64]
-    training_seconds: float
-    sampling_seconds: float  # of the upright samples
-    reused: bool  # trained by an earlier call
-    samples: Pixels
-    accepted: float  # share of the samples
-    as_asked: float  # share of the samples that are accepted as the digit asked for
-    classes: tuple[int, ...]  # accepted samples of each class
-    film: Pixels  # our way
-    paper_strip: Pixels  # the paper's way
-    # share of accepted upright images that stay the same digit at 90 degrees; None = no image
-    kept: float | None  # our way
-    paper_kept: float | None  # the paper's
-
-    @property
-    def images_per_second(self) -> float:
-        """Upright samples drawn a second."""
-        return len(self.samples) / self.sampling_seconds
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """All that the report tells."""
-
-    settings: DemoSettings
-    configs: tuple[ConfigResult, ...]
-    metrics: tuple[dict[str, Any], ...]  # of each config, as `aliasfree evaluate` writes them; () = not measured
-    images: int  # in the data
-    accuracy: float  # of the classifier, on the held-out digits
-    tested_on: int
-    real_accepted: float  # share of the held-out digits it accepts
-    noise_accepted: float  # share of white noise
-    seconds: float  # of this call
-    versions: dict[str, str]
-    threads: int
-
-    @property
-    def angles(self) -> list[float]:
-        """Degrees of the strips' columns."""
-        return np.linspace(-90, 90, self.settings.strip_angles).tolist()
+__all__ = ["DemoSettings", "run_demo"]
 
 
 def run_demo(
@@ -134,8 +46,8 @@ def run_demo(
     """
     from rich.console import Console
 
-    from aliasfree.experiments.demo_report import write_report
     from aliasfree.experiments.stages import Stages
+    from aliasfree.reporting.demo import write_report
 
     began = time.monotonic()
     out, settings = Path(out), settings or DemoSettings()
@@ -149,9 +61,9 @@ def run_demo(
     for run, state in zip(runs, states, strict=True):
         costs |= {} if state == "finished" else {_training(run.config): _COST_PER_STEP[run.config[0]] * settings.steps}
     for name in settings.configs:
-        draws = settings.samples + settings.film_angles * settings.film_seeds + settings.turned
-        draws += settings.strip_angles * settings.strip_seeds + settings.turned
-        costs[_drawing(name)] = _COST_PER_DRAW_STEP[name[0]] * draws * settings.sampling_steps
+        images = settings.samples + settings.film_angles * settings.film_seeds + settings.turned
+        images += settings.strip_angles * settings.strip_seeds + settings.turned
+        costs[_sampling(name)] = _COST_PER_SAMPLING_STEP[name[0]] * images * settings.sampling_steps
     costs["measuring"] = 3.0 * len(settings.configs)
     costs["writing the report"] = 3.0
 
@@ -161,8 +73,8 @@ def run_demo(
         folders = [_train(run, state, stages) for run, state in zip(runs, states, strict=True)]
         results = []
         for folder, state in zip(folders, states, strict=True):
-            with stages.stage(_drawing(folder.settings.config)) as report:
-                results.append(_draw(folder, settings, judge, report, reused=state == "finished"))
+            with stages.stage(_sampling(folder.settings.config)) as report:
+                results.append(_sample(folder, settings, judge, report, reused=state == "finished"))
         with stages.stage("measuring") as report:
             metrics = judge.measure(list(zip(folders, results, strict=True)), report)
         with stages.stage("writing the report"):
@@ -179,15 +91,15 @@ def run_demo(
 
 # expected seconds on two cores; only their ratios matter, for the time left
 _COST_PER_STEP = {"A": 0.07, "B": 0.072, "C": 0.078, "D": 0.08}
-_COST_PER_DRAW_STEP = {"A": 0.0012, "B": 0.0012, "C": 0.0013, "D": 0.0013}
+_COST_PER_SAMPLING_STEP = {"A": 0.0012, "B": 0.0012, "C": 0.0013, "D": 0.0013}
 
 
 def _training(name: str) -> str:
     return f"training {name}"
 
 
-def _drawing(name: str) -> str:
-    return f"drawing with {name}"
+def _sampling(name: str) -> str:
+    return f"sampling with {name}"
 
 
 def _run_settings(settings: DemoSettings, name: str, out: Path) -> RunSettings:
@@ -220,13 +132,13 @@ def _state(wanted: RunSettings, overwrite: bool) -> str:
     if not folder.exists:
         if folder.is_empty:
             return "new"
-        raise RunError(f"{folder.path} is not empty and holds no run; remove it or choose another --out.")
+        raise RunError(f"{folder.path} is not empty and holds no run; remove it or choose another `out`.")
     there, here = (run.replace(out=wanted.out).to_dict() for run in (folder.settings, wanted))
     other = [f"{key} {there[key]}, not {here[key]}" for key in here if there[key] != here[key]]
     if other and not overwrite:
         raise RunError(
-            f"{folder.path} holds a run with other settings ({'; '.join(other)}); give --overwrite to delete it, or "
-            "another --out."
+            f"{folder.path} holds a run with other settings ({'; '.join(other)}); give `overwrite=True` to delete it, "
+            "or another `out`."
         )
     if other:
         with folder.lock():
@@ -284,13 +196,13 @@ class _Judge:
         self.noise_accepted = accepted_share(self.classifier, noise.clamp(-1, 1), self.confidence)
 
     def measure(
-        self, drawn: list[tuple[RunFolder, ConfigResult]], report: Callable[[int, int], None]
-    ) -> list[dict[str, Any]]:
+        self, sampled: list[tuple[RunFolder, ConfigResult]], report: Callable[[int, int], None]
+    ) -> list[Metrics]:
         """Fidelity, equivariance and spectra of each config, by this classifier's features."""
         from aliasfree.evaluation.features import ClassifierFeatures
-        from aliasfree.experiments.compare import measure_samples
+        from aliasfree.experiments.evaluate import measure_samples
 
-        runs = [(folder, result.samples, result.images_per_second) for folder, result in drawn]
+        runs = [(folder, result.samples, result.images_per_second) for folder, result in sampled]
         return measure_samples(runs, self.real, ClassifierFeatures(self.classifier, self.accuracy), report)
 
     def classes(self, pixels: Pixels) -> NDArray[np.int64]:
@@ -306,12 +218,12 @@ class _Judge:
         return self.classifier.probabilities(unit_range(torch.from_numpy(np.moveaxis(pixels, -1, 1).copy())))
 
 
-def _draw(
+def _sample(
     folder: RunFolder, settings: DemoSettings, judge: _Judge, report: Callable[..., None], *, reused: bool
 ) -> ConfigResult:
     from aliasfree.experiments.equivariance import PAPER
     from aliasfree.experiments.generate import MotionSettings, Sampler, SampleSettings
-    from aliasfree.training.logs import read_losses
+    from aliasfree.training.losses import read_losses
 
     s = settings
     sampler = Sampler(
@@ -326,7 +238,7 @@ def _draw(
         ),
         device="cpu",
     )
-    ours = MotionSettings(method="fourier", noise="co-moving", schedule=s.window)
+    ours = MotionSettings(schedule=s.window)
     papers = PAPER.motion(0.0)
     film_angles = np.linspace(-90, 90, s.film_angles).tolist()
     strip_angles = np.linspace(-90, 90, s.strip_angles).tolist()
@@ -335,25 +247,25 @@ def _draw(
     everything = s.samples + len(film_rows) + len(strip_rows) + 2 * s.turned
     before = 0
 
-    def draw(what: str, rows: list[int], motion: MotionSettings, angles: list[float] | None = None) -> Pixels:
+    def sample(what: str, rows: list[int], motion: MotionSettings, angles: list[float] | None = None) -> Pixels:
         nonlocal before
 
         def progress(done: int, total: int) -> None:
             report(before + len(rows) * done / total, everything, what)
 
-        images = sampler.draw(rows, motion, angles, progress)
+        images = sampler.sample(rows, motion, angles, progress)
         before += len(rows)
         return images
 
     began = time.monotonic()
-    samples = draw(f"{s.samples} upright images", list(range(s.samples)), replace(ours, rotate=0.0))
+    samples = sample(f"{s.samples} upright images", list(range(s.samples)), replace(ours, rotate=0.0))
     sampling_seconds = time.monotonic() - began
-    film = draw("the animation", film_rows, ours, film_angles * s.film_seeds)
-    paper_strip = draw("the paper's strip", strip_rows, papers, strip_angles * s.strip_seeds)
+    film = sample("the animation", film_rows, ours, film_angles * s.film_seeds)
+    paper_strip = sample("the paper's strip", strip_rows, papers, strip_angles * s.strip_seeds)
     upright = judge.classes(samples)
     kept: list[float | None] = []
     for motion in (ours, papers):
-        turned = draw("images turned by 90°", list(range(s.turned)), replace(motion, rotate=90.0))
+        turned = sample("images turned by 90°", list(range(s.turned)), replace(motion, rotate=90.0))
         back = judge.classes(np.rot90(turned, -1, axes=(1, 2)))
         sure = upright[: s.turned] >= 0
         kept.append(float((back == upright[: s.turned])[sure].mean()) if sure.any() else None)
@@ -382,25 +294,3 @@ def _machine(folder: RunFolder) -> tuple[dict[str, str], int]:
     import torch
 
     return {k: str(v) for k, v in folder.config.get("versions", {}).items()}, torch.get_num_threads()
-
-
-def facts(result: DemoResult) -> dict[str, Any]:
-    """The numbers of the report as plain values, for demo.json."""
-    configs = {}
-    for c in result.configs:
-        named = (
-            "parameters",
-            "training_seconds",
-            "sampling_seconds",
-            "accepted",
-            "as_asked",
-            "classes",
-            "kept",
-            "paper_kept",
-        )
-        configs[c.name] = {name: getattr(c, name) for name in named} | {"last_loss": float(c.losses[-100:].mean())}
-    rest = ("images", "accuracy", "tested_on", "real_accepted", "noise_accepted", "seconds", "versions", "threads")
-    for measured in result.metrics:
-        configs[measured["config"]]["measured"] = {k: measured[k] for k in ("fidelity", "equivariance")}
-    values = {"settings": asdict(result.settings), "configs": configs, **{name: getattr(result, name) for name in rest}}
-    return dict(json.loads(json.dumps(values)))

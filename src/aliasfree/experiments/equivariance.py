@@ -1,29 +1,31 @@
 """Equivariance of networks, noise level by noise level, and of whole samples, angle by angle.
 
 A network is asked about noised real images, with shifts and rotations of both. A sampler is asked for x(theta), the
-image of the same seed drawn while it turns by theta: is it the turned x(0), is it as good as real images turned by
+image of the same seed sampled while it turns by theta: is it the turned x(0), is it as good as real images turned by
 theta, is it still of the same class, and do successive angles agree? The finished x(0), turned, stands beside it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import ArgumentError, did_you_mean
-from aliasfree.experiments.drawing import Drawer
-from aliasfree.experiments.generate import METHODS, NOISES, MotionSettings
+from aliasfree.experiments.generate import MotionSettings
+from aliasfree.experiments.sample_store import SampleStore
+from aliasfree.reporting.metrics import NetworkEquivariance, NoiseLevel
+from aliasfree.reporting.turned import RotationCurve
+from aliasfree.sampling import LATE, METHODS, NOISE, NOISES, PAPER_WINDOW
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from aliasfree.evaluation import Estimate
+    from aliasfree.evaluation.equivariance import Agreement
     from aliasfree.evaluation.features import ClassifierFeatures
 
-__all__ = ["RotationCurve", "Way", "every_way", "network_equivariance", "rotation_curves"]
+__all__ = ["Way", "every_way", "network_equivariance", "rotation_curves"]
 
 LEVELS = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75)
 """Noise levels at which networks are measured, as shares of the training's time steps."""
@@ -47,7 +49,7 @@ def network_equivariance(
     levels: Sequence[float] = LEVELS,
     seed: int = 0,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> NetworkEquivariance:
     """EQ-T, EQ-T_frac and EQ-R of a noise predictor unet(x, t).sample, at each noise level and over all.
 
     images    uint8 (N, C, H, W); the first `num` are noised, with the same noise at every level
@@ -56,7 +58,6 @@ def network_equivariance(
     repeats   transforms per image and level
     levels    shares of T, in (0, 1)
 
-    Returns {"levels": [{"t", "eq_t", "eq_t_frac", "eq_r"}], "overall": {...}}, each an estimate as plain values.
     Sums over levels come before the logarithm. Non-square images have no EQ-R.
     """
     import torch
@@ -87,23 +88,28 @@ def network_equivariance(
             measured["eq_r"] = rotation_agreement(fn, x, repeats=repeats, seed=seed)
         for name, agreement in measured.items():
             every.setdefault(name, []).append(agreement)
-        rows.append({"t": t, **{n: dataclasses.asdict(a.estimate()) for n, a in measured.items()}})
+        rows.append(_level(t, measured))
         if progress is not None:
             progress(k + 1, len(levels))
-    overall = {n: dataclasses.asdict(Agreement.join(a).estimate()) for n, a in every.items()}
-    return {"levels": rows, "overall": overall, "images": len(x0), "repeats": repeats, "periodic": periodic}
+    overall = _level(None, {name: Agreement.join(parts) for name, parts in every.items()})
+    return NetworkEquivariance(levels=tuple(rows), overall=overall, images=len(x0), repeats=repeats, periodic=periodic)
+
+
+def _level(t: int | None, found: dict[str, Agreement]) -> NoiseLevel:
+    eq_t, eq_t_frac, eq_r = (found[k].estimate() if k in found else None for k in ("eq_t", "eq_t_frac", "eq_r"))
+    return NoiseLevel(t=t, eq_t=eq_t, eq_t_frac=eq_t_frac, eq_r=eq_r)
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way of turning while drawing; the arguments of `AliasFreePipeline` of these names. Raises ArgumentError."""
+    """A way of turning while sampling; the arguments of `AliasFreePipeline` of these names. Raises ArgumentError."""
 
-    method: str = "fourier"
-    noise: str = "co-moving"
-    schedule: tuple[float, float] = (0.95, 0.95)
+    method: str = METHODS[0]
+    noise: str = NOISE
+    schedule: tuple[float, float] = LATE
 
     def __post_init__(self) -> None:
-        for option, value, valid in (("--methods", self.method, METHODS), ("--noises", self.noise, NOISES)):
+        for option, value, valid in (("`methods`", self.method, METHODS), ("`noises`", self.noise, NOISES)):
             if value not in valid:
                 raise ArgumentError(f"{option} has no {value!r}{did_you_mean(value, valid)}.")
 
@@ -118,48 +124,20 @@ class Way:
         return MotionSettings(rotate=degrees, method=self.method, noise=self.noise, schedule=self.schedule)
 
 
-PAPER = Way("spline", "independent", (0.0, 1.0))
+PAPER = Way("spline", "independent", PAPER_WINDOW)
 
 
 def every_way(
     windows: Sequence[tuple[float, float]],
     methods: Sequence[str] = ("fourier", "spline"),
-    noises: Sequence[str] = ("co-moving", "independent"),
+    noises: Sequence[str] = NOISES,
 ) -> list[Way]:
     """All combinations."""
     return [Way(m, n, w) for m, n, w in itertools.product(methods, noises, windows)]
 
 
-@dataclass(frozen=True)
-class RotationCurve:
-    """What one way of turning gives over the angles; every list has one entry an angle.
-
-    db     x(theta) against the turned x(0), inside the disc, image level
-    fd     Frechet distance of x(theta) to real images turned by theta
-    kept   share of samples that have, turned back, the class of x(0)
-    right  share that have the class asked for; None for samples without one
-    step   x(theta) against x of the angle before, turned by the difference; None for the first angle
-    shown  the first few samples, uint8 (angles, n, C, S, S)
-    """
-
-    name: str
-    degrees: tuple[float, ...]
-    db: tuple[Estimate, ...]
-    fd: tuple[Estimate, ...]
-    kept: tuple[Estimate, ...]
-    right: tuple[Estimate | None, ...]
-    step: tuple[Estimate | None, ...]
-    shown: Tensor = field(repr=False, compare=False)
-
-    def figures(self) -> dict[str, Any]:
-        """All but `shown`, as plain values."""
-        plain = dataclasses.asdict(self)
-        del plain["shown"]
-        return plain
-
-
 def rotation_curves(
-    drawer: Drawer,
+    store: SampleStore,
     ways: Sequence[Way],
     angles: Sequence[float],
     num: int,
@@ -170,7 +148,7 @@ def rotation_curves(
 ) -> list[RotationCurve]:
     """Curves over theta of each way, then of two baselines: the finished x(0) turned by "fourier" and by "bicubic".
 
-    drawer  draws the run; its parts are kept, so a stopped measurement goes on
+    store   samples the run; its parts are kept, so a stopped measurement goes on
     angles  degrees, in order; 0 is added in front where it is missing
     num     samples at each angle, more than the judge has features (64)
     judge   a classifier of upright images. Generated and real images are turned back by -theta and what lies outside
@@ -187,9 +165,9 @@ def rotation_curves(
     from aliasfree.ops import rotate2d
 
     if real.shape[-1] != real.shape[-2]:
-        raise ArgumentError("Rotations are measured on square images; train with a square --image-size.")
+        raise ArgumentError("Rotations are measured on square images; train with a square `image_size`.")
     if num <= 64:
-        raise ArgumentError(f"--num must be more than 64, the judge's features, not {num}.")
+        raise ArgumentError(f"`num` must be more than 64, the judge's features, not {num}.")
     degrees = tuple(angles) if 0.0 in angles else (0.0, *angles)
     disc = disc_mask(real.shape[-1], 0)
     real_unit = unit_range(real[:REAL])
@@ -201,13 +179,13 @@ def rotation_curves(
         return ((torch.where(disc, back, outside[:, None, None]) + 1) * 127.5).round().to(torch.uint8)
 
     references = [extract(judge, upright(rotate2d(real_unit, a).clamp(-1, 1), a)).values for a in degrees]
-    asked = drawer.settings.class_label
-    count = drawer.sampler.num_classes or 1
+    asked = store.settings.class_label
+    count = store.sampler.num_classes or 1
     labels = None if asked is None else torch.tensor([i % count if asked == "each" else int(asked) for i in range(num)])
     jobs = len(ways) * (len(degrees) - 1) + 1
     done = 0
 
-    def drawn(motion: MotionSettings) -> Tensor:
+    def sampled(motion: MotionSettings) -> Tensor:
         nonlocal done
         before = done
 
@@ -215,14 +193,14 @@ def rotation_curves(
             if progress is not None:
                 progress(before * num + part * num // max(1, total), jobs * num)
 
-        images = unit_range(drawer.images(num, motion, report))
+        images = unit_range(store.images(num, motion, report))
         done += 1
         return images
 
-    still = drawn(MotionSettings())
+    still = sampled(MotionSettings())
     shown: list[tuple[str, list[Tensor]]] = []
     for way in ways:
-        shown.append((str(way), [still if a == 0 else drawn(way.motion(a)) for a in degrees]))
+        shown.append((str(way), [still if a == 0 else sampled(way.motion(a)) for a in degrees]))
     for method in ("fourier", "bicubic"):
         turned = [still if a == 0 else rotate2d(still, a, method).clamp(-1, 1) for a in degrees]
         shown.append((f"x(0) turned, {method}", turned))

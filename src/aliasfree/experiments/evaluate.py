@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.drawing import Drawer, Processes
 from aliasfree.experiments.extractors import kept_features, make_extractor
 from aliasfree.experiments.generate import SampleSettings
 from aliasfree.experiments.real import RealImages, open_real
-from aliasfree.pictures import grid, save_bytes, save_png
+from aliasfree.experiments.sample_store import Processes, SampleStore
+from aliasfree.pictures import grid, save_png
+from aliasfree.reporting.metrics import Fidelity, Figures, Metrics, Spectra, metrics_file, read_metrics
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL import Image
     from torch import Tensor
 
-    from aliasfree.evaluation import Estimate
     from aliasfree.evaluation.features import Extractor, Features
     from aliasfree.training import RunFolder
 
 __all__ = [
-    "FIGURES", "PROTOCOLS", "EvaluateSettings", "compare_sets", "evaluate", "first_images", "folder_images",
-    "metrics_file", "read_metrics",
+    "PROTOCOLS", "EvaluateSettings", "compare_sets", "evaluate", "first_images", "folder_images", "measure_samples",
 ]  # fmt: skip
 
 PROTOCOLS = ("default", "paper")
-FIGURES = ("is", "fid", "kid", "precision", "recall")
 MANIFOLD = 10_000
 """Images of each set that precision and recall see; their cost is the product of both."""
 Progress = Callable[[int, int], None]
@@ -42,7 +41,7 @@ class EvaluateSettings:
     """What is compared, and how."""
 
     data: str  # real images, as for training
-    num: int | None = None  # images to draw; None = 10,000, the paper's 2,000 with its protocol
+    num: int | None = None  # images to sample; None = 10,000, the paper's 2,000 with its protocol
     features: str | None = None  # None = classifier where the data have labels, else pixels; inception with "paper"
     weights: Path | None = None  # of Inception
     protocol: str = "default"  # "paper": 2,000 images through Inception, the paper's full sampling chain, no interval
@@ -53,13 +52,13 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
-            raise ArgumentError(f"--protocol is default or paper, not {self.protocol!r}.")
+            raise ArgumentError(f"`protocol` is default or paper, not {self.protocol!r}.")
         if self.num is not None and self.num < 2:
-            raise ArgumentError(f"--num must be at least 2, not {self.num}: one image has no spread.")
+            raise ArgumentError(f"`num` must be at least 2, not {self.num}: one image has no spread.")
 
     @property
     def count(self) -> int:
-        """Images to draw."""
+        """Images to sample."""
         return self.num or (2_000 if self.protocol == "paper" else 10_000)
 
 
@@ -70,63 +69,59 @@ def evaluate(
     out: Path | None = None,
     device: str = "auto",
     progress: Callable[[str], Progress] | None = None,
-) -> dict[str, Any] | None:
+) -> Metrics | None:
     """Measure a run, or a folder of images, and write metrics.json; gives what it holds.
 
     out       the JSON; None = RUN/metrics.json, or FOLDER-metrics.json beside the folder. Figures of other features of
               the same images that are there already are kept. A .png of the same name shows the first images
-    progress  progress("drawing") gives what is told (done, total) of that stage
+    progress  progress("sampling") gives what is told (done, total) of that stage
 
-    Under torchrun all processes draw, and all but the first give None. Raises ArgumentError, DataError, RunError.
+    Under torchrun all processes sample, and all but the first give None. Raises ArgumentError, DataError, RunError.
     """
     from aliasfree.training import RunFolder
 
     told = progress or (lambda _: lambda _done, _total: None)
     processes = Processes()
     run = RunFolder(source)
-    drawer = Drawer(run, settings.sampling, source / "evaluation", device, processes) if run.exists else None
+    store = SampleStore(run, settings.sampling, source / "evaluation", device, processes) if run.exists else None
     if not processes.is_main:
-        if drawer is not None:
-            drawer.images(settings.count)
+        if store is not None:
+            store.images(settings.count)
         return None
-    if drawer and settings.image_size is not None:
-        raise ArgumentError(f"The images of the run {source} have the network's size; leave out --image-size.")
-    images = None if drawer else folder_images(source, settings.image_size, settings.skip_bad)[: settings.num]
-    channels, *shape = _model_shape(run) if images is None else images.shape[1:]
-    size = (shape[0], shape[1])
+    if store and settings.image_size is not None:
+        raise ArgumentError(f"The images of the run {source} have the network's size; leave out `image_size`.")
+    images = None if store else folder_images(source, settings.image_size, settings.skip_bad)[: settings.num]
+    channels, *size_ = _model_shape(run) if images is None else images.shape[1:]
+    size = (size_[0], size_[1])
     real = open_real(settings.data, size, channels, skip_bad=settings.skip_bad, progress=told("reading"))
     name = settings.features or ("inception" if settings.protocol == "paper" else None)
     extractor = make_extractor(name, real, settings.weights, told("learning"))
-    # before hours of drawing, not after
+    # before hours of sampling, not after
     _check_enough(settings.count if images is None else len(images), extractor, real, settings.protocol)
-    facts: dict[str, Any] = {"source": str(source)}
-    if drawer is not None:
-        images = drawer.images(settings.count, progress=told("drawing"))
-        facts |= _about(run, drawer)
+    about: dict[str, Any] = {}
+    if store is not None:
+        images = store.images(settings.count, progress=told("sampling"))
+        about = _about(run, store)
     assert images is not None
-    facts |= {
-        "data": settings.data,
-        "fingerprint": real.fingerprint,
-        "held_out": real.held_out,
-        "image_size": list(shape),
-        "num": len(images),
-        "protocol": settings.protocol,
-    }
-    facts["spectra"] = _spectra(images, real)
+    found = Metrics(
+        source=str(source), num=len(images), image_size=size, fingerprint=real.fingerprint, fidelity={},
+        protocol=settings.protocol, data=settings.data, held_out=real.held_out, spectra=_spectra(images, real), **about,
+    )  # fmt: skip
     path = out or metrics_file(source)
-    kept = _kept(path, facts)
+    kept = _kept(path, found)
     fidelity = _fidelity(images, real, extractor, settings, told("comparing"))
-    facts["fidelity"] = kept.get("fidelity", {}) | {extractor.name: fidelity}
-    if drawer is not None and settings.equivariance:
+    found = replace(found, fidelity={**(kept.fidelity if kept else {}), extractor.name: fidelity})
+    if store is not None and settings.equivariance:
         from aliasfree.experiments.equivariance import network_equivariance
 
-        facts["equivariance"] = kept.get("equivariance") or network_equivariance(
-            drawer.sampler.pipeline.unet, real.test, run.settings.num_train_timesteps,
+        measured = (kept and kept.equivariance) or network_equivariance(
+            store.sampler.pipeline.unet, real.test, run.settings.num_train_timesteps,
             periodic=run.settings.padding_mode == "circular", progress=told("shifting and turning"),
         )  # fmt: skip
-    save_bytes((json.dumps(_plain(facts), indent=1) + "\n").encode(), path)
+        found = replace(found, equivariance=measured)
+    found.write(path)
     save_png(first_images(images), path.with_suffix(".png"))
-    return facts
+    return found
 
 
 def first_images(images: Tensor) -> Image.Image:
@@ -141,7 +136,6 @@ def folder_images(folder: Path, size: int | tuple[int, int] | None = None, skip_
     size      pixels, a side or (height, width); None = as they are, and then all must be of one size
     skip_bad  leave out what cannot be read
     """
-    import numpy as np
     import torch
 
     from aliasfree.data import open_images
@@ -152,9 +146,7 @@ def folder_images(folder: Path, size: int | tuple[int, int] | None = None, skip_
     return torch.from_numpy(np.array(data.images))
 
 
-def compare_sets(
-    generated: Features, real: Features, *, singular: bool = False, intervals: bool = True
-) -> dict[str, Estimate | None]:
+def compare_sets(generated: Features, real: Features, *, singular: bool = False, intervals: bool = True) -> Figures:
     """The figures of generated against real images; "is" is None without classes.
 
     singular   allow fewer images than features in FID
@@ -165,7 +157,7 @@ def compare_sets(
 
     a, b = generated.values, real.values
     near, far = _few(generated.values), _few(real.values)
-    figures: dict[str, Estimate | None] = {"is": None}
+    figures: Figures = {"is": None}
     p = generated.probabilities
     if not intervals:
         if p is not None:
@@ -184,30 +176,41 @@ def compare_sets(
     return figures
 
 
-def read_metrics(path: Path) -> dict[str, Any]:
-    """metrics.json of a run or a folder of images (or the file itself). Raises ArgumentError where there is none."""
-    source, path = path, metrics_file(path)
-    try:
-        facts = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ArgumentError(
-            f"There is no {path}; measure first, with `aliasfree evaluate {source} --data ...`."
-        ) from error
-    except ValueError as error:
-        raise ArgumentError(f"{path} is not valid JSON ({error}); measure again.") from error
-    if not isinstance(facts, dict) or "fidelity" not in facts:
-        raise ArgumentError(f"{path} was not written by `aliasfree evaluate`.")
-    return facts
+def measure_samples(
+    runs: Sequence[tuple[RunFolder, NDArray[np.uint8], float]],
+    real: RealImages,
+    extractor: Extractor,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Metrics]:
+    """What `evaluate` writes of a run, measured on samples in memory by one extractor.
 
+    runs       (run, samples uint8 (N, H, W, C), images sampled a second) each, N larger than the number of features
+    progress   called with (runs done, runs in all)
+    """
+    import torch
 
-def metrics_file(source: Path) -> Path:
-    """Where the figures of a run or a folder lie: within a run, beside a folder of images; a file is itself."""
-    if source.is_file():
-        return source
-    from aliasfree.training import RunFolder
+    from aliasfree.evaluation.features import extract
+    from aliasfree.experiments.equivariance import network_equivariance
 
-    inside, beside = source / "metrics.json", source.with_name(f"{source.name}-metrics.json")
-    return beside if beside.is_file() or not (RunFolder(source).exists or inside.is_file()) else inside
+    metrics: list[Metrics] = []
+    reference = extract(extractor, real.train)
+    for run, pixels, speed in runs:
+        images = torch.from_numpy(np.moveaxis(pixels, -1, 1).copy())
+        sets = [compare_sets(extract(extractor, x), reference) for x in (images, real.test[: len(images)])]
+        model, settings = run.load_model(), run.settings
+        periodic = settings.padding_mode == "circular"
+        found = network_equivariance(model, real.test, settings.num_train_timesteps, periodic=periodic, repeats=1)
+        metrics.append(
+            Metrics(
+                source=str(run.path), config=settings.config, num=len(images), image_size=_size(images),
+                fingerprint=real.fingerprint, images_per_second=speed, equivariance=found,
+                parameters=sum(p.numel() for p in model.parameters()), spectra=_spectra(images, real),
+                fidelity={extractor.name: _of(extractor, *sets)},
+            )
+        )  # fmt: skip
+        if progress is not None:
+            progress(len(metrics), len(runs))
+    return metrics
 
 
 def _model_shape(run: RunFolder) -> tuple[int, int, int]:
@@ -218,7 +221,7 @@ def _model_shape(run: RunFolder) -> tuple[int, int, int]:
     return int(model["in_channels"]), int(height), int(width)
 
 
-def _about(run: RunFolder, drawer: Drawer) -> dict[str, Any]:
+def _about(run: RunFolder, store: SampleStore) -> dict[str, Any]:
     """What metrics.json says of a run."""
     steps, _ = run.losses()
     return {
@@ -226,10 +229,10 @@ def _about(run: RunFolder, drawer: Drawer) -> dict[str, Any]:
         "training_seed": run.settings.seed,
         "training": _training(run),
         "steps": int(steps[-1]) if len(steps) else 0,
-        "parameters": sum(p.numel() for p in drawer.sampler.pipeline.unet.parameters()),
-        "weights": drawer.weights,
-        "sampling": {k: v for k, v in dataclasses.asdict(drawer.settings).items() if k != "batch_size"},
-        "images_per_second": drawer.speed(),
+        "parameters": sum(p.numel() for p in store.sampler.pipeline.unet.parameters()),
+        "weights": store.weights,
+        "sampling": {k: v for k, v in dataclasses.asdict(store.settings).items() if k != "batch_size"},
+        "images_per_second": store.speed(),
     }
 
 
@@ -244,7 +247,7 @@ def _check_enough(count: int, extractor: Extractor, real: RealImages, protocol: 
     wide = extractor(real.train[:2]).values.shape[1]
     if count <= wide and protocol != "paper":
         # the names of extractors that would do with so many images
-        fewer = " or --features classifier or pixels" if extractor.name == "inception" else ""
+        fewer = " or `features='classifier'` or pixels" if extractor.name == "inception" else ""
         raise ArgumentError(
             f"{count} images are too few for a Frechet distance over {wide} features: take at least {wide + 1}{fewer}."
         )
@@ -252,7 +255,7 @@ def _check_enough(count: int, extractor: Extractor, real: RealImages, protocol: 
 
 def _fidelity(
     images: Tensor, real: RealImages, extractor: Extractor, settings: EvaluateSettings, progress: Progress
-) -> dict[str, Any]:
+) -> Fidelity:
     """Figures of one extractor: of the images, and of as many real test images as the floor."""
     from aliasfree.evaluation.features import extract
 
@@ -260,40 +263,41 @@ def _fidelity(
     reference = kept_features(extractor, real.train, progress)
     floor = real.test[: len(images)]
     options = {"singular": paper, "intervals": not paper}
-    sets = {
-        "generated": compare_sets(extract(extractor, images, progress=progress), reference, **options),
-        "floor": compare_sets(kept_features(extractor, floor, progress), reference, **options),
-    }
-    about = {"accuracy": extractor.accuracy} if hasattr(extractor, "accuracy") else {}
+    sets = (
+        compare_sets(extract(extractor, images, progress=progress), reference, **options),
+        compare_sets(kept_features(extractor, floor, progress), reference, **options),
+    )
     counts = {"generated": len(images), "reference": len(reference), "floor": len(floor)}
-    return {
-        "key": extractor.key,
-        **about,
-        "images": counts,
-        **{k: {n: v and dataclasses.asdict(v) for n, v in figures.items()} for k, figures in sets.items()},
-    }
+    return replace(_of(extractor, *sets), key=extractor.key, images=counts)
 
 
-def _spectra(images: Tensor, real: RealImages) -> dict[str, list[float]]:
+def _of(extractor: Extractor, generated: Figures, floor: Figures) -> Fidelity:
+    return Fidelity(generated=generated, floor=floor, accuracy=getattr(extractor, "accuracy", None))
+
+
+def _spectra(images: Tensor, real: RealImages) -> Spectra:
     from aliasfree.data import unit_range
     from aliasfree.evaluation.spectra import radial_power_spectrum
 
     frequency, generated = radial_power_spectrum(unit_range(images[:2000]))
     _, wanted = radial_power_spectrum(unit_range(real.train[:2000]))
-    return {"frequency": frequency.tolist(), "generated": generated.tolist(), "real": wanted.tolist()}
+    return Spectra(*(tuple(v.tolist()) for v in (frequency, generated, wanted)))
 
 
-def _kept(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+def _size(images: Tensor) -> tuple[int, int]:
+    return (images.shape[2], images.shape[3])
+
+
+def _kept(path: Path, now: Metrics) -> Metrics | None:
     """What an earlier call measured on the same images of the same network and data."""
     if not path.is_file():
-        return {}
+        return None
     try:
         before = read_metrics(path)
     except ArgumentError:
-        return {}
-    changing = ("images_per_second", "steps")
-    same = all(before.get(k) == v for k, v in _plain(facts).items() if k not in changing)
-    return before if same else {}
+        return None
+    changing: Any = {"fidelity": {}, "equivariance": None, "images_per_second": None, "steps": None}
+    return before if replace(before, **changing).to_dict() == replace(now, **changing).to_dict() else None
 
 
 def _few(x: Tensor) -> Tensor:
@@ -302,14 +306,3 @@ def _few(x: Tensor) -> Tensor:
     if len(x) <= MANIFOLD:
         return x
     return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:MANIFOLD]]
-
-
-def _plain(value: Any) -> Any:
-    """Values JSON can hold: not finite = null."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, Path):
-        return str(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value

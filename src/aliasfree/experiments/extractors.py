@@ -35,9 +35,9 @@ def make_extractor(
     if name is None:
         name = "pixels" if real.train_labels is None else "classifier"
     if name not in EXTRACTORS:
-        raise ArgumentError(f"There are no --features {name!r}{did_you_mean(name, EXTRACTORS)}.")
+        raise ArgumentError(f"There are no `features` {name!r}{did_you_mean(name, EXTRACTORS)}.")
     if weights is not None and name != "inception":
-        raise ArgumentError("--weights are those of Inception, so they need --features inception.")
+        raise ArgumentError("`weights` are those of Inception, so they need `features='inception'`.")
     if name == "inception":
         return InceptionFeatures(weights)
     if name == "pixels":
@@ -51,7 +51,9 @@ def classifier_for(real: RealImages, progress: Progress | None = None) -> tuple[
     from aliasfree.evaluation import cached_classifier
 
     if real.train_labels is None or real.test_labels is None:
-        raise ArgumentError(f"The data {real.source} have no labels to train a classifier on; take --features pixels.")
+        raise ArgumentError(
+            f"The data {real.source} have no labels for a classifier to learn; take `features='pixels'`."
+        )
     shape = "x".join(map(str, real.train.shape[1:]))
     path = _cache() / f"classifier-{real.fingerprint[:16]}-{shape}.safetensors"
     sets = (unit_range(real.train), real.train_labels, unit_range(real.test), real.test_labels)
@@ -64,7 +66,7 @@ def kept_features(extractor: Extractor, images: Tensor, progress: Progress | Non
     from safetensors.torch import load_file, save
 
     from aliasfree.evaluation.features import Features, extract
-    from aliasfree.pictures import save_bytes
+    from aliasfree.files import write_file
 
     digest = hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16]
     path = _cache() / f"features-{extractor.key}-{digest}-{len(images)}.safetensors"
@@ -73,7 +75,7 @@ def kept_features(extractor: Extractor, images: Tensor, progress: Progress | Non
         return Features(known["values"], known.get("probabilities"))
     features = extract(extractor, images, progress=progress)
     tensors = {"values": features.values, "probabilities": features.probabilities}
-    save_bytes(save({k: v.contiguous() for k, v in tensors.items() if isinstance(v, torch.Tensor)}), path)
+    write_file(path, save({k: v.contiguous() for k, v in tensors.items() if isinstance(v, torch.Tensor)}))
     return features
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aliasfree.errors import ArgumentError, DataError, did_you_mean
-from aliasfree.pictures import angle_label, collage, grid, pingpong, save_bytes, save_gif, save_mp4, save_png, strip
+from aliasfree.files import new_folder, write_json
+from aliasfree.pictures import angle_label, collage, grid, pingpong, save_gif, save_mp4, save_png, strip
+from aliasfree.sampling import LATE, METHODS, NOISE, SCHEDULERS
 
 if TYPE_CHECKING:
     from aliasfree.training import RunFolder
 
 __all__ = ["MotionSettings", "SampleSettings", "Sampler", "collage_folder", "rotate_run", "sample_run"]
 
-METHODS = ("fourier", "spline", "bicubic")
-NOISES = ("independent", "co-moving")
-SCHEDULERS = ("ddpm", "ddpm-clipped", "ddim", "ddim-clipped", "dpm++", "dpm++-clipped")
 GRID_IMAGES = 400
 """A grid shows at most so many images; the PNGs are all there."""
 Report = Callable[[int, int], None]
@@ -34,19 +30,19 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class MotionSettings:
-    """What happens to the image while it is drawn; the arguments of `AliasFreePipeline` of the same names."""
+    """What happens to the image while it is sampled; the arguments of `AliasFreePipeline` of the same names."""
 
     rotate: float = 0.0  # degrees, counter-clockwise
     translate: tuple[float, float] = (0.0, 0.0)  # pixels down, pixels right
     zoom: float = 1.0
-    method: str = "fourier"
-    noise: str = "co-moving"  # or "independent"
-    schedule: tuple[float, float] = (0.95, 0.95)  # share of sampling in which it happens
+    method: str = METHODS[0]
+    noise: str = NOISE
+    schedule: tuple[float, float] = LATE  # share of sampling in which it happens
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSettings:
-    """How images are drawn. Raises `ArgumentError` for a value out of range."""
+    """How images are sampled. Raises `ArgumentError` for a value out of range."""
 
     steps: int = 50  # sampling steps, 1 .. T-1
     scheduler: str = "ddpm"
@@ -60,19 +56,19 @@ class SampleSettings:
     def __post_init__(self) -> None:
         if self.scheduler not in SCHEDULERS:
             raise ArgumentError(
-                f"There is no --scheduler {self.scheduler!r}{did_you_mean(self.scheduler, SCHEDULERS)}."
+                f"There is no `scheduler` {self.scheduler!r}{did_you_mean(self.scheduler, SCHEDULERS)}."
             )
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
-                raise ArgumentError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+                raise ArgumentError(f"`{name}` must be at least 1, not {getattr(self, name)}.")
         if self.seed < 0:
-            raise ArgumentError(f"--seed must be 0 or more, not {self.seed}.")
+            raise ArgumentError(f"`seed` must be 0 or more, not {self.seed}.")
         if self.guidance != 1 and self.class_label is None:
-            raise ArgumentError("--guidance strengthens a class, so it needs --class.")
+            raise ArgumentError("`guidance` strengthens a class, so it needs `class_label`.")
 
 
 class Sampler:
-    """A run's network and a scheduler, ready to draw image number i of a seed, whatever else is in the batch."""
+    """A run's network and a scheduler, ready to sample image number i of a seed, whatever else is in the batch."""
 
     def __init__(self, run: RunFolder, settings: SampleSettings, device: str = "auto") -> None:
         import torch
@@ -84,7 +80,7 @@ class Sampler:
         num_train_timesteps = run.settings.num_train_timesteps
         if settings.steps > num_train_timesteps - 1:
             raise ArgumentError(
-                f"--steps must be at most {num_train_timesteps - 1}, one less than the time steps of the training, "
+                f"`steps` must be at most {num_train_timesteps - 1}, one less than the time steps of the training, "
                 f"not {settings.steps}."
             )
         unet = run.load_model(ema=settings.ema)
@@ -104,12 +100,13 @@ class Sampler:
             return
         if count is None:
             raise ArgumentError(
-                f"The run {run} was trained without classes; leave out --class, or train with --class-conditional."
+                f"The run {run} was trained without classes; leave out `class_label`, or train with "
+                "`class_conditional=True`."
             )
         if label != "each" and not (isinstance(label, int) and 0 <= label < count):
-            raise ArgumentError(f"--class must be 0 to {count - 1} or 'each', not {label}.")
+            raise ArgumentError(f"`class_label` must be 0 to {count - 1} or 'each', not {label}.")
 
-    def draw(
+    def sample(
         self,
         indices: Sequence[int],
         motion: MotionSettings,
@@ -123,7 +120,7 @@ class Sampler:
         """
         from aliasfree.diffusion import sample_generators
 
-        drawn: list[Pixels] = []
+        sampled: list[Pixels] = []
         steps, size = self.settings.steps, self.settings.batch_size
         for start in range(0, len(indices), size):
             part = list(indices[start : start + size])
@@ -145,8 +142,8 @@ class Sampler:
                 **moving,
             )
             pixels = np.stack([np.asarray(image) for image in output.images])
-            drawn.append(pixels[..., None] if pixels.ndim == 3 else pixels)
-        return np.concatenate(drawn)
+            sampled.append(pixels[..., None] if pixels.ndim == 3 else pixels)
+        return np.concatenate(sampled)
 
     def _labels(self, indices: list[int]) -> Any:
         import torch
@@ -171,24 +168,23 @@ def sample_run(
     device: str = "auto",
     progress: Report | None = None,
 ) -> Path:
-    """Draw `num` images into a folder: 00000.png ..., and beside it NAME-grid.png and NAME.json (the settings).
+    """Sample `num` images into a folder: 00000.png ..., and beside it NAME-grid.png and NAME.json (the settings).
 
     out  the folder, which appears only when all images are there; None = a new name in the run's `images/`
 
     Returns the folder. Raises ArgumentError for a value out of range or, without `overwrite`, an `out` that exists.
     """
     if num < 1:
-        raise ArgumentError(f"--num must be at least 1, not {num}.")
+        raise ArgumentError(f"`num` must be at least 1, not {num}.")
     folder = _free(run.images / _name(settings, motion)) if out is None else _checked(out, overwrite)
     if folder.exists() and (
         not folder.is_dir() or any(not re.fullmatch(r"\d+\.png", p.name) for p in folder.iterdir())
     ):
-        raise ArgumentError(f"{folder} holds more than numbered images, so it is not replaced; give another --out.")
+        raise ArgumentError(f"{folder} holds more than numbered images, so it is not replaced; give another `out`.")
     sampler = Sampler(run, settings, device)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shown: list[Pixels] = []
     steps = settings.steps
-    try:
+    with new_folder(folder) as aside:
         for start in range(0, num, settings.batch_size):
             indices = range(start, min(num, start + settings.batch_size))
 
@@ -196,16 +192,11 @@ def sample_run(
                 if progress is not None:
                     progress(before + done, num * steps)
 
-            pixels = sampler.draw(indices, motion, progress=report)
+            pixels = sampler.sample(indices, motion, progress=report)
             aside.mkdir(parents=True, exist_ok=True)
             for i, tile in zip(indices, pixels, strict=True):
                 save_png(grid(tile[None]), aside / f"{i:05d}.png")
             shown += list(pixels) if start < GRID_IMAGES else []
-        if folder.exists():
-            shutil.rmtree(folder)
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     save_png(grid(np.stack(shown[:GRID_IMAGES]), scale=_scale(shown[0])), folder.with_name(f"{folder.name}-grid.png"))
     _write_settings(folder.with_name(f"{folder.name}.json"), run, settings, motion, num=num)
     return folder
@@ -224,7 +215,7 @@ def rotate_run(
     device: str = "auto",
     progress: Report | None = None,
 ) -> list[Path]:
-    """The same seeds drawn at every angle: a table (one row an image, one column an angle) and an animation of it.
+    """The same seeds sampled at every angle: a table (one row an image, one column an angle) and an animation of it.
 
     compare_methods  every image in two rows, turned by "fourier" and by the paper's "spline"
     out              a PNG; None = a new name in the run's `images/`. The animation is beside it, as .gif and .mp4
@@ -232,16 +223,16 @@ def rotate_run(
     Returns the files written: PNG, GIF, MP4, JSON. Raises ArgumentError.
     """
     if num < 1:
-        raise ArgumentError(f"--num must be at least 1, not {num}.")
+        raise ArgumentError(f"`num` must be at least 1, not {num}.")
     if motion.rotate:
-        raise ArgumentError("The angles of a rotation table are given by --angles alone.")
+        raise ArgumentError("The angles of a rotation table are given by `angles` alone.")
     path = _free(run.images / f"{_name(settings, motion)}-rotation.png") if out is None else _checked(out, overwrite)
     if path.suffix.lower() != ".png":
-        raise ArgumentError(f"The table of angles is a PNG, so --out must end in .png, not {path.name!r}.")
+        raise ArgumentError(f"The table of angles is a PNG, so `out` must end in .png, not {path.name!r}.")
     sampler = Sampler(run, settings, device)
     methods = ("fourier", "spline") if compare_methods else (motion.method,)
     rows = [i for i in range(num) for _ in angles]
-    drawn = []
+    sampled = []
     for k, one in enumerate(methods):
 
         def report(done: int, total: int, before: int = k) -> None:
@@ -249,10 +240,10 @@ def rotate_run(
                 progress(before * total + done, len(methods) * total)
 
         turning = dataclasses.replace(motion, method=one)
-        drawn.append(sampler.draw(rows, turning, list(angles) * num, report))
+        sampled.append(sampler.sample(rows, turning, list(angles) * num, report))
     # (methods, num * angles, H, W, C) -> one row an image and method, one column an angle
-    size = drawn[0].shape[1:]
-    table = np.stack(drawn).reshape(len(methods), num, len(angles), *size)
+    size = sampled[0].shape[1:]
+    table = np.stack(sampled).reshape(len(methods), num, len(angles), *size)
     images = table.swapaxes(0, 1).reshape(num * len(methods), len(angles), *size)
 
     scale, labels = _scale(images[0, 0]), [angle_label(a) for a in angles]
@@ -277,7 +268,7 @@ def collage_folder(source: Path, *, side: int = 20, out: Path | None = None, ove
     Returns the files. Raises DataError when there are no images, ArgumentError when a sheet exists already.
     """
     if side < 1:
-        raise ArgumentError(f"--side must be at least 1, not {side}.")
+        raise ArgumentError(f"`side` must be at least 1, not {side}.")
     folder = _image_folder(source)
     images = sorted(
         p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp") and p.is_file()
@@ -288,10 +279,10 @@ def collage_folder(source: Path, *, side: int = 20, out: Path | None = None, ove
         )
     out = out or folder.with_name(f"{folder.name}-collage.png")
     if out.suffix.lower() != ".png":
-        raise ArgumentError(f"A collage is a PNG, so --out must end in .png, not {out.name!r}.")
+        raise ArgumentError(f"A collage is a PNG, so `out` must end in .png, not {out.name!r}.")
     first = out.with_name(f"{out.stem}_0.png")
     if first.exists() and not overwrite:
-        raise ArgumentError(f"{first} exists; give another --out, or --overwrite.")
+        raise ArgumentError(f"{first} exists; give another `out`, or `overwrite=True`.")
     return collage(images, out, side=side)
 
 
@@ -314,7 +305,7 @@ def _name(settings: SampleSettings, motion: MotionSettings) -> str:
     parts += [f"rot{motion.rotate:g}"] if motion.rotate else []
     parts += [f"shift{motion.translate[0]:g},{motion.translate[1]:g}"] if any(motion.translate) else []
     parts += [f"zoom{motion.zoom:g}"] if motion.zoom != 1 else []
-    parts += [motion.method] if motion.method != "fourier" else []
+    parts += [motion.method] if motion.method != MotionSettings.method else []
     parts += [motion.noise] if motion.noise != MotionSettings.noise else []
     parts += ["window{:g},{:g}".format(*motion.schedule)] if motion.schedule != MotionSettings.schedule else []
     return "-".join(parts)
@@ -331,7 +322,7 @@ def _free(path: Path) -> Path:
 
 def _checked(out: Path, overwrite: bool) -> Path:
     if out.exists() and not overwrite:
-        raise ArgumentError(f"{out} exists; give another --out, or --overwrite.")
+        raise ArgumentError(f"{out} exists; give another `out`, or `overwrite=True`.")
     return out
 
 
@@ -353,4 +344,4 @@ def _write_settings(path: Path, run: RunFolder, settings: SampleSettings, motion
         **more,
         "version": __version__,
     }
-    save_bytes((json.dumps(facts, indent=2) + "\n").encode(), path)
+    write_json(path, facts, indent=2)

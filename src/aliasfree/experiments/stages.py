@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from aliasfree.errors import ArgumentError
+from aliasfree.progress import Live
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,29 +39,17 @@ class Stages:
         self._costs, self._console, self._clock = dict(costs), console, clock
         self._done: dict[str, float] = {}  # seconds that finished stages took
         self._now: tuple[str, float, float] | None = None  # stage, when it began, share done
-        self._next_line = 0.0
-        self._bar: Any = None
-        self._task: Any = None
+        self._live: Live | None = None  # within the `with`
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal and not self._console.quiet:
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-            columns = (
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                TaskProgressColumn(),
-                TextColumn("{task.fields[left]}", markup=False),
-                TextColumn("{task.fields[note]}", style="dim", markup=False),
-            )
-            self._bar = Progress(*columns, console=self._console, refresh_per_second=4)
-            self._task = self._bar.add_task("", total=1.0, left="", note="")
-            self._bar.start()
+        columns = ("{task.description}", "bar", "percent", "{task.fields[left]}", "{task.fields[note]}")
+        fields = {"left": "", "note": ""}
+        self._live = Live(self._console, columns, fields, total=1.0, every=SECONDS_BETWEEN_LINES, clock=self._clock)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.close()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Report]:
@@ -104,12 +93,11 @@ class Stages:
     def _show(self, note: str, line: bool = False) -> None:
         assert self._now is not None
         share, left = self.progress()
-        words = "" if left is None else f"{timedelta(seconds=round(left))} left"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=share, description=self._now[0], left=words, note=note)
-            return
-        if not line and self._clock() < self._next_line:
-            return
-        self._next_line = self._clock() + SECONDS_BETWEEN_LINES
-        parts = [part for part in (self._now[0], note, words) if part]
-        self._console.print(f"[{share:4.0%}] {', '.join(parts)}", markup=False, highlight=False, soft_wrap=True)
+        left_words = "" if left is None else f"{timedelta(seconds=round(left))} left"
+        name = self._now[0]
+
+        def words() -> str:
+            return f"[{share:4.0%}] {', '.join(part for part in (name, note, left_words) if part)}"
+
+        if self._live is not None:
+            self._live.show(share, words, now=line, description=name, left=left_words, note=note)

@@ -32,9 +32,9 @@ class SubjectSettings:
 
     def __post_init__(self) -> None:
         if self.images < 1 or self.seed < 0 or self.timestep < 0:
-            raise ArgumentError("--images must be at least 1, --seed and --timestep 0 or more.")
+            raise ArgumentError("`images` must be at least 1, `seed` and `timestep` 0 or more.")
         if self.part not in ("unet", "vae"):
-            raise ArgumentError(f"--part is unet or vae, not {self.part!r}.")
+            raise ArgumentError(f"`part` is unet or vae, not {self.part!r}.")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _noised(x: Tensor, settings: SubjectSettings, total: int) -> Tensor:
 
     if settings.timestep >= total:
         raise ArgumentError(
-            f"--timestep must be below {total}, the time steps of the training, not {settings.timestep}."
+            f"`timestep` must be below {total}, the time steps of the training, not {settings.timestep}."
         )
     generator = torch.Generator().manual_seed(settings.seed + 1)
     noise = torch.randn(x.shape, generator=generator)

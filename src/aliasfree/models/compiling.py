@@ -33,5 +33,5 @@ def compile_network(model: Any, device: torch.device | str, *, sampling: bool = 
     on_gpu = torch.device(device).type == "cuda"
     compilers = [os.environ.get("CXX", ""), "g++", "clang++", "c++", "cl"]
     if not on_gpu and not any(name and shutil.which(name) for name in compilers):
-        raise ArgumentError("--compile needs a C++ compiler on a CPU: install g++, or leave it out.")
+        raise ArgumentError("`compile` needs a C++ compiler on a CPU: install g++, or leave it out.")
     model.compile(mode="reduce-overhead" if sampling and on_gpu else None)

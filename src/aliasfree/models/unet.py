@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,28 +14,39 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
 from aliasfree.config import Config
-from aliasfree.errors import ArgumentError, ShapeError
+from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
 from aliasfree.models.reference import read_reference
-from aliasfree.nn import DoubleConv, DownBlock, Layers, SelfAttention, UpBlock, time_encoding
+from aliasfree.nn import DoubleConv, DownBlock, Frame, Layers, UpBlock, time_encoding
+from aliasfree.nn.preconditioning import Spectrum, precondition, residual_variance
 from aliasfree.ops.resample import Padding
 
 __all__ = ["AliasFreeUNet2DModel"]
 
 EMBEDDING_WIDTH = 256
+LEAST_RESIDUAL = 1e-4
 
 
 class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
-    """Noise predictor eps(x_t, t) of the paper, Configs A to D, with equal parameters and state-dict keys in all.
+    """Noise predictor eps(x_t, t): the paper's UNet in Configs A to D, and in T. Equal parameters and state-dict keys.
 
-    alias_free        config name ("A", "D-2N", "D-hq", ...), a `Config`, or its `to_config()`
+    alias_free        config name ("A", "D-2N", "D-hq", "T", ...), a `Config`, or its `to_config()`
     sample_size       side of the square images, or (height, width); multiples of 8. Only a default for samplers: any
                       size divisible by 8 may be given to `forward`
     in_channels, out_channels
     base_channels     width C of the first level, a multiple of 4; None = the (larger) side of the image (paper)
     num_class_embeds  number of classes K; index K is the null class of classifier-free guidance. None = unconditional
-    padding_mode      "zeros", "circular" or "reflect", for convolutions and filters
+    padding_mode      "zeros", "circular" or "reflect", for convolutions and filters; None = what the config prefers:
+                      "circular" for T, else "zeros"
+    preconditioning   "none", or "spectral": the optimal linear predictor around the network, for the paper's noise
+                      schedule (see `aliasfree.nn.preconditioning`); None = "spectral" for T, else "none"
+    frame_features    K >= 0: with K > 0 the coordinates of the `Frame` enter as 4 K more channels of the first
+                      convolution, and nowhere else; None = 1 for T, else 0
+    spectrum          of the data, for "spectral": a `Spectrum` (from `measure_spectrum`) or its `to_dict()`; None =
+                      that of photographs in general. `aliasfree train` measures it
+    num_train_timesteps   T of the paper's noise schedule, which spectral preconditioning has to know
 
-    5,897,155 parameters at 32x32 with 3 channels, 5,896,513 with one. Raises ConfigError, ShapeError, ArgumentError.
+    5,897,155 parameters at 32x32 with 3 channels, 5,896,513 with one; 36 K C more for a frame. Raises ConfigError,
+    ShapeError, ArgumentError.
     """
 
     _supports_gradient_checkpointing = True
@@ -48,12 +60,19 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         out_channels: int = 3,
         base_channels: int | None = None,
         num_class_embeds: int | None = None,
-        padding_mode: Padding = "zeros",
+        padding_mode: Padding | None = None,
+        preconditioning: str | None = None,
+        frame_features: int | None = None,
+        spectrum: Spectrum | dict[str, Any] | None = None,
+        num_train_timesteps: int = 1000,  # noqa: ARG002 (kept in the config)
     ) -> None:
         super().__init__()
         parsed = Config.parse(alias_free)
-        self.register_to_config(alias_free=parsed.to_config())
-        height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+        equivariant = parsed.is_equivariant
+        padding_mode = padding_mode or ("circular" if equivariant else "zeros")
+        preconditioning = preconditioning or ("spectral" if equivariant else "none")
+        frame_features = int(equivariant) if frame_features is None else frame_features
+        height, width = _pair(sample_size)
         _check_size(height, width)
         c = max(height, width) if base_channels is None else base_channels
         if c < 4 or c % 4:
@@ -62,27 +81,37 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
             raise ArgumentError("in_channels and out_channels must be at least 1")
         if num_class_embeds is not None and num_class_embeds < 1:
             raise ArgumentError("num_class_embeds must be at least 1, or None for an unconditional model")
+        if frame_features < 0:
+            raise ArgumentError(f"frame_features must be 0 or more, not {frame_features}")
+        self.spectrum = _spectrum(preconditioning, spectrum, in_channels, out_channels)
+        self.register_to_config(
+            alias_free=parsed.to_config(),
+            padding_mode=padding_mode,
+            preconditioning=preconditioning,
+            frame_features=frame_features,
+            spectrum=None if self.spectrum is None else self.spectrum.to_dict(),
+        )
         self.gradient_checkpointing = False
 
         layers, e = Layers(parsed, padding_mode), EMBEDDING_WIDTH
-        self.inc = DoubleConv(layers, in_channels, c)
+        self.inc = DoubleConv(layers, in_channels + 4 * frame_features, c)
         self.down1 = DownBlock(layers, c, 2 * c, e)
-        self.attn1 = SelfAttention(2 * c)
+        self.attn1 = layers.attention(2 * c)
         self.down2 = DownBlock(layers, 2 * c, 4 * c, e)
-        self.attn2 = SelfAttention(4 * c)
+        self.attn2 = layers.attention(4 * c)
         self.down3 = DownBlock(layers, 4 * c, 4 * c, e)
-        self.attn3 = SelfAttention(4 * c)
+        self.attn3 = layers.attention(4 * c)
 
         self.bot1 = DoubleConv(layers, 4 * c, 8 * c)
         self.bot2 = DoubleConv(layers, 8 * c, 8 * c)
         self.bot3 = DoubleConv(layers, 8 * c, 4 * c)
 
         self.up1 = UpBlock(layers, 8 * c, 2 * c, e)
-        self.attn4 = SelfAttention(2 * c)
+        self.attn4 = layers.attention(2 * c)
         self.up2 = UpBlock(layers, 4 * c, c, e)
-        self.attn5 = SelfAttention(c)
+        self.attn5 = layers.attention(c)
         self.up3 = UpBlock(layers, 2 * c, c, e)
-        self.attn6 = SelfAttention(c)
+        self.attn6 = layers.attention(c)
         self.outc = nn.Conv2d(c, out_channels, 1)
         if num_class_embeds is not None:
             self.class_embedding = nn.Embedding(num_class_embeds + 1, e)
@@ -92,6 +121,7 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         sample: Tensor,
         timestep: Tensor | float | int,
         class_labels: Tensor | None = None,
+        frame: Frame | None = None,
         return_dict: bool = True,
     ) -> UNet2DOutput | tuple[Tensor]:
         """Predict the noise in `sample`.
@@ -99,6 +129,7 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         sample        (N, in_channels, H, W), H and W divisible by 8
         timestep      number, 0-d or (N,) tensor, 0 .. T-1
         class_labels  (N,) integers 0 .. K (K = no class); None = no class for all
+        frame         where the pictures lie, for a model with `frame_features`; None = the unmoved frame
         Returns UNet2DOutput(sample=(N, out_channels, H, W)), or a 1-tuple. Raises ShapeError, ArgumentError.
         """
         if sample.ndim != 4 or sample.shape[1] != self.config["in_channels"]:
@@ -106,9 +137,21 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
                 f"expected images of shape (N, {self.config['in_channels']}, H, W), got {tuple(sample.shape)}"
             )
         _check_size(*sample.shape[-2:])
-        emb = self._embedding(sample, timestep, class_labels)
+        n = sample.shape[0]
+        t = torch.as_tensor(timestep, device=sample.device)
+        if t.numel() not in (1, n):
+            raise ShapeError(f"expected one timestep or {n}, got {t.numel()}")
+        t = t.reshape(-1).expand(n)
+        emb = self._embedding(t, class_labels)
+        seen, finish = sample, None
+        if self.spectrum is not None:
+            total = self.config["num_train_timesteps"]
+            alpha_bar = _alphas_cumprod(total, sample.device)[t.long().clamp(0, total - 1)]
+            seen, finish = precondition(self.spectrum, sample, alpha_bar)
+        seen = self._with_frame(seen.to(self.dtype), frame)
+
         run = self._block
-        x1 = run(self.inc, sample)
+        x1 = run(self.inc, seen)
         x2 = run(self.attn1, run(self.down1, x1, emb))
         x3 = run(self.attn2, run(self.down2, x2, emb))
         x4 = run(self.attn3, run(self.down3, x3, emb))
@@ -119,22 +162,45 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         y = run(self.attn5, run(self.up2, y, x2, emb))
         y = run(self.attn6, run(self.up3, y, x1, emb))
         out = self.outc(y)
+        out = out if finish is None else finish(out).to(sample.dtype)
         return UNet2DOutput(sample=out) if return_dict else (out,)
 
-    def _embedding(self, sample: Tensor, timestep: Tensor | float | int, class_labels: Tensor | None) -> Tensor:
-        """Time encoding plus class embedding, (N, EMBEDDING_WIDTH), in the dtype of the weights."""
-        n = sample.shape[0]
-        t = torch.as_tensor(timestep, device=sample.device)
-        if t.numel() not in (1, n):
-            raise ShapeError(f"expected one timestep or {n}, got {t.numel()}")
-        emb = time_encoding(t.reshape(-1).expand(n), EMBEDDING_WIDTH).to(self.dtype)
+    def loss_weights(self, exponent: float = 1.0) -> Tensor | None:
+        """What the squared error at each timestep is multiplied by in training, float32 (T,); None = 1 everywhere.
+
+        With spectral preconditioning the network's share of the prediction has the variance r(t) = mean of a S / v, at
+        the noisiest times 1e-4 of that at the cleanest: unweighted, these would hardly be learned. The weight is
+        r^-exponent (r not below 1e-4), scaled so that the linear predictor alone has the loss 1. 0 = all alike.
+        """
+        if self.spectrum is None:
+            return None
+        height, width = _pair(self.config["sample_size"])
+        alpha_bar = _alphas_cumprod(self.config["num_train_timesteps"], torch.device("cpu"))
+        r = residual_variance(self.spectrum, (height, width), alpha_bar)
+        weight = r.clamp(min=LEAST_RESIDUAL) ** -exponent
+        return (weight / (weight * r).mean()).float()
+
+    def _with_frame(self, sample: Tensor, frame: Frame | None) -> Tensor:
+        count = self.config["frame_features"]
+        if not count:
+            if frame is not None:
+                raise ArgumentError("this model knows no frame: leave it out, or build it with frame_features=1")
+            return sample
+        n, _, h, w = sample.shape
+        features = (frame or Frame()).features(n, (h, w), count, sample.dtype, sample.device)
+        return torch.cat([sample, features], dim=1)
+
+    def _embedding(self, t: Tensor, class_labels: Tensor | None) -> Tensor:
+        """Time encoding of t (N,) plus class embedding, (N, EMBEDDING_WIDTH), in the dtype of the weights."""
+        n = len(t)
+        emb = time_encoding(t, EMBEDDING_WIDTH).to(self.dtype)
         classes = self.config["num_class_embeds"]
         if classes is None:
             if class_labels is not None:
                 raise ArgumentError("this model has no classes; leave out class_labels or train with num_class_embeds")
             return emb
         if class_labels is None:
-            class_labels = torch.full((n,), classes, device=sample.device)
+            class_labels = torch.full((n,), classes, device=t.device)
         return emb + self.class_embedding(class_labels)
 
     def _block(self, block: nn.Module, *inputs: Tensor) -> Tensor:
@@ -148,7 +214,7 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         checkpoint: str | PathLike[str] | dict[str, Tensor],
         alias_free: str | Config,
         sample_size: int | tuple[int, int],
-        padding_mode: Padding = "zeros",
+        padding_mode: Padding | None = None,
     ) -> AliasFreeUNet2DModel:
         """A model with the weights of a checkpoint written by the paper's published code.
 
@@ -165,9 +231,46 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
             out_channels=state["outc.weight"].shape[0],
             base_channels=state["outc.weight"].shape[1],
             padding_mode=padding_mode,
+            preconditioning="none",
+            frame_features=0,
         )
         model.load_state_dict(state)
         return model
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _spectrum(
+    preconditioning: str, spectrum: Spectrum | dict[str, Any] | None, in_channels: int, out_channels: int
+) -> Spectrum | None:
+    valid = ("none", "spectral")
+    if preconditioning not in valid:
+        raise ArgumentError(f"unknown preconditioning {preconditioning!r}{did_you_mean(str(preconditioning), valid)}")
+    if preconditioning == "none":
+        if spectrum is not None:
+            raise ArgumentError("a spectrum is for preconditioning='spectral'; leave it out, or ask for that")
+        return None
+    if in_channels != out_channels:
+        raise ArgumentError(
+            f"spectral preconditioning predicts as many channels as it sees, not {in_channels} and {out_channels}; use "
+            f"preconditioning='none'"
+        )
+    given = Spectrum.natural(in_channels) if spectrum is None else Spectrum.of(spectrum)
+    if len(given.mean) != in_channels:
+        raise ArgumentError(
+            f"the spectrum is of {len(given.mean)} channels, the model of {in_channels}; measure it anew"
+        )
+    return given
+
+
+@lru_cache(maxsize=8)
+def _alphas_cumprod(total: int, device: torch.device) -> Tensor:
+    """a = cumulative alpha of the paper's noise schedule, float32 (T,), as `PaperDDPMScheduler` has it."""
+    with torch.inference_mode(False), torch.no_grad():
+        betas = torch.linspace(1e-4, 0.02, total, dtype=torch.float32)
+        return (1.0 - betas).cumprod(0).to(device)
 
 
 def _check_size(height: int, width: int) -> None:

@@ -1,17 +1,24 @@
 """Layers: thin modules over the ops, and the blocks of the paper's UNet."""
 
-from aliasfree.nn.blocks import DoubleConv, DownBlock, SelfAttention, UpBlock, time_encoding
+from aliasfree.nn.attention import CrossCovarianceAttention, SelfAttention
+from aliasfree.nn.blocks import DoubleConv, DownBlock, UpBlock, time_encoding
+from aliasfree.nn.frame import Frame
 from aliasfree.nn.layers import BilinearUpsample2d, Downsample2d, FilteredActivation2d, Layers, Upsample2d
+from aliasfree.nn.preconditioning import Spectrum, measure_spectrum
 
 __all__ = [
     "BilinearUpsample2d",
+    "CrossCovarianceAttention",
     "DoubleConv",
     "DownBlock",
     "Downsample2d",
     "FilteredActivation2d",
+    "Frame",
     "Layers",
     "SelfAttention",
+    "Spectrum",
     "UpBlock",
     "Upsample2d",
+    "measure_spectrum",
     "time_encoding",
 ]

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aliasfree.nn.layers import Layers
-from aliasfree.ops.attention import attention
 
-__all__ = ["DoubleConv", "DownBlock", "SelfAttention", "UpBlock", "time_encoding"]
+__all__ = ["DoubleConv", "DownBlock", "UpBlock", "time_encoding"]
 
 
 class DoubleConv(nn.Module):
@@ -69,34 +68,6 @@ class UpBlock(nn.Module):
         y = torch.cat([skip, self.resample(x)], dim=1)
         y = self.conv(self.res(y))
         return y + self.emb(F.silu(embedding))[:, :, None, None]
-
-
-class SelfAttention(nn.Module):
-    """Attention and a feed-forward layer over the H*W pixels as tokens, each with its residual; per-pixel norms.
-
-    y = x + MHA(LN(x)), then y + W2 GELU(W1 LN(y)), all of width C; 4 heads, exact GELU (never filtered here).
-    """
-
-    def __init__(self, channels: int, heads: int = 4) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.out = nn.Linear(channels, channels)
-        self.norm = nn.LayerNorm(channels)
-        self.ff_norm = nn.LayerNorm(channels)
-        self.ff1 = nn.Linear(channels, channels)
-        self.ff2 = nn.Linear(channels, channels)
-        # nn.MultiheadAttention's initialisation, which the published networks start from
-        nn.init.xavier_uniform_(self.qkv.weight)
-        nn.init.zeros_(self.qkv.bias)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        tokens = x.flatten(2).mT
-        y = tokens + self.out(attention(self.qkv(self.norm(tokens)), self.heads))
-        y = y + self.ff2(F.gelu(self.ff1(self.ff_norm(y))))
-        return y.mT.reshape(n, c, h, w)
 
 
 @lru_cache(maxsize=16)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from aliasfree.config import Config
 from aliasfree.errors import ArgumentError, did_you_mean
 from aliasfree.filters import FilterSpec
+from aliasfree.nn.attention import CrossCovarianceAttention, SelfAttention
 from aliasfree.ops.activation import filtered_activation2d
 from aliasfree.ops.resample import Padding, downsample2d, upsample2d
 
@@ -47,17 +48,28 @@ class BilinearUpsample2d(nn.Module):
 
 
 class FilteredActivation2d(nn.Module):
-    """`filtered_activation2d` as a module, same shape out. Holds no parameter and no state."""
+    """`filtered_activation2d` as a module, same shape out. Holds no parameter and no state.
+
+    running_factor   the rate in `eval()`; None = `factor`, that of training
+    """
 
     def __init__(
-        self, activation: str, up: FilterSpec, down: FilterSpec, factor: int = 2, padding: Padding = "zeros"
+        self,
+        activation: str,
+        up: FilterSpec,
+        down: FilterSpec,
+        factor: int = 2,
+        padding: Padding = "zeros",
+        running_factor: int | None = None,
     ) -> None:
         super().__init__()
         self.activation, self.factor, self.padding = activation, factor, padding
-        self.up, self.down = up.at_rate(factor), down.at_rate(factor)
+        self.running_factor = running_factor or factor
+        self._filters = {rate: (up.at_rate(rate), down.at_rate(rate)) for rate in (factor, self.running_factor)}
 
     def forward(self, x: Tensor) -> Tensor:
-        return filtered_activation2d(x, self.activation, self.up, self.down, self.factor, self.padding)
+        rate = self.factor if self.training else self.running_factor
+        return filtered_activation2d(x, self.activation, *self._filters[rate], rate, self.padding)
 
 
 @dataclass(frozen=True)
@@ -89,8 +101,15 @@ class Layers:
         """Exact GELU of the convolution blocks, filtered in C and D."""
         c = self.config
         if c.filters_activations and c.up and c.down:
-            return FilteredActivation2d("gelu", c.up, c.down, c.oversample, self.padding_mode)
+            return FilteredActivation2d(
+                "gelu", c.up, c.down, c.oversample, self.padding_mode, running_factor=c.running_oversample
+            )
         return nn.GELU()
+
+    def attention(self, channels: int) -> nn.Module:
+        """Self-attention of 4 heads and a feed-forward layer: softmax over pixels and per-pixel norms (paper), or what
+        commutes with shifts (T). The state-dict keys are the same."""
+        return CrossCovarianceAttention(self, channels) if self.config.is_equivariant else SelfAttention(channels)
 
     def downsample(self) -> nn.Module:
         """By 2: 2x2 max pool in A and C, low-pass and decimate in B and D."""

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from aliasfree.filters import FilterSpec
 from aliasfree.ops import custom_ops
+from aliasfree.ops.dispatch import backend_for
 from aliasfree.ops.padding import Padding
 from aliasfree.ops.plain import filtered_activation
 from aliasfree.ops.pointwise import ACTIVATIONS, activation_function, activation_name
 from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
-from aliasfree.ops.resample import backend_for, check
+from aliasfree.ops.resample import check
 
 __all__ = ["ACTIVATIONS", "filtered_activation2d", "filtered_activation2d_reference"]
 
@@ -41,15 +42,29 @@ def filtered_activation2d(
 
     Raises as `upsample2d`. Source: arXiv 2411.09174, configs C and D, after StyleGAN3 (Karras et al. 2021, sec. 3.2).
     """
-    up_spec = check(x, up, factor, padding)
-    down_spec = up_spec if down is None else check(x, down, factor, padding)
-    function, name = activation_function(activation), activation_name(activation)
-    chosen = backend_for("filtered_activation2d", x, name, up_spec, down_spec, factor, padding, backend)
+    name, up_spec, down_spec = check_activation(x, activation, up, down, factor, padding)
+    arguments = (name, up_spec.key, down_spec.key, factor, padding)
+    chosen = backend_for("filtered_activation2d", x, arguments, backend)
     if chosen == "reference":
         return filtered_activation2d_reference(x, activation, up_spec, down_spec, factor, padding)
     if chosen == "torch" or name is None:
-        return filtered_activation(x, function, up_spec, down_spec, factor, padding)
+        return filtered_activation(x, activation_function(activation), up_spec, down_spec, factor, padding)
     return custom_ops.filtered_activation2d(x, name, up_spec.key, down_spec.key, factor, padding, chosen)
+
+
+def check_activation(
+    x: Tensor,
+    activation: str | Activation,
+    up: FilterSpec | str,
+    down: FilterSpec | str | None,
+    factor: int,
+    padding: str,
+) -> tuple[str | None, FilterSpec, FilterSpec]:
+    """(name of the activation, filter up, filter down), when the arguments can be served at all."""
+    first = check(x, up, factor, padding)
+    last = first if down is None else check(x, down, factor, padding)
+    activation_function(activation)
+    return activation_name(activation), first, last
 
 
 def filtered_activation2d_reference(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aliasfree.errors import BackendError, ShapeError, did_you_mean
-from aliasfree.ops.backends.cpu import attention as numba_attention
-from aliasfree.ops.backends.registry import ENVIRONMENT, NAMES, Choice
+from aliasfree.errors import ShapeError
+from aliasfree.ops.dispatch import Choice, call_of, choose, kernels
 
 __all__ = ["attention", "attention_choice", "attention_reference"]
+
+numba_attention = kernels("attention", "numba")
 
 
 def attention(qkv: Tensor, heads: int, backend: str = "auto") -> Tensor:
@@ -35,24 +35,10 @@ def attention(qkv: Tensor, heads: int, backend: str = "auto") -> Tensor:
 
 
 def attention_choice(qkv: Tensor, heads: int, backend: str = "auto") -> Choice:
-    """Who runs `attention`, and why not another; $ALIASFREE_BACKEND "torch" or "reference" stands for "auto"."""
+    """Who runs `attention`, and why not another (`aliasfree.ops.explain("attention", qkv, heads)` says the same)."""
     if qkv.ndim != 3 or heads < 1 or qkv.shape[2] % (3 * heads):
         raise ShapeError(f"expected tokens (N, L, 3 * {heads} heads * d), got {tuple(qkv.shape)}")
-    if backend not in NAMES:
-        raise BackendError(f"unknown backend {backend!r}{did_you_mean(str(backend), NAMES)}")
-    if backend == "triton":
-        raise BackendError("backend 'triton' has no attention, PyTorch's own is as fast there; use 'auto'")
-    asked = backend
-    if backend == "auto" and os.environ.get(ENVIRONMENT) in ("torch", "reference"):
-        asked = os.environ[ENVIRONMENT]
-    if asked in ("torch", "reference"):
-        return Choice(asked, asked, ())
-    reason = numba_attention.refusal(tuple(qkv.shape), qkv.dtype, qkv.device, heads)
-    if reason is None:
-        return Choice("numba", asked, ())
-    if asked == "numba":
-        raise BackendError(f"backend 'numba' cannot run this attention: {reason}; use 'auto'")
-    return Choice("torch", asked, (("numba", reason),))
+    return choose(call_of("attention", qkv, heads), backend)
 
 
 def attention_reference(qkv: Tensor, heads: int) -> Tensor:

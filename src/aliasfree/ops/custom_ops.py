@@ -1,62 +1,38 @@
 """The kernels as PyTorch custom ops: known to autograd, torch.compile, torch.export and opcheck.
 
 Six ops in the namespace `aliasfree`: `upsample2d`, `downsample2d`, `filtered_activation2d` and the `..._backward` of
-each. Filters travel as `FilterSpec.key`; `backend` is any name of the registry, resolved when the op runs.
+each. Filters travel as `FilterSpec.key`; `backend` is any name of `dispatch.NAMES`: the op asks for it again
+when it runs, since a compiler, an exported program or a gradient comes here without the function before it.
 """
 
 from __future__ import annotations
 
-import json
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from aliasfree.filters import FilterSpec
-from aliasfree.ops.backends.registry import Call, choose, kernel_backend
+from aliasfree.ops.dispatch import call_of, choose, kernels, spec_of
+from aliasfree.ops.layout import memory_format
 from aliasfree.ops.plain import PlainBackend, double_backward
 
-__all__ = ["call_of", "downsample2d", "filtered_activation2d", "upsample2d"]
+__all__ = ["downsample2d", "filtered_activation2d", "upsample2d"]
 
 
-@lru_cache(maxsize=256)
-def _spec(key: str) -> FilterSpec:
-    return FilterSpec(**json.loads(key))
+def _runner(op: str, x: Tensor, *arguments: Any, size: tuple[int, int] | None = None) -> Any:
+    """What has the op's functions: the kernels of the backend that the last argument asks for, or the plain path.
 
-
-def call_of(
-    op: str,
-    x: Tensor,
-    activation: str | None,
-    up: FilterSpec | None,
-    down: FilterSpec | None,
-    factor: int,
-    padding: str,
-) -> Call:
-    """What the registry has to know."""
-    return Call(op, tuple(x.shape), x.dtype, x.device, activation, up, down, factor, padding, _channels_last(x))
-
-
-def _channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-
-
-def _runner(
-    op: str, x: Tensor, activation: str | None, up: str, down: str, factor: int, padding: str, backend: str
-) -> Any:
-    specs = _spec(up) if up else None, _spec(down) if down else None
-    name = choose(call_of(op, x, activation, *specs, factor, padding), backend).name
-    if name in ("torch", "reference"):
-        return PlainBackend(name)
-    return kernel_backend(name)
+    size  of the op's input, when x is the gradient of its output
+    """
+    *rest, backend = arguments
+    name = choose(call_of(op, x, *rest, size=size), backend).name
+    return PlainBackend(name) if name in ("torch", "reference") else kernels(op, name)
 
 
 def _like(x: Tensor, height: Any, width: Any) -> Tensor:
     """An empty tensor of x's dtype and memory format."""
     n, c = x.shape[:2]
-    memory_format = torch.channels_last if _channels_last(x) else torch.contiguous_format
-    return torch.empty((n, c, height, width), dtype=x.dtype, device=x.device, memory_format=memory_format)
+    return torch.empty((n, c, height, width), dtype=x.dtype, device=x.device, memory_format=memory_format(x))
 
 
 custom_op = torch.library.custom_op
@@ -64,30 +40,30 @@ custom_op = torch.library.custom_op
 
 @custom_op("aliasfree::upsample2d", mutates_args=())
 def upsample2d(x: Tensor, spec: str, factor: int, padding: str, backend: str) -> Tensor:
-    run = _runner("upsample2d", x, None, spec, "", factor, padding, backend)
-    return run.upsample2d(x, _spec(spec), factor, padding)
+    run = _runner("upsample2d", x, spec, factor, padding, backend)
+    return run.upsample2d(x, spec_of(spec), factor, padding)
 
 
 @custom_op("aliasfree::upsample2d_backward", mutates_args=())
 def upsample2d_backward(
     grad: Tensor, height: int, width: int, spec: str, factor: int, padding: str, backend: str
 ) -> Tensor:
-    run = _runner("upsample2d", grad, None, spec, "", factor, padding, backend)
-    return run.upsample2d_backward(grad, _spec(spec), factor, padding, (height, width))
+    run = _runner("upsample2d", grad, spec, factor, padding, backend, size=(height, width))
+    return run.upsample2d_backward(grad, spec_of(spec), factor, padding, (height, width))
 
 
 @custom_op("aliasfree::downsample2d", mutates_args=())
 def downsample2d(x: Tensor, spec: str, factor: int, padding: str, backend: str) -> Tensor:
-    run = _runner("downsample2d", x, None, "", spec, factor, padding, backend)
-    return run.downsample2d(x, _spec(spec), factor, padding)
+    run = _runner("downsample2d", x, spec, factor, padding, backend)
+    return run.downsample2d(x, spec_of(spec), factor, padding)
 
 
 @custom_op("aliasfree::downsample2d_backward", mutates_args=())
 def downsample2d_backward(
     grad: Tensor, height: int, width: int, spec: str, factor: int, padding: str, backend: str
 ) -> Tensor:
-    run = _runner("downsample2d", grad, None, "", spec, factor, padding, backend)
-    return run.downsample2d_backward(grad, _spec(spec), factor, padding, (height, width))
+    run = _runner("downsample2d", grad, spec, factor, padding, backend, size=(height, width))
+    return run.downsample2d_backward(grad, spec_of(spec), factor, padding, (height, width))
 
 
 @custom_op("aliasfree::filtered_activation2d", mutates_args=())
@@ -95,7 +71,7 @@ def filtered_activation2d(
     x: Tensor, activation: str, up: str, down: str, factor: int, padding: str, backend: str
 ) -> Tensor:
     run = _runner("filtered_activation2d", x, activation, up, down, factor, padding, backend)
-    return run.filtered_activation2d(x, activation, _spec(up), _spec(down), factor, padding)
+    return run.filtered_activation2d(x, activation, spec_of(up), spec_of(down), factor, padding)
 
 
 @custom_op("aliasfree::filtered_activation2d_backward", mutates_args=())
@@ -103,7 +79,7 @@ def filtered_activation2d_backward(
     grad: Tensor, x: Tensor, activation: str, up: str, down: str, factor: int, padding: str, backend: str
 ) -> Tensor:
     run = _runner("filtered_activation2d", x, activation, up, down, factor, padding, backend)
-    return run.filtered_activation2d_backward(grad, x, activation, _spec(up), _spec(down), factor, padding)
+    return run.filtered_activation2d_backward(grad, x, activation, spec_of(up), spec_of(down), factor, padding)
 
 
 # shapes, for compilers that trace without data
@@ -187,7 +163,7 @@ def _activation_double_gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     """No kernel has a second derivative: PyTorch's own differentiation of the plain path gives it."""
     activation, up, down, factor, padding, _ = ctx.rest
     seed, x = ctx.saved_tensors
-    gradients = double_backward(grad, seed, x, activation, _spec(up), _spec(down), factor, padding)
+    gradients = double_backward(grad, seed, x, activation, spec_of(up), spec_of(down), factor, padding)
     return *gradients, *[None] * 6
 
 

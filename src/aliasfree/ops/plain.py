@@ -23,10 +23,11 @@ from aliasfree.filters import (
     separable_terms,
     upsampling_offset,
 )
-from aliasfree.ops.backends.registry import Call
+from aliasfree.ops.layout import in_format_of, is_channels_last
 from aliasfree.ops.padding import Padding, extend_axis, outside
 from aliasfree.ops.pointwise import ACTIVATIONS
 from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
+from aliasfree.ops.taps import axis_taps
 
 __all__ = ["axis_matrices", "filtered_activation", "resample"]
 
@@ -51,7 +52,6 @@ def resample(x: Tensor, spec: FilterSpec, factor: int, padding: Padding, *, up: 
 
 def _resample(x: Tensor, spec: FilterSpec, factor: int, padding: Padding, *, up: bool) -> Tensor:
     h, w = x.shape[-2:]
-    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     if max(h, w) > (MATRIX_LIMIT if up else MATRIX_LIMIT * factor) and spec.kind != "ideal":
         y = _polyphase(x, spec, factor, padding, up=up)
     else:
@@ -59,7 +59,7 @@ def _resample(x: Tensor, spec: FilterSpec, factor: int, padding: Padding, *, up:
         terms = zip(axis_matrices(h, 0, *where), axis_matrices(w, 1, *where), strict=True)
         # the smaller intermediate first: rows last when upsampling, first when downsampling
         y = sum_terms([(r @ (x @ c.mT)) if up else ((r @ x) @ c.mT) for r, c in terms])
-    return y.contiguous(memory_format=torch.channels_last) if channels_last else y
+    return y.contiguous(memory_format=torch.channels_last) if is_channels_last(x) else y
 
 
 def sum_terms(terms: list[Tensor]) -> Tensor:
@@ -93,23 +93,14 @@ def axis_matrices(
 
 
 def _fir_matrices(n: int, axis: int, spec: FilterSpec, factor: int, padding: Padding, up: bool) -> list[Array]:
+    source, tap = axis_taps(n, spec, factor, up=up)
+    index, inside = outside(source, n, padding)
+    present = inside & (tap < spec.taps)
+    out = np.broadcast_to(np.arange(len(source))[:, None], source.shape)
     matrices = []
     for term in separable_terms(spec, factor, up=up):
-        taps = term[axis]
-        if up:
-            out = np.arange(n * factor)
-            # y[i] = sum_k h[k] x[m] with k = factor m - i + offset
-            first = -(-(out - upsampling_offset(spec, factor)) // factor)
-            source = first[:, None] + np.arange(-(-spec.taps // factor))
-            k = factor * source - out[:, None] + upsampling_offset(spec, factor)
-        else:
-            out = np.arange(-(-n // factor))
-            k = np.broadcast_to(np.arange(spec.taps), (len(out), spec.taps))
-            source = k + factor * out[:, None] - downsampling_offset(spec, factor)
-        weight = np.where(k < spec.taps, taps[np.minimum(k, spec.taps - 1)], 0.0)
-        index, inside = outside(source, n, padding)
-        matrix = np.zeros((len(out), n))
-        np.add.at(matrix, (np.broadcast_to(out[:, None], index.shape), index), weight * inside)
+        matrix = np.zeros((len(source), n))
+        np.add.at(matrix, (out[present], index[present]), term[axis][tap[present]])
         matrices.append(matrix)
     return matrices
 
@@ -204,13 +195,13 @@ def adjoint(
 
 
 class PlainBackend:
-    """ "torch" and "reference" behind the custom ops, for compilers that see only those; autograd sleeps in there."""
+    """ "torch" and "reference" inside the custom ops, for compilers that see only those.
+
+    Autograd does not look into a custom op, so the gradients are written out here.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
-
-    def refusal(self, call: Call) -> str | None:  # noqa: ARG002
-        return None
 
     def upsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
         if self.name == "reference":
@@ -220,7 +211,7 @@ class PlainBackend:
     def upsample2d_backward(
         self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: tuple[int, int]
     ) -> Tensor:
-        return _in_format_of(grad, adjoint(grad, spec, factor, padding, size, up=True))
+        return in_format_of(grad, adjoint(grad, spec, factor, padding, size, up=True))
 
     def downsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
         if self.name == "reference":
@@ -230,7 +221,7 @@ class PlainBackend:
     def downsample2d_backward(
         self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: tuple[int, int]
     ) -> Tensor:
-        return _in_format_of(grad, adjoint(grad, spec, factor, padding, size, up=False))
+        return in_format_of(grad, adjoint(grad, spec, factor, padding, size, up=False))
 
     def filtered_activation2d(
         self, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
@@ -244,12 +235,7 @@ class PlainBackend:
         u = self.upsample2d(x, up, factor, padding)
         lifted = adjoint(grad, down, factor, padding, (u.shape[2], u.shape[3]), up=False)
         du = ACTIVATIONS[activation].backward(lifted, u)
-        return _in_format_of(x, adjoint(du, up, factor, padding, (x.shape[2], x.shape[3]), up=True))
-
-
-def _in_format_of(x: Tensor, y: Tensor) -> Tensor:
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        return in_format_of(x, adjoint(du, up, factor, padding, (x.shape[2], x.shape[3]), up=True))
 
 
 def double_backward(

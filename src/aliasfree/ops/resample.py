@@ -13,13 +13,12 @@ kernels of gain "none" keep the published code's alignment (sample 0 on pixel 0)
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
 from aliasfree.filters import FilterSpec
 from aliasfree.ops import custom_ops
-from aliasfree.ops.backends.registry import choose, warn_if_slow
+from aliasfree.ops.dispatch import backend_for
 from aliasfree.ops.padding import PADDINGS, Padding
 from aliasfree.ops.plain import resample
 from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
@@ -46,7 +45,7 @@ def upsample2d(
     ConfigError and BackendError. Source: arXiv 2411.09174, section on alias-free resampling.
     """
     spec = check(x, filter, factor, padding)
-    chosen = backend_for("upsample2d", x, None, spec, spec, factor, padding, backend)
+    chosen = backend_for("upsample2d", x, (spec.key, factor, padding), backend)
     if chosen == "torch":
         return resample(x, spec, factor, padding, up=True)
     if chosen == "reference":
@@ -66,7 +65,7 @@ def downsample2d(
     For gain "unity" this is the adjoint of `upsample2d` divided by factor^2 (padding "zeros" and "circular").
     """
     spec = check(x, filter, factor, padding)
-    chosen = backend_for("downsample2d", x, None, spec, spec, factor, padding, backend)
+    chosen = backend_for("downsample2d", x, (spec.key, factor, padding), backend)
     if chosen == "torch":
         return resample(x, spec, factor, padding, up=False)
     if chosen == "reference":
@@ -85,22 +84,3 @@ def check(x: Tensor, filter: FilterSpec | str, factor: int, padding: str) -> Fil
     if padding not in PADDINGS:
         raise ArgumentError(f"unknown padding {padding!r}{did_you_mean(str(padding), PADDINGS)}")
     return FilterSpec.named(filter) if isinstance(filter, str) else filter
-
-
-def backend_for(
-    op: str,
-    x: Tensor,
-    activation: str | None,
-    up: FilterSpec,
-    down: FilterSpec,
-    factor: int,
-    padding: str,
-    backend: str,
-) -> str:
-    """The name of the backend that runs the op; a compiler that traces it leaves the choice to the running op."""
-    if torch.compiler.is_compiling():
-        return backend
-    call = custom_ops.call_of(op, x, activation, up, down, factor, padding)
-    choice = choose(call, backend)
-    warn_if_slow(call, choice, x.numel())
-    return choice.name

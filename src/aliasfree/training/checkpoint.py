@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from aliasfree.errors import CheckpointError, RunError
+from aliasfree.files import sync
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -80,11 +81,11 @@ def save_checkpoint(
         content = {**state, "format": FORMAT, "step": step}
         manifest[STATE] = _write(unfinished / STATE, _json_bytes(content))
         _write(unfinished / MANIFEST, _json_bytes({"format": FORMAT, "files": manifest}))
-        sync_folder(unfinished)
+        sync(unfinished)
         if target.exists():  # the same step again, after going on from an earlier checkpoint
             shutil.rmtree(target)
         unfinished.rename(target)
-        sync_folder(folder)
+        sync(folder)
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise cannot_write(target, error, folder) from error
@@ -144,7 +145,7 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[tuple[Path, Check
         names = ", ".join(path.name for path in list_checkpoints(folder))
         raise CheckpointError(
             f"Every checkpoint in {folder} is damaged ({names}); restore one from a copy or start a new run "
-            f"with another --out."
+            f"with another `out`."
         )
     return None, []
 
@@ -162,27 +163,6 @@ def set_aside(path: Path) -> Path:
     if aside.exists():
         shutil.rmtree(aside)
     return path.rename(aside)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one go: written beside it, synced, renamed. Raises `OSError`, and then leaves no trace."""
-    unfinished = path.with_name(f"{_UNFINISHED}{path.name}")
-    try:
-        _write(unfinished, content)
-        unfinished.replace(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make names in a folder outlive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def is_cannot_write(error: OSError) -> bool:

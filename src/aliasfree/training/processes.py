@@ -23,7 +23,7 @@ def make_accelerator(settings: RunSettings) -> Accelerator:
     from accelerate.utils import DistributedDataParallelKwargs
 
     if settings.device == "cuda" and not torch.cuda.is_available():
-        raise ArgumentError("There is no CUDA device here; leave out --device or give --device cpu.")
+        raise ArgumentError("There is no CUDA device here; leave out `device` or give `device='cpu'`.")
     cpu = settings.device == "cpu" or not torch.cuda.is_available()
     # accelerate keeps precision and device for the life of the process; two runs in one process may differ in them
     alone = PartialState._shared_state == {} or PartialState().num_processes == 1

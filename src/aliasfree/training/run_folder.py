@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aliasfree.errors import CheckpointError, RunError
-from aliasfree.training.checkpoint import Checkpoint, list_checkpoints, load_latest, write_atomically
+from aliasfree.files import write_file, write_json
+from aliasfree.training.checkpoint import Checkpoint, list_checkpoints, load_latest
+from aliasfree.training.losses import read_losses
 from aliasfree.training.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class RunFolder:
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Replace `config.json` in one go."""
-        write_atomically(self.config_file, (json.dumps(config, indent=2) + "\n").encode())
+        write_json(self.config_file, config, indent=2)
 
     @property
     def settings(self) -> RunSettings:
@@ -121,16 +123,13 @@ class RunFolder:
         """Put weights into `model/`, each file replaced in one go, so that a reader never sees half of it."""
         from safetensors.torch import save
 
-        self.model.mkdir(exist_ok=True)
         description = model.to_json_string() + "\n"  # type: ignore[operator]  # of diffusers' ConfigMixin
-        write_atomically(self.model / "config.json", description.encode())
+        write_file(self.model / "config.json", description)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        write_atomically(self.model / WEIGHTS, save(state, metadata={"format": "pt"}))
+        write_file(self.model / WEIGHTS, save(state, metadata={"format": "pt"}))
 
     def losses(self) -> tuple[np.ndarray, np.ndarray]:
         """The steps (N,) int64 and their losses (N,) float64, from `losses.csv`; empty before the first step."""
-        from aliasfree.training.logs import read_losses
-
         rows = read_losses(self.losses_file)
         steps = np.array([int(row["step"]) for row in rows], dtype=np.int64)
         return steps, np.array([float(row["loss"]) for row in rows], dtype=np.float64)
@@ -144,13 +143,13 @@ class RunFolder:
         import fcntl
 
         if self.path.exists() and not self.path.is_dir():
-            raise RunError(f"{self.path} is a file, and --out must be a folder; choose another name.")
+            raise RunError(f"{self.path} is a file, and `out` must be a folder; choose another name.")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise RunError(
-                f"Cannot create the run folder {self.path} ({error.strerror}); choose another --out."
+                f"Cannot create the run folder {self.path} ({error.strerror}); choose another `out`."
             ) from error
         try:
             try:
@@ -159,7 +158,7 @@ class RunFolder:
                 holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
                 raise RunError(
                     f"The run folder {self.path} is in use by another process (pid {holder}); wait for it, stop it, or "
-                    f"choose another --out."
+                    f"choose another `out`."
                 ) from error
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def sample_grid(model: AliasFreeUNet2DModel, settings: RunSettings) -> Image.Image:
     """A grid of `sample_num` ancestral samples; the same starting noise each time, so that grids can be compared.
 
-    A class-conditional network draws its classes in turn.
+    A class-conditional network samples its classes in turn.
     """
     classes = model.config["num_class_embeds"]
     labels = None if classes is None else [i % classes for i in range(settings.sample_num)]

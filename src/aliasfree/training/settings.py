@@ -11,7 +11,8 @@ from typing import Any, Self
 
 from aliasfree.errors import ArgumentError, ConfigError, did_you_mean
 
-AUGMENTATIONS = ("none", "flip", "rotate")
+AUGMENTATIONS = ("none", "flip", "rotate", "frame")
+PRECONDITIONINGS = ("none", "spectral")
 PRECISIONS = ("no", "bf16")
 PADDING_MODES = ("zeros", "circular", "reflect")
 DEVICES = ("auto", "cpu", "cuda")
@@ -32,7 +33,10 @@ class RunSettings:
     channels: int | None = None  # 1 grey, 3 colour, None = as the data are
     model: Path | None = None  # folder of a diffusers UNet2DModel to convert and train; None = the paper's network
     base_channels: int | None = None  # width of the network; None = image size, as in the paper
-    padding_mode: str = "zeros"
+    padding_mode: str | None = None  # None = what the config prefers: "circular" for T, else "zeros"
+    preconditioning: str | None = None  # "none" or "spectral"; None = "spectral" for T, else "none"
+    frame_features: int | None = None  # K of the frame's Fourier features; None = 1 for T, else 0
+    loss_weighting: float = 0.5  # exponent, 0 = all noise levels alike .. 1; only with spectral preconditioning
     class_conditional: bool = False  # learn from the labels, for guidance when sampling
     class_dropout: float = 0.1  # share of labels replaced by "no class" (only with class_conditional), in [0, 1]
     num_train_timesteps: int = 1000  # T of the paper
@@ -44,7 +48,9 @@ class RunSettings:
     weight_decay: float = 0.01  # AdamW's own default, which the paper keeps
     grad_clip: float | None = 1.0  # largest gradient norm, which tames rare spikes; None = off, as in the paper
     ema_decay: float = 0.9999  # of the weights; reached by the warm-up (1 + step) / (10 + step); 0 = no average
-    augment: str = "none"  # "flip": left-right, half of the time; "rotate": by an angle uniform in [0, 360)
+    # "flip": left-right, half of the time; "rotate": by an angle uniform in [0, 360); "frame": turned and shifted, the
+    # frame with the image
+    augment: str = "none"
     mixed_precision: str = "no"  # "bf16": matrix products and convolutions in bfloat16, weights stay float32
     compile: bool = False  # torch.compile the network: a minute or more at the start, faster steps after that
     seed: int = 42
@@ -70,48 +76,62 @@ class RunSettings:
     def _check(self) -> None:
         from aliasfree.config import Config  # the only heavy import, needed for the names alone
 
-        Config.parse(self.config)
-        _one_of("--augment", self.augment, AUGMENTATIONS)
-        _one_of("--mixed-precision", self.mixed_precision, PRECISIONS)
-        _one_of("--padding-mode", self.padding_mode, PADDING_MODES)
-        _one_of("--device", self.device, DEVICES)
+        config = Config.parse(self.config)
+        _one_of("augment", self.augment, AUGMENTATIONS)
+        _one_of("mixed_precision", self.mixed_precision, PRECISIONS)
+        for name, value, valid in (
+            ("padding_mode", self.padding_mode, PADDING_MODES),
+            ("preconditioning", self.preconditioning, PRECONDITIONINGS),
+        ):
+            if value is not None:
+                _one_of(name, value, valid)
+        _at_least("frame_features", self.frame_features, 0, none="what the config prefers")
+        frames = config.is_equivariant if self.frame_features is None else self.frame_features
+        if self.augment == "frame" and (not frames or self.model is not None):
+            raise ArgumentError(
+                "`augment` 'frame' moves the frame with the image, so the network has to know one: give "
+                "`frame_features` 1, or choose 'rotate'."
+            )
+        if not 0 <= self.loss_weighting <= 1:
+            raise ArgumentError(f"`loss_weighting` must be between 0 and 1, not {self.loss_weighting}.")
+        _one_of("device", self.device, DEVICES)
         if self.channels not in (None, 1, 3):
-            raise ArgumentError(f"--channels must be 1 (grey) or 3 (colour), not {self.channels}.")
+            raise ArgumentError(f"`channels` must be 1 (grey) or 3 (colour), not {self.channels}.")
         for side in _sides(self.image_size):
             if not _is_int(side) or side < 8 or side % 8:
                 lower = max(8, int(side) // 8 * 8)
                 raise ArgumentError(
-                    f"--image-size must be a positive multiple of 8 because the network halves it three times, "
+                    f"`image_size` must be a positive multiple of 8 because the network halves it three times, "
                     f"not {side}; try {lower} or {lower + 8}."
                 )
-        for name, value in (("--base-channels", self.base_channels), ("--class-conditional", self.class_conditional)):
-            if self.model is not None and value:
-                raise ArgumentError(f"{name} is of the paper's network; leave it out with --model.")
-        _at_least("--base-channels", self.base_channels, 4, none="the image size")
+        for name in ("base_channels", "class_conditional", "preconditioning", "frame_features"):
+            if self.model is not None and getattr(self, name):
+                raise ArgumentError(f"`{name}` is of the paper's network; leave it out with `model`.")
+        _at_least("base_channels", self.base_channels, 4, none="the image size")
         if self.base_channels is not None and self.base_channels % 4:
-            raise ArgumentError(f"--base-channels must be a multiple of 4 (attention heads), not {self.base_channels}.")
-        _at_least("--steps", self.steps, 1, none="counting by --epochs")
+            raise ArgumentError(f"`base_channels` must be a multiple of 4 (attention heads), not {self.base_channels}.")
+        _at_least("steps", self.steps, 1, none="counting by `epochs`")
         for name in ("batch_size", "checkpoint_every", "keep_checkpoints", "sample_num", "sample_steps"):
-            _at_least(_option(name), getattr(self, name), 1)
-        _at_least("--sample-every", self.sample_every, 1, none="no sample grids")
-        _at_least("--num-train-timesteps", self.num_train_timesteps, 2)
-        _at_least("--save-training-images", self.save_training_images, -1)
-        _at_least("--seed", self.seed, 0)
+            _at_least(name, getattr(self, name), 1)
+        _at_least("sample_every", self.sample_every, 1, none="no sample grids")
+        _at_least("num_train_timesteps", self.num_train_timesteps, 2)
+        _at_least("save_training_images", self.save_training_images, -1)
+        _at_least("seed", self.seed, 0)
         if self.sample_steps > self.num_train_timesteps - 1:
             raise ArgumentError(
-                f"--sample-steps must be at most {self.num_train_timesteps - 1}, one less than "
-                f"--num-train-timesteps, not {self.sample_steps}."
+                f"`sample_steps` must be at most {self.num_train_timesteps - 1}, one less than "
+                f"`num_train_timesteps`, not {self.sample_steps}."
             )
-        _positive("--epochs", self.epochs)
-        _positive("--lr", self.lr)
+        _positive("epochs", self.epochs)
+        _positive("lr", self.lr)
         if self.grad_clip is not None:
-            _positive("--grad-clip", self.grad_clip)
+            _positive("grad_clip", self.grad_clip)
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise ArgumentError(f"--weight-decay must be 0 or a positive number, not {self.weight_decay}.")
+            raise ArgumentError(f"`weight_decay` must be 0 or a positive number, not {self.weight_decay}.")
         if not 0 <= self.ema_decay < 1:
-            raise ArgumentError(f"--ema-decay must be at least 0 and below 1, not {self.ema_decay}.")
+            raise ArgumentError(f"`ema_decay` must be at least 0 and below 1, not {self.ema_decay}.")
         if not 0 <= self.class_dropout <= 1:
-            raise ArgumentError(f"--class-dropout must be between 0 and 1, not {self.class_dropout}.")
+            raise ArgumentError(f"`class_dropout` must be between 0 and 1, not {self.class_dropout}.")
 
     def total_steps(self, num_images: int, world_size: int, *, step: int = 0, images_seen: int = 0) -> int:
         """Optimizer steps of the whole run, seen from `step` with `images_seen` images behind it."""
@@ -155,7 +175,7 @@ def _known(values: Mapping[str, Any]) -> None:
 
 def _size(size: Any) -> tuple[int, int]:
     if len(size) != 2:
-        raise ArgumentError(f"--image-size takes one number or height and width, not {len(size)} numbers.")
+        raise ArgumentError(f"`image_size` takes one number or height and width, not {len(size)} numbers.")
     return (size[0], size[1])
 
 
@@ -165,27 +185,23 @@ def _sides(size: int | tuple[int, int] | None) -> tuple[int, ...]:
     return size if isinstance(size, tuple) else (size,)
 
 
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _one_of(option: str, value: str, valid: tuple[str, ...]) -> None:
+def _one_of(name: str, value: str, valid: tuple[str, ...]) -> None:
     if value not in valid:
-        raise ArgumentError(f"There is no {option} {value!r}{did_you_mean(str(value), valid)}.")
+        raise ArgumentError(f"There is no `{name}` {value!r}{did_you_mean(str(value), valid)}.")
 
 
-def _at_least(option: str, value: int | None, least: int, none: str | None = None) -> None:
+def _at_least(name: str, value: int | None, least: int, none: str | None = None) -> None:
     if value is None and none is not None:
         return
     if not _is_int(value) or value < least:  # type: ignore[operator]
         tail = f" (leave it out for {none})" if none else ""
-        raise ArgumentError(f"{option} must be a whole number of at least {least}, not {value}{tail}.")
+        raise ArgumentError(f"`{name}` must be a whole number of at least {least}, not {value}{tail}.")
 
 
-def _positive(option: str, value: float) -> None:
+def _positive(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
-        raise ArgumentError(f"{option} must be a positive number, not {value}.")
+        raise ArgumentError(f"`{name}` must be a positive number, not {value}.")

@@ -7,8 +7,10 @@ import json
 import platform
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
+from aliasfree.config import Config
 from aliasfree.errors import ArgumentError, CheckpointError, RunError
 from aliasfree.training.checkpoint import resume_command
 from aliasfree.training.pretrained import load_unet
@@ -20,9 +22,12 @@ if TYPE_CHECKING:
     from aliasfree.models import AliasFreeUNet2DModel
 
 _LIBRARIES = ("aliasfree", "torch", "diffusers", "accelerate", "numpy", "safetensors")
-_OPTIONS = {"alias_free": "--config", "sample_size": "--image-size", "in_channels": "--channels",
-            "base_channels": "--base-channels", "num_class_embeds": "--class-conditional",
-            "padding_mode": "--padding-mode"}  # fmt: skip
+_ARGUMENTS = {"alias_free": "`config`", "sample_size": "`image_size`", "in_channels": "`channels`",
+              "base_channels": "`base_channels`", "num_class_embeds": "`class_conditional`",
+              "padding_mode": "`padding_mode`", "preconditioning": "`preconditioning`",
+              "frame_features": "`frame_features`"}  # fmt: skip
+# of networks saved before these could be chosen
+_DEFAULTS = {"preconditioning": "none", "frame_features": 0, "spectrum": None, "num_train_timesteps": 1000}
 # settings that may differ on resume without changing what is computed
 _FREE = {"out", "epochs", "steps", "checkpoint_every", "keep_checkpoints", "sample_every", "sample_num", "sample_steps",
          "save_training_images", "device", "data", "skip_bad", "image_size", "channels"}  # fmt: skip
@@ -46,7 +51,7 @@ def num_classes(settings: RunSettings, data: ImageData) -> int | None:
     if not settings.class_conditional:
         return None
     if data.num_classes is None:
-        raise ArgumentError(f"The data {settings.data!r} have no labels, so leave out --class-conditional.")
+        raise ArgumentError(f"The data {settings.data!r} have no labels, so leave out `class_conditional`.")
     return data.num_classes
 
 
@@ -57,6 +62,7 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
     """
     from aliasfree.data import check_image_size
     from aliasfree.models import AliasFreeUNet2DModel
+    from aliasfree.nn import measure_spectrum
 
     height, width = check_image_size(data.image_size)
     if len(data) == 0:
@@ -66,6 +72,7 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
         if settings.model is not None:
             size = (height, width)
             return load_unet(settings.model, settings.config, settings.padding_mode, size, data.channels)
+        spectral = settings.preconditioning or ("spectral" if Config.parse(settings.config).is_equivariant else "none")
         return AliasFreeUNet2DModel(
             alias_free=settings.config,
             sample_size=height if height == width else (height, width),
@@ -74,21 +81,30 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
             base_channels=settings.base_channels,
             num_class_embeds=num_classes(settings, data),
             padding_mode=settings.padding_mode,
+            preconditioning=spectral,
+            frame_features=settings.frame_features,
+            spectrum=measure_spectrum(some_images(data)) if spectral == "spectral" else None,
+            num_train_timesteps=settings.num_train_timesteps,
         )
+
+
+def some_images(data: ImageData, most: int = 4096) -> torch.Tensor:
+    """At most `most` evenly spaced images of the data, uint8 (N, C, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(data.images[:: -(-len(data) // most)]))
 
 
 def check_folder(folder: RunFolder, resume: bool) -> None:
     """Refuse a new run in a folder with content, and a resume without a run. Writes nothing; raises `RunError`."""
     if resume and not folder.exists:
-        raise RunError(f"There is no run in {folder.path} to resume; leave out --resume to start one.")
+        raise RunError(f"There is no run in {folder.path} to resume; leave out `resume=True` to start one.")
     if not resume and folder.exists:
         raise RunError(
             f"There is a run in {folder.path} already; go on with it by {resume_command(folder.path)}, or choose "
-            f"another --out."
+            f"another `out`."
         )
     if not resume and not folder.is_empty:
         what = "is not empty" if folder.path.is_dir() else "is a file"
-        raise RunError(f"{folder.path} {what}; choose another --out for the new run.")
+        raise RunError(f"{folder.path} {what}; choose another `out` for the new run.")
 
 
 def describe(settings: RunSettings, data: ImageData, model: AliasFreeUNet2DModel, processes: int) -> dict[str, Any]:
@@ -124,30 +140,31 @@ def check_resume(folder: RunFolder, now: dict[str, Any]) -> list[str]:
     for name in sorted(_network(before) | _network(now)):
         old, new = _network(before).get(name), _network(now).get(name)
         if old != new:
-            option = _OPTIONS.get(name, name)
+            argument = _ARGUMENTS.get(name, name)
             raise CheckpointError(
-                f"{where} is of another architecture ({option}: {old} there, {new} asked for); leave out {option} to "
-                f"go on with it, or choose another --out."
+                f"{where} is of another architecture ({argument}: {old} there, {new} asked for); leave out {argument} "
+                f"to go on with it, or choose another `out`."
             )
     old_t, new_t = (c["settings"].get("num_train_timesteps") for c in (before, now))
     if old_t != new_t:
         raise CheckpointError(
-            f"{where} was begun with --num-train-timesteps {old_t}, not {new_t}; leave it out or choose another --out."
+            f"{where} was begun with `num_train_timesteps` {old_t}, not {new_t}; leave it out or choose another `out`."
         )
     old_data, new_data = before.get("data", {}), now["data"]
     if old_data.get("fingerprint") != new_data["fingerprint"]:
         raise CheckpointError(
             f"{where} was begun on other data ({old_data.get('images')} images of {old_data.get('source')}, now "
-            f"{new_data['images']} images of {new_data['source']}); give the same --data or choose another --out."
+            f"{new_data['images']} images of {new_data['source']}); give the same `data` or choose another `out`."
         )
     changes = []
     for part in ("settings", "versions", "environment"):
         for name, new in now[part].items():
-            old = before.get(part, {}).get(name)
+            old = before.get(part, {}).get(name, new)  # a setting that came later changes nothing
             if old != new and name not in _FREE:
                 changes.append(f"{name} {old} -> {new}")
     return changes
 
 
 def _network(config: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config["model"].items() if not name.startswith("_")}
+    ours = _DEFAULTS if config["model"].get("_class_name") == "AliasFreeUNet2DModel" else {}
+    return ours | {name: value for name, value in config["model"].items() if not name.startswith("_")}

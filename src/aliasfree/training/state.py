@@ -45,6 +45,8 @@ class TrainingState:
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
         )
+        weights = model.loss_weights(settings.loss_weighting) if hasattr(model, "loss_weights") else None
+        self.weights = None if weights is None else weights.to(self.device)
         self.step = 0
         self.images_seen = 0
 
@@ -52,11 +54,18 @@ class TrainingState:
         """The loss of a batch, every random draw being that of (seed, rank, step)."""
         s = self.settings
         x0 = unit_range(batch.images.to(self.device, non_blocking=True))
-        x0 = augment(x0, s.augment, s.seed, batch.epochs, batch.indices)
+        x0, frame = augment(x0, s.augment, s.seed, batch.epochs, batch.indices)
         labels = batch.labels.to(self.device) if s.class_conditional and batch.labels is not None else None
         generator = step_generator(s.seed, self.accelerator.process_index, step, self.device)
         return training_loss(
-            self.wrapped, x0, self.scheduler, generator, class_labels=labels, class_dropout=s.class_dropout
+            self.wrapped,
+            x0,
+            self.scheduler,
+            generator,
+            class_labels=labels,
+            class_dropout=s.class_dropout,
+            frame=frame,
+            weights=self.weights,
         )
 
     def advance(self) -> Tensor:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from aliasfree.nn import Frame
 
 _ORDER, _AUGMENT, _NOISE = 1, 2, 3  # one number per use, so that no two uses share a stream
 
@@ -27,10 +30,14 @@ def step_generator(seed: int, rank: int, step: int, device: torch.device | str =
     return torch.Generator(device=device).manual_seed(derived_seed(_NOISE, seed, rank, step))
 
 
-def uniform_draws(seed: int, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """One number uniform in [0, 1) per (image index, epoch): (N,) float64. Mixed by splitmix64 (Steele et al. 2014)."""
+def uniform_draws(seed: int, epochs: np.ndarray, indices: np.ndarray, number: int = 0) -> np.ndarray:
+    """One number uniform in [0, 1) per (image index, epoch): (N,) float64. Mixed by splitmix64 (Steele et al. 2014).
+
+    number  0, 1, ... give independent draws for the same images
+    """
     with np.errstate(over="ignore"):
-        state = np.full(indices.shape, derived_seed(_AUGMENT, seed), dtype=np.uint64)
+        start = derived_seed(_AUGMENT, seed, number) if number else derived_seed(_AUGMENT, seed)
+        state = np.full(indices.shape, start, dtype=np.uint64)
         for value in (epochs, indices):
             state = _splitmix64(state ^ _splitmix64(value.astype(np.uint64)))
     return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
@@ -112,20 +119,31 @@ class ImageStream:
         self._reader.shutdown(wait=True, cancel_futures=True)
 
 
-def augment(x: Tensor, kind: str, seed: int, epochs: np.ndarray, indices: np.ndarray) -> Tensor:
+def augment(x: Tensor, kind: str, seed: int, epochs: np.ndarray, indices: np.ndarray) -> tuple[Tensor, Frame | None]:
     """Augment images (N, C, H, W) in [-1, 1]; each image's draw depends on (seed, its index, the epoch) only.
 
     kind "none": unchanged. "flip": mirrored left-right for half of the draws. "rotate": turned by an angle uniform
     in [0, 360) degrees by the periodic cubic spline, whose overshoot beyond [-1, 1] is cut; the Fourier shears,
-    made to keep white noise white, would ring at every edge of an image.
+    made to keep white noise white, would ring at every edge of an image. "frame": turned like that, then shifted
+    periodically by whole pixels within an eighth of the side, and the frame with them: it is returned, else None.
     """
     if kind == "none":
-        return x
+        return x, None
     draws = torch.from_numpy(uniform_draws(seed, epochs, indices))
     if kind == "flip":
         mirrored = (draws < 0.5).to(x.device)
-        return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
-    from aliasfree.ops import rotate2d
+        return torch.where(mirrored[:, None, None, None], x.flip(-1), x), None
+    from aliasfree.nn import Frame
+    from aliasfree.ops import rotate2d, translate2d
 
     angles = (360.0 * draws).to(device=x.device, dtype=x.dtype)
-    return rotate2d(x, angles, method="spline").clamp(-1.0, 1.0)
+    turned = rotate2d(x, angles, method="spline").clamp(-1.0, 1.0)
+    if kind == "rotate":
+        return turned, None
+    shifts = []
+    for number, side in enumerate(x.shape[-2:], 1):
+        most = side // 8
+        draws = torch.from_numpy(uniform_draws(seed, epochs, indices, number))
+        shifts.append((draws * (2 * most + 1)).floor() - most)
+    down, right = shifts
+    return translate2d(turned, down, right), Frame(angles, (down.to(x), right.to(x)))

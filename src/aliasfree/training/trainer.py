@@ -15,10 +15,12 @@ from torch import Tensor
 from aliasfree.data import export_images
 from aliasfree.errors import RunError
 from aliasfree.pictures import save_png
+from aliasfree.progress import bar
 from aliasfree.training import checkpoint as checkpoints
 from aliasfree.training import setup
 from aliasfree.training.checkpoint import Checkpoint, resume_command
-from aliasfree.training.logs import Journal, StepRecord, reading_bar
+from aliasfree.training.logs import Journal
+from aliasfree.training.losses import StepRecord
 from aliasfree.training.processes import make_accelerator, on_main
 from aliasfree.training.run_folder import RunFolder
 from aliasfree.training.samples import sample_grid
@@ -60,7 +62,8 @@ def train(
     on_main(accelerator, lambda: setup.check_folder(folder, resume))
     if data is None:
         silent = Console(quiet=True)
-        with accelerator.main_process_first(), reading_bar(console if accelerator.is_main_process else silent) as show:
+        told = console if accelerator.is_main_process else silent
+        with accelerator.main_process_first(), bar("reading images", "images", told) as show:
             data = setup.open_data(settings, show)
         if data.skipped and accelerator.is_main_process:
             left_out = f"{len(data.skipped)} damaged image(s) left out, {len(data)} kept; the first: {data.skipped[0]}"
@@ -143,7 +146,7 @@ class _Run:
             self.restore(checkpoint)
         finished = self.step >= self.total
         if finished:
-            more = "give a larger --steps or --epochs to train on"
+            more = "ask for more steps or epochs to train on"
             self.say(f"The run {self.folder.path} is finished at step {self.step}; {more}.")
         else:
             done = f"from step {self.step}" if checkpoint else "from the beginning, as it had no checkpoint yet"
@@ -260,10 +263,12 @@ class _Run:
     def diverged(self, what: str) -> RunError:
         """The sentence for a run that has left the finite numbers."""
         left = self.folder.latest_checkpoint()
-        advice = "a smaller --lr or --grad-clip 1"
+        advice = "a smaller `lr` or `grad_clip=1`"
         if left is None:
             return RunError(f"{what}, and no checkpoint was written before; start a new run with {advice}.")
-        return RunError(f"{what}; the checkpoint {left} is from before, so go on from it with --resume and {advice}.")
+        return RunError(
+            f"{what}; the checkpoint {left} is from before, so go on from it with `resume=True` and {advice}."
+        )
 
     def stopped(self, signal_number: int) -> RunStopped:
         """The sentence for a run that was asked to stop."""

@@ -63,10 +63,10 @@ class HubSource(Source):
             name, cell = f"{self._title}[{i}]", row[image]
             try:
                 if cell is None:
-                    raise DataError(f"{name} has no image; leave such rows out with --skip-bad.")
+                    raise DataError(f"{name} has no image; leave such rows out with `skip_bad=True`.")
                 number = None if label is None else row[label]
                 if label is not None and number is None:
-                    raise DataError(f"{name} has no label; leave such rows out with --skip-bad.")
+                    raise DataError(f"{name} has no label; leave such rows out with `skip_bad=True`.")
                 file = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else Path(cell["path"])
                 yield Item(decode(file, name), number, name)
             except DataError as error:

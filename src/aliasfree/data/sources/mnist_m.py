@@ -7,8 +7,6 @@ what is made here is like MNIST-M, not the published files.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -20,6 +18,7 @@ from aliasfree.data import registry
 from aliasfree.data.decode import to_channels
 from aliasfree.data.source import SPLITS, Bad, Item, Source
 from aliasfree.errors import ArgumentError, DataError
+from aliasfree.files import new_folder
 
 __all__ = ["MnistMSource", "blend", "make_mnist_m"]
 
@@ -126,8 +125,8 @@ def make_mnist_m(
     done = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        try:
+        with new_folder(out) as aside:
+            aside.mkdir()
             for done, item in enumerate(source.items(_refuse), 1):
                 if item.label is None:
                     raise DataError(f"{digits_source} has no labels, which the class folders need; give them too.")
@@ -138,10 +137,6 @@ def make_mnist_m(
                     progress(done, total)
                 if done == num:
                     break
-            aside.chmod(0o755)  # mkdtemp makes it private
-            aside.replace(out)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise DataError(f"{out} cannot be written ({error.strerror}); choose another folder.") from error
     return done

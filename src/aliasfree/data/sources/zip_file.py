@@ -81,5 +81,5 @@ def _read(archive: zipfile.ZipFile, member: str, name: str) -> bytes:
         raise DataError(f"{name} cannot be read ({error}); give an archive without a password.") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise DataError(
-            f"{name} is truncated or corrupt ({error}); replace it, or leave such files out with --skip-bad."
+            f"{name} is truncated or corrupt ({error}); replace it, or leave such files out with `skip_bad=True`."
         ) from error

@@ -1,1 +1,1 @@
-"""Kernels behind the ops, and the registry that picks one."""
+"""Kernels behind the ops, a folder a processor; `aliasfree.ops.dispatch` picks one."""

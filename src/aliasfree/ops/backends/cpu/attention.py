@@ -13,6 +13,7 @@ from torch import Tensor
 
 from aliasfree.ops.backends.cpu.layout import BACKWARD_JOB, FORWARD_JOB, KEYS, LANES
 from aliasfree.ops.backends.cpu.threads import Kernel, compile_kernel, run_on, scratch
+from aliasfree.ops.dispatch import Call
 
 __all__ = ["attention", "attention_backward", "refusal"]
 
@@ -22,15 +23,15 @@ PART = 16
 """Numbers of a head held in registers at a time."""
 
 
-def refusal(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, heads: int) -> str | None:
-    """Why it cannot attend over packed tokens of `shape` (N, L, 3 C); None = it can."""
-    tokens, width = shape[1], shape[2] // (3 * heads)
+def refusal(call: Call) -> str | None:
+    """Why it cannot attend over packed tokens of `call.shape` (N, L, 3 C); None = it can."""
+    tokens, width = call.shape[1], call.shape[2] // (3 * call.heads)
     if importlib.util.find_spec("numba") is None:
         return "numba is not installed (pip install numba)"
-    if device.type != "cpu":
-        return f"it runs on the CPU, not on {device.type}"
-    if dtype not in (torch.float32, torch.bfloat16):
-        return f"it computes in float32 and bfloat16, not {str(dtype).removeprefix('torch.')}"
+    if call.device.type != "cpu":
+        return f"it runs on the CPU, not on {call.device.type}"
+    if call.dtype not in (torch.float32, torch.bfloat16):
+        return f"it computes in float32 and bfloat16, not {str(call.dtype).removeprefix('torch.')}"
     if width > WIDEST:
         return f"it serves heads of at most {WIDEST} numbers, not {width}"
     if tokens % LANES or not tokens:

@@ -11,26 +11,32 @@ import torch
 from torch import Tensor
 
 from aliasfree.filters import FilterSpec
+from aliasfree.ops.backends.cpu import dense
+from aliasfree.ops.backends.cpu.dense_tables import DenseTables, dense_gather, dense_spread
 from aliasfree.ops.backends.cpu.layout import (
     ACTIVATION,
     ACTIVATION_BACKWARD,
     ACTIVATIONS,
     GATHER,
-    JOB,
     LANES,
     SPREAD,
 )
-from aliasfree.ops.backends.cpu.plan import Size, plan
+from aliasfree.ops.backends.cpu.plan import Size, plan, run
 from aliasfree.ops.backends.cpu.tables import Tables, gather, spread
-from aliasfree.ops.backends.cpu.threads import Kernel, compile_kernel, run_on, scratch
-from aliasfree.ops.backends.registry import Call
+from aliasfree.ops.backends.cpu.threads import Kernel, compile_kernel
+from aliasfree.ops.dispatch import Call
 from aliasfree.ops.padding import Padding
 
 __all__ = ["NumbaBackend"]
 
+AnyTables = Tables | DenseTables
+
 
 class NumbaBackend:
-    """float32 and bfloat16 tensors on the CPU, NCHW or channels_last, any FIR filter, padding and factor."""
+    """float32 and bfloat16 tensors on the CPU, NCHW or channels_last, any FIR filter, padding and factor.
+
+    The "ideal" filter on planes up to 64x64.
+    """
 
     name = "numba"
 
@@ -42,36 +48,34 @@ class NumbaBackend:
             return f"it runs on the CPU, not on {call.device.type}"
         if call.dtype not in (torch.float32, torch.bfloat16):
             return f"it computes in float32 and bfloat16, not {str(call.dtype).removeprefix('torch.')}"
-        if call.activation is None and call.op == "filtered_activation2d":
+        if call.op == "filtered_activation2d" and call.activation not in ACTIVATIONS:
             return "it knows no activation but " + ", ".join(ACTIVATIONS)
-        if "ideal" in (call.up and call.up.kind, call.down and call.down.kind):
-            return "the 'ideal' filter has no taps; products with dense matrices serve it"
-        return None
+        return dense.refusal(call)
 
     def upsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
         low, high = _sizes(x.shape, factor)
-        return _run(SPREAD, x, high, up=spread(low, high, spec, factor, padding, False))
+        return _run(SPREAD, x, high, up=_spread(low, high, spec, factor, padding, False))
 
     def upsample2d_backward(self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: Size) -> Tensor:
         high = (grad.shape[2], grad.shape[3])
-        return _run(GATHER, grad, size, down=gather(high, size, spec, factor, padding, True))
+        return _run(GATHER, grad, size, down=_gather(high, size, spec, factor, padding, True))
 
     def downsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
         high = (x.shape[2], x.shape[3])
         low = (-(-high[0] // factor), -(-high[1] // factor))
-        return _run(GATHER, x, low, down=gather(high, low, spec, factor, padding, False))
+        return _run(GATHER, x, low, down=_gather(high, low, spec, factor, padding, False))
 
     def downsample2d_backward(
         self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: Size
     ) -> Tensor:
         low = (grad.shape[2], grad.shape[3])
-        return _run(SPREAD, grad, size, up=spread(low, size, spec, factor, padding, True))
+        return _run(SPREAD, grad, size, up=_spread(low, size, spec, factor, padding, True))
 
     def filtered_activation2d(
         self, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
     ) -> Tensor:
         low, high = _sizes(x.shape, factor)
-        tables = spread(low, high, up, factor, padding, False), gather(high, low, down, factor, padding, False)
+        tables = _spread(low, high, up, factor, padding, False), _gather(high, low, down, factor, padding, False)
         return _run(ACTIVATION, x, low, up=tables[0], down=tables[1], activation=activation)
 
     def filtered_activation2d_backward(
@@ -83,11 +87,23 @@ class NumbaBackend:
             x,
             low,
             grad=grad,
-            up=spread(low, high, up, factor, padding, False),
-            lift=spread(low, high, down, factor, padding, True),
-            down=gather(high, low, up, factor, padding, True),
+            up=_spread(low, high, up, factor, padding, False),
+            lift=_spread(low, high, down, factor, padding, True),
+            down=_gather(high, low, up, factor, padding, True),
             activation=activation,
         )
+
+
+def _spread(low: Size, high: Size, spec: FilterSpec, factor: int, padding: Padding, adjoint: bool) -> AnyTables:
+    if spec.kind == "ideal":
+        return dense_spread(low, high, spec, factor, adjoint)
+    return spread(low, high, spec, factor, padding, adjoint)
+
+
+def _gather(high: Size, low: Size, spec: FilterSpec, factor: int, padding: Padding, adjoint: bool) -> AnyTables:
+    if spec.kind == "ideal":
+        return dense_gather(high, low, spec, factor, adjoint)
+    return gather(high, low, spec, factor, padding, adjoint)
 
 
 def _sizes(shape: torch.Size, factor: int) -> tuple[Size, Size]:
@@ -101,9 +117,9 @@ def _run(
     size: Size,
     *,
     grad: Tensor | None = None,
-    up: Tables | None = None,
-    lift: Tables | None = None,
-    down: Tables | None = None,
+    up: AnyTables | None = None,
+    lift: AnyTables | None = None,
+    down: AnyTables | None = None,
     activation: str = "identity",
 ) -> Tensor:
     """Walk over x (and grad, of x's shape) and give a tensor (N, C, *size) of x's dtype and memory format."""
@@ -142,18 +158,19 @@ def _planes_last(x: Tensor, channels: int) -> Tensor:
 
 
 def _walk(
-    mode: int, activation: str, x: Tensor, grad: Tensor | None, y: Tensor, shape: Any, *tables: Tables | None
+    mode: int, activation: str, x: Tensor, grad: Tensor | None, y: Tensor, shape: Any, *tables: AnyTables | None
 ) -> None:
-    """Fill y, on as many threads as torch uses."""
+    """Fill y, on as many threads as torch uses; shape = (N, C, size of x, size of y, channels if those are last)."""
     n, c, size, out, channels = shape
-    p = plan(mode, activation, n, c, tuple(size), tuple(out), channels, *tables, torch.get_num_threads())
-    tensors = x.data_ptr(), (x if grad is None else grad).data_ptr(), y.data_ptr()
-    job = np.array((*tensors, p.address, *scratch(p.threads, p.floats, p.ints), 0, 0), JOB)
-    run_on(p.threads, _function(y.dtype).function, job.ctypes.data)
+    where = n, c, tuple(size), tuple(out), channels
+    if any(isinstance(t, DenseTables) for t in tables):
+        run(dense.plan(mode, activation, *where, *tables, torch.get_num_threads()), dense.kernel(y.dtype), x, grad, y)
+    else:
+        run(plan(mode, activation, *where, *tables, torch.get_num_threads()), _kernel(y.dtype), x, grad, y)
 
 
 @lru_cache(maxsize=2)
-def _function(dtype: torch.dtype) -> Kernel:
+def _kernel(dtype: torch.dtype) -> Kernel:
     """The compiled kernel for a storage type."""
     from aliasfree.ops.backends.cpu import walk  # Numba takes a second to import
 

@@ -77,6 +77,9 @@ RING = _record(
 )
 """Rows in a thread's scratch; where there is no room for all, the least recently used one gives way."""
 
+_PLANE = _record("at", "stride")
+"""A plane in a thread's scratch: where its first row lies, and floats from a row to the next."""
+
 PLAN = _record(
     "mode",  # ACTIVATION, ACTIVATION_BACKWARD, SPREAD or GATHER
     "activation",
@@ -102,15 +105,43 @@ PLAN = _record(
     "out",  # the result where its rows are narrower than a tile, else -1
     "offsets",  # in the integers: where the rows lie that vertical taps read
     "floats",  # how many the scratch has
-    "ints",
 )
 """All that one shape of tensors settles for the walk (`plan`)."""
+
+DENSE_PLAN = _record(
+    "mode",
+    "activation",
+    "planes",
+    "channels",
+    "low_height",
+    "low_width",
+    "high_height",
+    "high_width",
+    "up",  # addresses of packed blocks of float32 (`dense_tables`): x to the higher rate, grad to it, and back
+    "lift",
+    "down",
+    "up_columns",  # where in those the blocks of the columns begin
+    "lift_columns",
+    "down_columns",
+    "groups",
+    "chunks",
+    "threads",
+    ("low", _PLANE),  # x, and what becomes y
+    ("mixed", _PLANE),  # rows of the lower rate and columns of the higher, or of a gather the other way round
+    ("grad", _PLANE),
+    ("lifted", _PLANE),  # grad as x is in `mixed`
+    ("high", _PLANE),  # of SPREAD and GATHER
+    "line",  # a column of the higher rate
+    "other",  # another one
+    "floats",
+)
+"""The same for dense matrices (`dense`)."""
 
 JOB = _record(
     "x",  # address of the tensor
     "grad",  # address of a tensor of x's shape; read by ACTIVATION_BACKWARD alone
     "y",  # address of the result
-    "plan",  # address of the PLAN
+    "plan",  # address of the PLAN or DENSE_PLAN
     "floats",  # address of the first thread's scratch
     "floats_each",  # floats of a thread
     "ints",
@@ -118,7 +149,7 @@ JOB = _record(
     "next_chunk",  # counter
     "next_thread",  # counter
 )
-"""One call of the walk, shared by its threads."""
+"""One call, shared by its threads."""
 
 
 def _attention_job(*areas: str) -> np.dtype[np.void]:

@@ -1,4 +1,4 @@
-"""Plans of the walk: what a shape of tensors settles, and where everything lies in a thread's scratch."""
+"""Plans: what a shape of tensors settles, where everything lies in a thread's scratch, and how one is carried out."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
-from aliasfree.ops.backends.cpu.layout import ACTIVATIONS, BLOCK, GATHER, LANES, PLAN
+from aliasfree.ops.backends.cpu.layout import ACTIVATIONS, BLOCK, GATHER, JOB, LANES, PLAN
 from aliasfree.ops.backends.cpu.tables import Tables
+from aliasfree.ops.backends.cpu.threads import Kernel, run_on, scratch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "Scratch", "divide", "plan", "run", "spaced"]
 
 WHOLE = 2048
 """Planes of at most so many pixels are brought into the scratch at once, others row by row."""
@@ -25,18 +27,39 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Plan:
-    """A `layout.PLAN`, where it lies, and the numbers of it that Python needs at every call."""
+    """A `layout.PLAN` or `DENSE_PLAN`, where it lies, and the numbers of it that Python needs at every call."""
 
     record: NDArray[np.void]
     address: int
     threads: int
     floats: int
     ints: int
-    tables: tuple[Tables, ...]
+    tables: tuple[object, ...]
     """Kept alive, because the record has their addresses."""
 
+    @classmethod
+    def of(cls, record: NDArray[np.void], scratch: Scratch, tables: tuple[object, ...]) -> Plan:
+        record["floats"] = scratch.floats
+        return cls(record, record.ctypes.data, int(record["threads"]), scratch.floats, scratch.ints, tables)
 
-class _Scratch:
+
+def run(plan: Plan, kernel: Kernel, x: Tensor, grad: Tensor | None, y: Tensor) -> None:
+    """Call a kernel that fills y."""
+    tensors = x.data_ptr(), (x if grad is None else grad).data_ptr(), y.data_ptr()
+    job = np.array((*tensors, plan.address, *scratch(plan.threads, plan.floats, plan.ints), 0, 0), JOB)
+    run_on(plan.threads, kernel.function, job.ctypes.data)
+
+
+def divide(record: NDArray[np.void], n: int, c: int, channels: int, pixels: int, threads: int, share: int) -> None:
+    """Write how the work is shared out: LANES planes a group, and a thread for every `share` pixels up to `threads`."""
+    groups = n * -(-c // LANES) if channels else -(-n * c // LANES)
+    threads = max(1, min(threads, groups, 1 + groups * LANES * pixels // share))
+    record["planes"], record["channels"] = n * c, channels
+    record["groups"], record["threads"] = groups, threads
+    record["chunks"] = 1 if threads == 1 else min(groups, 4 * threads)
+
+
+class Scratch:
     """Gives out room in a thread's scratch; a place is the number of elements before it."""
 
     def __init__(self) -> None:
@@ -58,6 +81,11 @@ class _Scratch:
         """A `layout.RING` of `slots` rows of `stride` vectors."""
         at, keys = self.vectors(slots * stride, before), self.numbers(count + 2 * slots)
         return count, slots, stride * LANES, at, keys
+
+
+def spaced(width: int) -> int:
+    """Row length in vectors, off the multiples that would put a column of rows into one set of the cache."""
+    return width + 2 if width % 32 == 0 else width
 
 
 _NOTHING = Tables.empty()
@@ -89,62 +117,42 @@ def plan(
     """
     tables = tuple(table or _NOTHING for table in (up, lift, down))
     spreads, fields, d = [table.fields for table in tables[:2]], [table.fields for table in tables], tables[2].fields
-    groups = n * -(-c // LANES) if channels else -(-n * c // LANES)
-    threads = max(1, min(threads, groups, 1 + groups * LANES * size[0] * size[1] // SHARE))
-    record, scratch = np.zeros((), PLAN), _Scratch()
-    for name, value in {
-        "mode": mode,
-        "activation": ACTIVATIONS[activation],
-        "planes": n * c,
-        "channels": channels,
-        "in_height": size[0],
-        "in_width": size[1],
-        "out_height": out[0],
-        "out_width": out[1],
-        "groups": groups,
-        "chunks": 1 if threads == 1 else min(groups, 4 * threads),
-        "threads": threads,
-    }.items():
-        record[name] = value
+    record, room = np.zeros((), PLAN), Scratch()
+    record["mode"], record["activation"] = mode, ACTIVATIONS[activation]
+    record["in_height"], record["in_width"] = size
+    record["out_height"], record["out_width"] = out
+    divide(record, n, c, channels, size[0] * size[1], threads, SHARE)
     for name, table in zip(("up", "lift", "down"), tables, strict=True):
         record[name] = table.record.ctypes.data
 
     # rows of x and of grad
     height, width = size
     narrow = width < LANES and not channels
-    stride = width if narrow else _spaced(width)
+    stride = width if narrow else spaced(width)
     for name, spread in zip(("input", "grad"), spreads, strict=True):
         slots = min(height, spread["most_taps"] + 2)
         if narrow or height * width <= WHOLE:
             slots = height
         if mode == GATHER and not narrow:
             slots = 0  # high-rate rows are loaded where they are used
-        record[name] = scratch.ring(height, slots, stride)
+        record[name] = room.ring(height, slots, stride)
 
     # single rows; filters work by blocks, which may end behind the row
     beyond = (BLOCK - 1) * max(int(step) for field in fields for step in [0, *field["segment"]["step"]])
     left, right = (max(spread[side] for spread in spreads) for side in ("left", "right"))
-    record["low"] = scratch.vectors(left + width + right + beyond, left)
+    record["low"] = room.vectors(left + width + right + beyond, left)
     before = max(*(field["extra_left"] for field in fields), d["left"])
     after = max(*(field["extra_right"] for field in fields), d["right"])
-    room = before + max(*(field["high_width"] for field in fields), out[1], width) + after + beyond
-    record["high"] = scratch.vectors(room, before)
-    record["other"] = scratch.vectors(room, before)
+    pixels = before + max(*(field["high_width"] for field in fields), out[1], width) + after + beyond
+    record["high"] = room.vectors(pixels, before)
+    record["other"] = room.vectors(pixels, before)
 
     # lines that wait to be gathered
-    row = _spaced(d["extra_left"] + out[1] + d["extra_right"] + beyond)
+    row = spaced(d["extra_left"] + out[1] + d["extra_right"] + beyond)
     record["term_stride"] = row * LANES
-    record["ring"] = scratch.ring(
-        d["pairs"], min(d["pairs"], d["most_taps"] + 2), d["most_terms"] * row, d["extra_left"]
-    )
+    record["ring"] = room.ring(d["pairs"], min(d["pairs"], d["most_taps"] + 2), d["most_terms"] * row, d["extra_left"])
     pieces = out[1] < LANES and not channels
-    record["out"] = scratch.vectors(out[0] * out[1] + beyond) if pieces else -1
+    record["out"] = room.vectors(out[0] * out[1] + beyond) if pieces else -1
     # a gathered row's, and behind them those of the high-rate row that it waits for
-    record["offsets"] = scratch.numbers(d["most_taps"] + max(spread["most_taps"] for spread in spreads) + 2)
-    record["floats"], record["ints"] = scratch.floats, scratch.ints
-    return Plan(record, record.ctypes.data, threads, scratch.floats, scratch.ints, tables)
-
-
-def _spaced(width: int) -> int:
-    """Row length in vectors, off the multiples that would put a column of rows into one set of the cache."""
-    return width + 2 if width % 32 == 0 else width
+    record["offsets"] = room.numbers(d["most_taps"] + max(spread["most_taps"] for spread in spreads) + 2)
+    return Plan.of(record, room, tables)

@@ -32,6 +32,7 @@ from aliasfree.filters import (
 )
 from aliasfree.ops.backends.cpu.layout import FOLD, LANES, PAD, SEGMENT, TABLE
 from aliasfree.ops.padding import Padding, outside
+from aliasfree.ops.taps import axis_taps
 
 __all__ = ["Tables", "gather", "spread"]
 
@@ -119,7 +120,7 @@ def _build(
 ) -> Tables:
     terms = _terms(spec, factor, up)
     # rows: triples (high row, phase, low row, term weights)
-    high_row, phase, low_row, tap = _vertical(low[0], high[0], terms, factor, padding, up)
+    high_row, phase, low_row, tap = _vertical(low[0], high[0], spec, factor, padding, up)
     key = high_row * factor + phase
     pairs, pair = np.unique(key, return_inverse=True)
     counts = np.array([len(c) for c in terms.classes])
@@ -176,25 +177,15 @@ def _build(
 
 
 def _vertical(
-    low: int, high: int, terms: _Terms, factor: int, padding: Padding, up: bool
+    low: int, high: int, spec: FilterSpec, factor: int, padding: Padding, up: bool
 ) -> tuple[Ints, Ints, Ints, Ints]:
     """Every (high row, its class, low row, tap) that the step connects, padding resolved."""
-    if up:
-        out = np.arange(high)[:, None]
-        source = -(-(out - terms.offset) // factor) + np.arange(-(-terms.taps // factor))
-        tap = factor * source - out + terms.offset
-        phase = np.broadcast_to((terms.offset - out) % factor, tap.shape)
-        index, inside = outside(source, low, padding)
-        highs, lows = np.broadcast_to(out, tap.shape), index
-    else:
-        out = np.arange(low)[:, None]
-        tap = np.broadcast_to(np.arange(terms.taps), (low, terms.taps))
-        source = tap + factor * out - terms.offset
-        phase = tap % factor
-        index, inside = outside(source, high, padding)
-        highs, lows = index, np.broadcast_to(out, tap.shape)
-    good = inside & (tap < terms.taps)
-    return highs[good], phase[good], lows[good], tap[good]
+    source, tap = axis_taps(low if up else high, spec, factor, up=up)
+    index, inside = outside(source, low if up else high, padding)
+    out = np.broadcast_to(np.arange(len(source))[:, None], source.shape)
+    highs, lows = (out, index) if up else (index, out)
+    good = inside & (tap < spec.taps)
+    return highs[good], tap[good] % factor, lows[good], tap[good]
 
 
 def _sparse(row: Ints, column: Ints, value: Array, rows: int) -> tuple[Ints, Ints, Array]:

@@ -130,6 +130,20 @@ def accumulate(typing: Any, sums: Any, weight: Any, array: Any, index: Any, stri
     return ACCUMULATORS(ACCUMULATORS, types.float32, array, types.intp, types.intp), build
 
 
+@intrinsic
+def accumulate_outer(typing: Any, sums: Any, weights: Any, w: Any, array: Any, index: Any) -> Any:
+    """sums[j] + weights[w + j] array[index], a float32 array: BLOCK outputs of a matrix product."""
+
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        sums, weights, w, array, index = args
+        x = emit.load(b, sig.args[3], array, index)
+        factors = [emit.splat(b, b.load(b.gep(weights, [emit.plus(b, w, j)]))) for j in range(BLOCK)]
+        out = [emit.fma(b, factor, x, b.extract_value(sums, j)) for j, factor in enumerate(factors)]
+        return context.make_tuple(b, sig.return_type, out)
+
+    return ACCUMULATORS(ACCUMULATORS, weights, types.intp, array, types.intp), build
+
+
 def consecutive(taps: int, every: int) -> Any:
     """An intrinsic: sums[j] + sum_k weights[k] array[index + LANES (every j + k)], k < taps.
 

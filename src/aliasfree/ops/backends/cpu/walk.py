@@ -17,7 +17,7 @@ Arguments that recur:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -43,18 +43,17 @@ from aliasfree.ops.backends.cpu.layout import (
     TIMES,
 )
 from aliasfree.ops.backends.cpu.memory import advance, entry, floats, ints, pointer, record, take_number
+from aliasfree.ops.backends.cpu.planes import group_of, load_pixels, load_plane, store_pixels
 from aliasfree.ops.backends.cpu.vectors import (
     accumulate,
     add,
     consecutive,
     get,
     load,
-    load_tile,
     product,
     put,
     splat,
     store,
-    store_tile,
     zeros,
 )
 
@@ -64,19 +63,6 @@ short_up, short_down, long_up, long_down = (
     consecutive(taps, every) for taps, every in ((2, 1), (3, 2), (6, 1), (12, 2))
 )
 _ZERO = np.float32(0)
-
-
-class Group(NamedTuple):
-    """LANES planes."""
-
-    image: int
-    """Their image, or the first plane where planes lie apart."""
-    channel: int
-    """The first one's channel, or 0 where planes lie apart."""
-    step: int
-    """Elements from a pixel to the next."""
-    last: int
-    """Which of them is the last there is; -1 where channels are last, which have no gaps."""
 
 
 @jit
@@ -170,40 +156,6 @@ def _fold(s: Any, row: int, table: Any) -> None:
 
 
 @jit
-def _load_pixels(x: Any, s: Any, at: int, group: Any, plane: int, first: int, n: int) -> None:
-    """Pixels first .. first + n - 1 of a group of planes of `plane` pixels; n >= 16 unless channels are last."""
-    keep_apart()
-    base = (group.image * plane + first) * group.step + group.channel
-    j = 0
-    if group.last < 0:
-        while j < n:
-            store(s, at + j * LANES, load(x, base + j * group.step))
-            j += 1
-        return
-    while j < n:
-        j = min(j, n - LANES)  # the last tile overlaps the one before
-        load_tile(x, base + j, plane, group.last, s, at + j * LANES)
-        j += LANES
-
-
-@jit
-def _store_pixels(s: Any, at: int, y: Any, group: Any, plane: int, first: int, n: int) -> None:
-    """The inverse of `_load_pixels`."""
-    keep_apart()
-    base = (group.image * plane + first) * group.step + group.channel
-    j = 0
-    if group.last < 0:
-        while j < n:
-            store(y, base + j * group.step, load(s, at + j * LANES))
-            j += 1
-        return
-    while j < n:
-        j = min(j, n - LANES)
-        store_tile(s, at + j * LANES, y, base + j, plane, group.last)
-        j += LANES
-
-
-@jit
 def _slot(m: Any, ring: Any, row: int) -> tuple[int, bool]:
     """The slot of `row` in a ring, and whether it was there; if not, it gets the least recently used slot."""
     keep_apart()
@@ -243,22 +195,17 @@ def _low_row(x: Any, s: Any, m: Any, group: Any, plan: Any, ring: Any, row: int)
     slot, there = _slot(m, ring, row)
     here = ring.at + slot * ring.stride
     if not there:
-        _load_pixels(x, s, here, group, plan.in_height * plan.in_width, row * plan.in_width, plan.in_width)
+        load_pixels(x, s, here, group, plan.in_height * plan.in_width, row * plan.in_width, plan.in_width)
     return here
 
 
 @jit
 def _load_all(x: Any, s: Any, m: Any, group: Any, plan: Any, ring: Any) -> None:
-    """All rows at once when the ring has room for them: in one piece when they are narrow."""
-    keep_apart()
-    height, width = plan.in_height, plan.in_width
-    if ring.slots < height:
+    """All rows at once when the ring has room for them."""
+    if ring.slots < ring.count:
         _forget(m, ring)
-    elif ring.stride == width * LANES:
-        _load_pixels(x, s, ring.at, group, height * width, unliteral(0), height * width)
     else:
-        for row in range(height):
-            _load_pixels(x, s, ring.at + row * ring.stride, group, height * width, row * width, width)
+        load_plane(x, s, ring.at, ring.stride, group, plan.in_height, plan.in_width)
 
 
 @jit
@@ -337,7 +284,7 @@ def _high_row(
         if plan.input.slots == plan.input.count:
             _copy(s, high, plan.input.at + row * plan.input.stride, width)
         else:
-            _load_pixels(x, s, high, group, plan.in_height * width, row * width, width)
+            load_pixels(x, s, high, group, plan.in_height * width, row * width, width)
     else:
         epilogue = plan.activation
         if plan.mode == ACTIVATION_BACKWARD:
@@ -407,15 +354,10 @@ def _walk(x: Any, grad: Any, y: Any, s: Any, m: Any, plan: Any, begin: int, end:
     narrower than a tile wait in the scratch until all can be stored in one piece.
     """
     up, lift, down = record(plan.up, TABLE), record(plan.lift, TABLE), record(plan.down, TABLE)
-    channels = plan.channels
-    blocks = (channels + LANES - 1) // LANES
     height, width = plan.out_height, plan.out_width
     in_pieces = plan.out >= 0
     for g in range(begin, end):
-        image, channel, step, last = g * LANES, 0, 1, min(LANES, plan.planes - g * LANES) - 1
-        if channels:  # the last block of channels overlaps the one before
-            image, channel, step, last = g // blocks, min(g % blocks * LANES, channels - LANES), channels, -1
-        group = Group(image, channel, step, last)
+        group = group_of(g, plan.planes, plan.channels)
         if plan.mode != GATHER or plan.input.slots == plan.input.count:
             _load_all(x, s, m, group, plan, plan.input)
         if plan.mode == ACTIVATION_BACKWARD:
@@ -432,11 +374,11 @@ def _walk(x: Any, grad: Any, y: Any, s: Any, m: Any, plan: Any, begin: int, end:
             else:
                 made = _gather_row(x, grad, s, m, group, plan, up, lift, down, row, to, made)
             if not in_pieces:
-                _store_pixels(s, to, y, group, height * width, row * width, width)
+                store_pixels(s, to, y, group, height * width, row * width, width)
             elif to == plan.other:
                 _copy(s, plan.out + row * width * LANES, to, width)
         if in_pieces:
-            _store_pixels(s, plan.out, y, group, height * width, unliteral(0), height * width)
+            store_pixels(s, plan.out, y, group, height * width, unliteral(0), height * width)
 
 
 def compiled(storage: Any) -> Any:

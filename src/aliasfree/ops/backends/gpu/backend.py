@@ -16,12 +16,13 @@ from torch import Tensor
 from aliasfree.filters import FilterSpec
 from aliasfree.ops.backends.gpu.plan import Chain, Plan, activation_chain, bands, plan, resampling_chain
 from aliasfree.ops.backends.gpu.tables import Tiling, tiling
+from aliasfree.ops.layout import is_channels_last, memory_format
 from aliasfree.ops.padding import Padding
 
 if TYPE_CHECKING:
-    from aliasfree.ops.backends.registry import Call
+    from aliasfree.ops.dispatch import Call
 
-__all__ = ["TritonBackend"]
+__all__ = ["Gpu", "Launch", "TritonBackend", "launch"]
 
 ACTIVATIONS = ("gelu", "silu", "relu", "identity")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -32,12 +33,42 @@ REGISTERS = 128
 The rare path for infinities and NaN then spills; that of finite numbers was compiled with 101 (backward 137)."""
 SHARED = 160 << 10
 """Bytes of shared memory per program that such blocks may take; GPUs with less get half the room."""
+RESIDENT = 4
+"""Programs to launch per multiprocessor, each walking over its share of the planes."""
 OPERAND = {torch.bfloat16: torch.float16, torch.float16: torch.float16, torch.float32: torch.float32}
 """Type of matrices and factors. bfloat16 is scaled to float16, as fast and eight times as precise."""
 SECTOR = 32
 """Bytes that a GPU fetches at least."""
 Size = tuple[int, int]
 Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What a device decides of how an operation is cut and compiled.
+
+    shared       bytes of shared memory that a program may take
+    processors   multiprocessors
+    nvidia       it has TF32 products and takes a limit of registers
+    """
+
+    shared: int
+    processors: int
+    nvidia: bool
+
+    @property
+    def room(self) -> int:
+        """Numbers per block of a program."""
+        return ROOM if self.shared >= SHARED else ROOM // 2
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel (its name in `kernels.py`), the number of its programs, and its arguments and compile options."""
+
+    kernel: str
+    grid: tuple[int]
+    arguments: Settings
 
 
 class TritonBackend:
@@ -52,7 +83,7 @@ class TritonBackend:
     name = "triton"
 
     def refusal(self, call: Call) -> str | None:
-        """Why it cannot run `call`; None = it can. On the CPU it can under Triton's interpreter only."""
+        """Why it cannot run `call`; None = it can. On the CPU it runs under Triton's interpreter only."""
         if importlib.util.find_spec("triton") is None:
             return "triton is not installed (pip install triton)"
         if call.device.type != "cuda" and not (call.device.type == "cpu" and _interpreted()):
@@ -68,9 +99,8 @@ class TritonBackend:
             return "the 'ideal' filter has no taps; products with dense matrices serve it"
         if 0 in call.shape:
             return None
-        if any(
-            _plan(chain, call.shape, call.dtype, call.device, call.channels_last) is None for chain in _chains(call)
-        ):
+        room = _gpu(call.device).room
+        if any(_plan(chain, call.shape, call.dtype, room, call.channels_last) is None for chain in _chains(call)):
             return f"a filter of {max(s.taps for s in specs)} taps reaches beyond its largest tile"
         return None
 
@@ -124,18 +154,12 @@ def _chains(call: Call) -> list[Chain]:
     return [resampling_chain(spec, call.factor, padding, size, up=up, adjoint=a) for a in (False, True)]
 
 
-def _channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-
-
-def _plan(
-    chain: Chain, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, channels_last: bool
-) -> Plan | None:
+def _plan(chain: Chain, shape: tuple[int, ...], dtype: torch.dtype, room: int, channels_last: bool) -> Plan | None:
     n, c = shape[:2]
     most = c if channels_last else n * c
     most = min(64, 1 << (most - 1).bit_length())
     least = min(most, SECTOR // dtype.itemsize) if channels_last else 1
-    return plan(chain, most, least, _room(device))
+    return plan(chain, most, least, room)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,89 +229,87 @@ def _gains(chain: Chain, device: torch.device) -> tuple[Tensor | None, Tensor | 
 def _run(chain: Chain, inputs: tuple[Tensor, ...], size: Size, activation: str | None = None) -> Tensor:
     """Carry planes of x (and of the gradient, of x's shape) to planes of `size`."""
     x = inputs[0]
-    n, c = x.shape[:2]
-    last = _channels_last(x)
-    y = torch.empty(
-        (n, c, *size), dtype=x.dtype, device=x.device,
-        memory_format=torch.channels_last if last else torch.contiguous_format,
-    )  # fmt: skip
+    y = torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device, memory_format=memory_format(x))
     if not x.numel() or not y.numel():
         return y.zero_()
-    cut = _plan(chain, x.shape, x.dtype, x.device, last)
+    job = launch(chain, inputs, y, _gpu(x.device), activation)
+    with torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext():
+        getattr(_kernels(), job.kernel)[job.grid](**job.arguments)
+    return y
+
+
+def launch(chain: Chain, inputs: tuple[Tensor, ...], y: Tensor, gpu: Gpu, activation: str | None = None) -> Launch:
+    """How a GPU carries x (and the gradient, of x's shape) to y; only a kernel run with it fills y."""
+    x = inputs[0]
+    n, c = x.shape[:2]
+    cut = _plan(chain, x.shape, x.dtype, gpu.room, is_channels_last(x))
     assert cut is not None, "refusal() was not asked"
-    where = (OPERAND[x.dtype], x.device)
-    rows = _axis(chain, 0, cut.tile[0], cut.strip[0], *where)
-    cols = _axis(chain, 1, cut.tile[1], cut.strip[1], *where)
+    operand = OPERAND[x.dtype]
+    rows = _axis(chain, 0, cut.tile[0], cut.strip[0], operand, x.device)
+    cols = _axis(chain, 1, cut.tile[1], cut.strip[1], operand, x.device)
     images, channels = n, c
     if all(t.stride(0) == c * t.stride(1) for t in (*inputs, y)):
         images, channels = 1, n * c
     per_image = -(-channels // cut.planes)
     groups = images * per_image
     tiles = rows.tiling.tiles * cols.tiling.tiles
-    workers = min(groups, max(1, _resident(x.device) // tiles))
+    workers = min(groups, max(1, RESIDENT * gpu.processors // tiles))
     settings: Settings = {
+        "x": x, "y": y, **_strides("x", x), **_strides("y", y), "h": x.shape[2], "w": x.shape[3],
         "channels": channels, "per_image": per_image, "groups": groups, "workers": workers,
         "tiles": tiles, "tiles_w": cols.tiling.tiles,
-        "tile_h": rows.tiling.tile, "tile_w": cols.tiling.tile,
-        "P": cut.planes, "PRECISION": _precision(x), "num_warps": cut.warps,
+        "tile_h": rows.tiling.tile, "tile_w": cols.tiling.tile, "TH": rows.side, "TW": cols.side,
+        **_window("", "X", 0, rows, cols),
+        # float32 factors are multiplied as three TF32 products, which keep 22 bits, where there is TF32
+        "P": cut.planes, "PRECISION": "tf32x3" if gpu.nvidia else "ieee", "num_warps": cut.warps,
     }  # fmt: skip
-    if OPERAND[x.dtype] == torch.float16 and x.is_cuda and not torch.version.hip:
+    if operand == torch.float16 and gpu.nvidia:
         settings["maxnreg"] = REGISTERS
-    run = _resample if chain.last is None else _activate if len(inputs) == 1 else _backward
-    with torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext():
-        run(chain, inputs, y, rows, cols, (tiles * workers,), settings, activation)
-    return y
+    if chain.last is None:
+        kernel, own = "resample", _resample(y, rows, cols)
+    elif len(inputs) == 1:
+        kernel, own = "activate", _activate(chain, x, rows, cols, activation)
+    else:
+        kernel, own = "backward", _backward(chain, inputs, rows, cols, activation)
+    return Launch(kernel, (tiles * workers,), settings | own)
 
 
-def _resample(
-    chain: Chain, inputs: tuple[Tensor, ...], y: Tensor, rows: _Axis, cols: _Axis, grid: tuple[int], settings: Settings,
-    activation: str | None,
-) -> None:  # fmt: skip
-    (x,) = inputs
-    _kernels().resample[grid](
-        x, y, rows.first[0], cols.first[0], rows.start[0], cols.start[0],
-        h=x.shape[2], w=x.shape[3], h_out=y.shape[2], w_out=y.shape[3],
-        TERMS=rows.terms(0), TH=rows.side, TW=cols.side,
-        **_strides("x", x), **_strides("y", y), **_window("", "X", 0, rows, cols), **settings,
-    )  # fmt: skip
+def _resample(y: Tensor, rows: _Axis, cols: _Axis) -> Settings:
+    return {
+        "rows": rows.first[0], "cols": cols.first[0], "row_start": rows.start[0], "col_start": cols.start[0],
+        "h_out": y.shape[2], "w_out": y.shape[3], "TERMS": rows.terms(0),
+    }  # fmt: skip
 
 
-def _activate(
-    chain: Chain, inputs: tuple[Tensor, ...], y: Tensor, rows: _Axis, cols: _Axis, grid: tuple[int], settings: Settings,
-    activation: str | None,
-) -> None:  # fmt: skip
-    (x,) = inputs
+def _middle(chain: Chain, device: torch.device, rows: _Axis, cols: _Axis, activation: str | None) -> Settings:
+    """What `activate` and `backward` must know of the higher rate."""
+    up, down = _gains(chain, device)
+    return {
+        "middle_h": rows.middle, "middle_w": cols.middle, "strips": rows.tiling.strips, "NAME": activation,
+        "up_gain": rows.middle if up is None else up, "down_gain": rows.middle if down is None else down,
+        "UP_GAIN": up is not None, "DOWN_GAIN": down is not None, "AH": rows.middle_side, "AW": cols.middle_side,
+    }  # fmt: skip
+
+
+def _activate(chain: Chain, x: Tensor, rows: _Axis, cols: _Axis, activation: str | None) -> Settings:
     assert rows.last is not None
-    assert cols.last is not None
-    up, down = _gains(chain, x.device)
-    _kernels().activate[grid](
-        x, y, rows.first[0], cols.first[0], rows.last, cols.last, rows.start[0], cols.start[0],
-        rows.middle, cols.middle, rows.middle if up is None else up, rows.middle if down is None else down,
-        h=x.shape[2], w=x.shape[3], strips=rows.tiling.strips, NAME=activation,
-        UP=rows.terms(0), DOWN=rows.last.shape[2], UP_GAIN=up is not None, DOWN_GAIN=down is not None,
-        AH=rows.middle_side, AW=cols.middle_side, TH=rows.side, TW=cols.side,
-        **_strides("x", x), **_strides("y", y), **_window("", "X", 0, rows, cols), **settings,
-    )  # fmt: skip
+    return {
+        "up_rows": rows.first[0], "up_cols": cols.first[0], "down_rows": rows.last, "down_cols": cols.last,
+        "row_start": rows.start[0], "col_start": cols.start[0], "UP": rows.terms(0), "DOWN": rows.last.shape[2],
+        **_middle(chain, x.device, rows, cols, activation),
+    }  # fmt: skip
 
 
-def _backward(
-    chain: Chain, inputs: tuple[Tensor, ...], y: Tensor, rows: _Axis, cols: _Axis, grid: tuple[int], settings: Settings,
-    activation: str | None,
-) -> None:  # fmt: skip
+def _backward(chain: Chain, inputs: tuple[Tensor, ...], rows: _Axis, cols: _Axis, activation: str | None) -> Settings:
     x, g = inputs
-    assert rows.last is not None
-    assert cols.last is not None
-    up, down = _gains(chain, x.device)
-    _kernels().backward[grid](
-        x, g, y, rows.first[0], cols.first[0], rows.first[1], cols.first[1], rows.last, cols.last,
-        rows.start[0], cols.start[0], rows.start[1], cols.start[1],
-        rows.middle, cols.middle, rows.middle if up is None else up, rows.middle if down is None else down,
-        h=x.shape[2], w=x.shape[3], strips=rows.tiling.strips, NAME=activation,
-        UP=rows.terms(0), DOWN=rows.terms(1), UP_GAIN=up is not None, DOWN_GAIN=down is not None,
-        AH=rows.middle_side, AW=cols.middle_side, TH=rows.side, TW=cols.side,
-        **_strides("x", x), **_strides("g", g), **_strides("y", y),
-        **_window("", "X", 0, rows, cols), **_window("g_", "G", 1, rows, cols), **settings,
-    )  # fmt: skip
+    return {
+        "g": g, **_strides("g", g), **_window("g_", "G", 1, rows, cols),
+        "up_rows": rows.first[0], "up_cols": cols.first[0], "lift_rows": rows.first[1], "lift_cols": cols.first[1],
+        "fall_rows": rows.last, "fall_cols": cols.last,
+        "x_row_start": rows.start[0], "x_col_start": cols.start[0],
+        "g_row_start": rows.start[1], "g_col_start": cols.start[1], "UP": rows.terms(0), "DOWN": rows.terms(1),
+        **_middle(chain, x.device, rows, cols, activation),
+    }  # fmt: skip
 
 
 def _strides(name: str, x: Tensor) -> Settings:
@@ -305,29 +327,19 @@ def _window(prefix: str, name: str, i: int, rows: _Axis, cols: _Axis) -> Setting
     return settings
 
 
-def _precision(x: Tensor) -> str:
-    """How float32 factors are multiplied: as three TF32 products, which keep 22 bits, where there is TF32."""
-    return "ieee" if torch.version.hip or not x.is_cuda else "tf32x3"
-
-
 @lru_cache(maxsize=16)
-def _room(device: torch.device) -> int:
+def _gpu(device: torch.device) -> Gpu:
+    """What is known of a device; Triton's interpreter counts as a GPU of one processor."""
     if device.type != "cuda":
-        return ROOM
+        return Gpu(SHARED, 1, nvidia=False)
+    found = torch.cuda.get_device_properties(device)
     # torch's type stubs lack this field in some of the versions that have it
-    shared: int = getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin")  # noqa: B009
-    return ROOM if shared >= SHARED else ROOM // 2
-
-
-@lru_cache(maxsize=8)
-def _resident(device: torch.device) -> int:
-    """Programs to launch at most: a few per multiprocessor, each walking over its share of the planes."""
-    if device.type != "cuda":
-        return 4
-    return 4 * torch.cuda.get_device_properties(device).multi_processor_count
+    shared: int = getattr(found, "shared_memory_per_block_optin")  # noqa: B009
+    return Gpu(shared, found.multi_processor_count, nvidia=not torch.version.hip)
 
 
 def _kernels() -> Any:
-    from aliasfree.ops.backends.gpu import kernels as triton_kernels
+    """The module of the kernels: importing it imports Triton."""
+    from aliasfree.ops.backends.gpu import kernels
 
-    return triton_kernels
+    return kernels

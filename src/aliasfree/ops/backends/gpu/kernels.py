@@ -4,11 +4,16 @@
     activate    y = sum_s D_s f(G . sum_t U_t x V_t) E_s             G: gain of each phase
     backward    dx = sum_t U'_t (G . f'(z) . sum_s D'_s g E'_s) V'_t  with z as above, computed anew
 
-A program owns one tile and walks over groups of P planes: its matrices stay on the chip, the higher rate never leaves
-it. P planes lie side by side, (rows, P columns) or (rows P, columns), so that P of them are one product.
+A program owns one tile of the output and walks over groups of P planes. Its matrices stay on the chip, and the pixels
+of the higher rate never leave it. The P planes of a group lie side by side, as (rows, P columns) or (rows P, columns),
+so that one product serves them all.
 
-A zero of a matrix times an infinity would spread NaN over the whole tile. A window that holds any is therefore
-multiplied with its finite part, and what the others reach is worked out from their places (`_careful`).
+Sides of blocks, powers of two: XH x XW the window of x that a tile reads, GH x GW that of the gradient, AH x AW a strip
+of the higher rate, TH x TW the tile. A tile passes through the higher rate in `strips` strips, one below the other.
+Numbers without a capital (tile_h, need_h, ...) say how much of a block counts.
+
+A zero of a matrix times an infinity would spread NaN over the whole tile. A window with infinities or NaN is therefore
+multiplied without them, and where they reach is found from their places (`_careful`).
 """
 
 from __future__ import annotations
@@ -17,14 +22,17 @@ import triton
 import triton.language as tl
 
 COUNTS = ["per_image", "groups", "tiles", "tiles_w", "strips", "workers"]
-"""Arguments that no address depends on: their values shall not lead to another compilation."""
+"""Arguments that no address is computed from: no value of theirs is worth a compilation of its own."""
 
 
 @triton.jit
 def _window(x, c, channels, start_h, start_w, h, w, need_h, need_w, stride_c, stride_h, stride_w,
             H: tl.constexpr, W: tl.constexpr, WHOLE_H: tl.constexpr, WHOLE_W: tl.constexpr):  # fmt: skip
-    """x[c, start_h : start_h + need_h, start_w : start_w + need_w] as (H, P, W), zeros beyond; positions count modulo
-    (h, w). WHOLE: the window is the axis, which tells the compiler that it is contiguous."""
+    """x[c, start_h : start_h + need_h, start_w : start_w + need_w] as (H, P, W), with zeros beyond.
+
+    Positions count modulo (h, w). WHOLE_H, WHOLE_W: the window is the whole axis and starts at 0, so that the compiler
+    knows which pixels are neighbours.
+    """
     i = tl.arange(0, H)
     j = tl.arange(0, W)
     inside = (i < need_h)[:, None, None] & (c < channels)[None, :, None] & (j < need_w)[None, None, :]
@@ -40,7 +48,7 @@ def _window(x, c, channels, start_h, start_w, h, w, need_h, need_w, stride_c, st
 
 @triton.jit
 def _put(y, tile, c, channels, start_h, start_w, h, w, tile_h, tile_w, stride_c, stride_h, stride_w):
-    """Store (H, P, W), of which tile_h x tile_w pixels count, at (start_h, start_w)."""
+    """Store tile (H, P, W), of which tile_h x tile_w pixels count, into y[c] at (start_h, start_w)."""
     i = tl.arange(0, tile.shape[0])
     j = tl.arange(0, tile.shape[2])
     keep_h = (i < tile_h) & (i + start_h < h)
@@ -53,13 +61,16 @@ def _put(y, tile, c, channels, start_h, start_w, h, w, tile_h, tile_w, stride_c,
 
 @triton.jit
 def _matrix(table, index, M: tl.constexpr, N: tl.constexpr):
+    """Matrix number `index` of a table of (M, N) matrices."""
     return tl.load(table + index * M * N + tl.arange(0, M)[:, None] * N + tl.arange(0, N)[None, :])
 
 
 @triton.jit
 def _scaled(x, dtype: tl.constexpr):
-    """x times a power of two that brings its largest number to 2^8 .. 2^9, as dtype; the inverse of that power; and
-    whether infinities or NaN are among x. The matrix units' float16 then neither overflows nor loses small numbers."""
+    """(x times a power of two, as dtype; the inverse of that power; whether x holds infinities or NaN), x 2-d.
+
+    The power brings the largest finite number to 2^8 .. 2^9, where float16 neither overflows nor loses small numbers.
+    """
     x = x.to(tl.float32)
     size = tl.abs(x)
     most = _largest(tl.where(size < float("inf"), size, float("inf")))
@@ -79,7 +90,11 @@ def _largest(x):
 
 @triton.jit
 def _sandwich(rows, x, cols, ROWS_FIRST: tl.constexpr, PRECISION: tl.constexpr):
-    """rows x cols. ROWS_FIRST: (M, K) (K, P L) (L, N) -> (M P, N); else (M, K) (K P, L) (L, N) -> (M, P N)."""
+    """The product rows x cols for P planes at once.
+
+    ROWS_FIRST   rows (M, K), x (K, P L), cols (L, N) -> (M P, N):  1. rows x, (M, P L)   2. as (M P, L), times cols
+    otherwise    rows (M, K), x (K P, L), cols (L, N) -> (M, P N):  1. x cols, (K P, N)   2. rows times that as (K, P N)
+    """
     if ROWS_FIRST:
         t = tl.dot(rows, x, input_precision=PRECISION).to(x.dtype)
         t = tl.reshape(t, (rows.shape[0] * x.shape[1] // cols.shape[0], cols.shape[0]))
@@ -98,8 +113,13 @@ def _sign(x):
 
 @triton.jit
 def _careful(rows, x, cols, ROWS_FIRST: tl.constexpr, PRECISION: tl.constexpr):
-    """`_sandwich` of x with infinities and NaN. They reach where the matrices are not zero: an infinity if all that
-    comes there has one sign, else NaN. That is found by counting, which products of -1, 0 and 1 do exactly."""
+    """`_sandwich` of an x with infinities and NaN.
+
+    1. multiply the finite numbers
+    2. count how many of the others reach each pixel, and their signs: products of -1, 0 and 1, which are exact
+    3. a pixel that none reaches keeps its number; one that infinities of one sign reach becomes that infinity, any
+       other NaN
+    """
     finite = tl.abs(x) < float("inf")
     y = _sandwich(rows, tl.where(finite, x, 0.0).to(x.dtype), cols, ROWS_FIRST, PRECISION)
     rows, cols = _sign(rows), _sign(cols)
@@ -113,17 +133,23 @@ def _careful(rows, x, cols, ROWS_FIRST: tl.constexpr, PRECISION: tl.constexpr):
 def _product(x, rows, row_index, cols, first_cols, col_index, broken,
              TERMS: tl.constexpr, M: tl.constexpr, K: tl.constexpr, L: tl.constexpr, N: tl.constexpr,
              ROWS_FIRST: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
-    """Sum of terms R x C, R (M, K), C (L, N), laid out as in `_sandwich`. The first term's C is loaded already;
-    broken: x holds infinities or NaN."""
+    """The sum of TERMS products R x C with R (M, K) and C (L, N), laid out as in `_sandwich`.
+
+    first_cols   C of the first term, loaded before
+    broken       x holds infinities or NaN
+
+    The further terms are a loop and not unrolled: with six terms (the radial filters) the code would be three times as
+    long and take four times as long to compile.
+    """
     if broken:
         y = _careful(_matrix(rows, row_index * TERMS, M, K), x, _matrix(cols, col_index * TERMS, L, N),
                      ROWS_FIRST, PRECISION)  # fmt: skip
-        for t in tl.static_range(1, TERMS):
+        for t in tl.range(1, TERMS, num_stages=1):
             y += _careful(_matrix(rows, row_index * TERMS + t, M, K), x, _matrix(cols, col_index * TERMS + t, L, N),
                           ROWS_FIRST, PRECISION)  # fmt: skip
     else:
         y = _sandwich(_matrix(rows, row_index * TERMS, M, K), x, first_cols, ROWS_FIRST, PRECISION)
-        for t in tl.static_range(1, TERMS):
+        for t in tl.range(1, TERMS, num_stages=1):
             y += _sandwich(_matrix(rows, row_index * TERMS + t, M, K), x, _matrix(cols, col_index * TERMS + t, L, N),
                            ROWS_FIRST, PRECISION)  # fmt: skip
     return y
@@ -142,7 +168,7 @@ def _gain(z, gains, start_h, start_w, P: tl.constexpr):
 
 @triton.jit
 def _tanh(x, PRECISION: tl.constexpr):
-    """Hyperbolic tangent to 11 bits; one instruction of NVIDIA's GPUs."""
+    """Hyperbolic tangent to 11 bits: one instruction on NVIDIA's GPUs."""
     if PRECISION == "ieee":
         return 2 / (1 + tl.exp(-2 * x)) - 1
     else:
@@ -151,8 +177,10 @@ def _tanh(x, PRECISION: tl.constexpr):
 
 @triton.jit
 def _normal_cdf(z, dtype: tl.constexpr, PRECISION: tl.constexpr):
-    """Phi(z) = (1 + erf(z / sqrt 2)) / 2. For 16-bit results a fit, |z (fit - Phi)| < 3e-5: erf takes longer than the
-    whole rest."""
+    """Phi(z) = (1 + erf(z / sqrt 2)) / 2.
+
+    For 16-bit results a fit with |z (fit - Phi(z))| < 3e-5, because erf would take longer than all the rest.
+    """
     if dtype == tl.float32:
         return 0.5 + 0.5 * tl.erf(z * 0.7071067811865476)
     else:
@@ -162,6 +190,7 @@ def _normal_cdf(z, dtype: tl.constexpr, PRECISION: tl.constexpr):
 
 @triton.jit
 def _sigmoid(z, dtype: tl.constexpr, PRECISION: tl.constexpr):
+    """1 / (1 + exp(-z)), for 16-bit results by `_tanh`."""
     if dtype == tl.float32:
         return 1 / (1 + tl.exp(-z))
     else:
@@ -170,7 +199,7 @@ def _sigmoid(z, dtype: tl.constexpr, PRECISION: tl.constexpr):
 
 @triton.jit
 def _activation(z, unit, NAME: tl.constexpr, dtype: tl.constexpr, PRECISION: tl.constexpr):
-    """Activation of z in units of `unit`, in the same units."""
+    """f(z unit) / unit: numbers come and go in units of `unit`."""
     if NAME == "gelu":
         return z * _normal_cdf(z * unit, dtype, PRECISION)
     elif NAME == "silu":
@@ -203,6 +232,16 @@ def resample(
     TERMS: tl.constexpr, P: tl.constexpr, XH: tl.constexpr, XW: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr,
     WHOLE_H: tl.constexpr, WHOLE_W: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
+    """y = sum_t R_t x C_t for the tile (ti, tj); x (images, channels, h, w), y (images, channels, h_out, w_out).
+
+    rows   (tiles along H, TERMS, TH, XH); cols (tiles along W, TERMS, XW, TW)
+
+    For each group of P planes:
+    1. load the window of x that the tile reads, (XH, P, XW)
+    2. scale it and bring it to the type of the matrices, (XH, P XW)
+    3. multiply with the tile's matrices, (TH P, TW)
+    4. undo the scale and store the tile, (TH, P, TW)
+    """
     tile = tl.program_id(0) % tiles
     ti = tile // tiles_w
     tj = tile % tiles_w
@@ -229,6 +268,19 @@ def activate(
     P: tl.constexpr, XH: tl.constexpr, XW: tl.constexpr, AH: tl.constexpr, AW: tl.constexpr,
     TH: tl.constexpr, TW: tl.constexpr, WHOLE_H: tl.constexpr, WHOLE_W: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
+    """y = sum_s D_s f(G . sum_t U_t x V_t) E_s for the tile (ti, tj); x and y (images, channels, h, w).
+
+    up_rows     U (tiles along H, strips, UP, AH, XH); up_cols V (tiles along W, UP, XW, AW)
+    down_rows   D (tiles along H, strips, DOWN, TH, AH); down_cols E (tiles along W, DOWN, AW, TW)
+    up_gain     four gains by the parity of row and column (`tables.gains`), likewise down_gain
+
+    For each group of P planes, and for each strip of the higher rate that the tile needs:
+    1. load the window of x that the strip reads, (XH, P, XW), and scale it
+    2. upsample: multiply with U and V, (AH P, AW), and with the gains of the phases
+    3. f, and the gains of the way down
+    4. downsample: multiply with D and E, (TH, P TW), undo the scale, add to the sum over strips
+    Then store the tile, (TH, P, TW).
+    """
     tile = tl.program_id(0) % tiles
     ti = tile // tiles_w
     tj = tile % tiles_w
@@ -273,6 +325,20 @@ def backward(
     WHOLE_H: tl.constexpr, WHOLE_W: tl.constexpr, G_WHOLE_H: tl.constexpr, G_WHOLE_W: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
+    """dx = sum_t U'_t (G . f'(z) . sum_s D'_s g E'_s) V'_t, written to y, for the tile (ti, tj); all of x's shape.
+
+    up_rows, up_cols       U and V as in `activate`, which give z
+    lift_rows, lift_cols   D' (tiles along H, strips, DOWN, AH, GH) and E' (tiles along W, DOWN, GW, AW)
+    fall_rows, fall_cols   U' (tiles along H, strips, UP, TH, AH) and V' (tiles along W, UP, AW, TW)
+
+    For each group of P planes, and for each strip of the higher rate that the tile needs:
+    1. load the window of the gradient g, (GH, P, GW), and scale it
+    2. adjoint of downsampling: multiply with D' and E', (AH P, AW), and with the gains
+    3. load the window of x, (XH, P, XW), scale and upsample it again: z, (AH P, AW); not for the identity
+    4. times f'(z), and the gains of upsampling
+    5. adjoint of upsampling: multiply with U' and V', (TH, P TW), undo the scale, add to the sum over strips
+    Then store the tile, (TH, P, TW).
+    """
     tile = tl.program_id(0) % tiles
     ti = tile // tiles_w
     tj = tile % tiles_w

@@ -16,13 +16,10 @@ __all__ = ["Chain", "Plan", "Step", "activation_chain", "bands", "plan", "resamp
 
 TILE = 64
 """Longest side of a tile of the output."""
-MIDDLE = 128
-"""Most pixels of the higher rate along a row of a tile."""
 POINTWISE = 200
 """Cost of an activation in multiply-adds of the matrix units (per clock about 2000 of these, 10 activations)."""
 READ = (100, 400)
 """Cost of reading a pixel, in the same unit: of whole rows, and of parts of rows, whose accesses are short."""
-
 OVERHEAD = 100_000
 """Cost of a strip besides its arithmetic, in the same unit."""
 FULL = 64

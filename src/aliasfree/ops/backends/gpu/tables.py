@@ -20,12 +20,11 @@ from aliasfree.filters import (
     Array,
     FilterSpec,
     downsampling_kernel,
-    downsampling_offset,
     separable_terms,
     upsampling_kernel,
-    upsampling_offset,
 )
 from aliasfree.ops.padding import Padding, outside
+from aliasfree.ops.taps import axis_taps
 
 __all__ = ["Band", "Gains", "Tiling", "axis_band", "block_side", "gains", "longest", "tiling"]
 
@@ -157,20 +156,12 @@ def axis_band(
         terms = separable_terms(spec, factor, up=up)
         size = [np.abs(a).max() * np.abs(b).max() for a, b in terms]
         taps = np.array([t[axis] for t, s in zip(terms, size, strict=True) if s > SMALLEST * size[0]])
-    if up:
-        out = np.arange(n * factor)[:, None]
-        offset = upsampling_offset(spec, factor)
-        source = -(-(out - offset) // factor) + np.arange(-(-spec.taps // factor))
-        k = factor * source - out + offset
-    else:
-        out = np.arange(-(-n // factor))[:, None]
-        k = np.broadcast_to(np.arange(spec.taps), (len(out), spec.taps))
-        source = k + factor * out - downsampling_offset(spec, factor)
-    present = k < spec.taps
+    source, tap = axis_taps(n, spec, factor, up=up)
+    present = tap < spec.taps
     if padding != "circular":
         source, inside = outside(source, n, padding)
         present = present & inside
-    weight = taps[:, np.minimum(k, spec.taps - 1)] * present
+    weight = taps[:, np.minimum(tap, spec.taps - 1)] * present
     return Band(source, weight, present, n, padding == "circular")
 
 

@@ -1,4 +1,4 @@
-"""Many images of a run, drawn in parts that are kept: a stopped measurement goes on, several processes share one."""
+"""Many images of a run, sampled in parts that are kept: a stopped measurement goes on, several processes share one."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import numpy as np
 
 from aliasfree.errors import ArgumentError, RunError
 from aliasfree.experiments.generate import MotionSettings, Sampler, SampleSettings
-from aliasfree.pictures import save_bytes
+from aliasfree.files import write_file, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from aliasfree.training import RunFolder
 
-__all__ = ["Drawer", "Processes"]
+__all__ = ["Processes", "SampleStore"]
 
 PART = 250
 """Images in a part; image i is in part i // PART, whatever the batch size."""
@@ -53,8 +53,8 @@ class Processes:
             dist.barrier()
 
 
-class Drawer:
-    """Images number 0, 1, ... of a run's seed at any motion, from disk where they were drawn before.
+class SampleStore:
+    """Images number 0, 1, ... of a run's seed at any motion, from disk where they were sampled before.
 
     folder  where parts lie, in one folder for each set of weights, settings and motion
     """
@@ -89,35 +89,35 @@ class Drawer:
         motion: MotionSettings | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
-        """The first `num` images, uint8 (num, C, H, W); drawn by all processes, given to each. num >= 1."""
+        """The first `num` images, uint8 (num, C, H, W); sampled by all processes, given to each. num >= 1."""
         import torch
 
         if num < 1:
-            raise ArgumentError(f"--num must be at least 1, not {num}.")
+            raise ArgumentError(f"`num` must be at least 1, not {num}.")
         motion = motion or MotionSettings()
         folder = self.folder / self.key(motion)
         parts = [range(start, min(start + PART, num)) for start in range(0, num, PART)]
         for k, part in enumerate(parts):
             if k % self.processes.count == self.processes.rank and self._known(folder, part) is None:
-                self._draw(folder, part, motion, num, progress)
+                self._sample(folder, part, motion, num, progress)
         self.processes.wait()
-        drawn = []
+        found = []
         for part in parts:
             pixels = self._known(folder, part)
             if pixels is None:
-                raise RunError(f"{_path(folder, part)} is missing: another process has not drawn it; start again.")
-            drawn.append(pixels)
-        return torch.from_numpy(np.moveaxis(np.concatenate(drawn), -1, 1).copy())
+                raise RunError(f"{_path(folder, part)} is missing: another process has not sampled it; start again.")
+            found.append(pixels)
+        return torch.from_numpy(np.moveaxis(np.concatenate(found), -1, 1).copy())
 
     def speed(self, motion: MotionSettings | None = None) -> float | None:
-        """Images per second of one process, over the parts that were drawn at a motion; None = not known."""
+        """Images per second of one process, over the parts that were sampled at a motion; None = not known."""
         seconds = images = 0.0
         for path in (self.folder / self.key(motion or MotionSettings())).glob("part-*.json"):
             note = json.loads(path.read_text())
             seconds, images = seconds + note["seconds"], images + note["images"]
         return images / seconds if seconds else None
 
-    def _draw(
+    def _sample(
         self,
         folder: Path,
         part: Sequence[int],
@@ -132,12 +132,12 @@ class Drawer:
                 progress(part[0] + len(part) * done // total, num)
 
         began = time.monotonic()
-        pixels = self.sampler.draw(part, motion, progress=report)
+        pixels = self.sampler.sample(part, motion, progress=report)
         buffer = io.BytesIO()
         np.save(buffer, pixels)
-        save_bytes(buffer.getvalue(), _path(folder, part))
+        write_file(_path(folder, part), buffer.getvalue())
         note = {"images": len(part), "seconds": time.monotonic() - began}
-        save_bytes(json.dumps(note).encode(), _path(folder, part).with_suffix(".json"))
+        write_json(_path(folder, part).with_suffix(".json"), note)
 
     @staticmethod
     def _known(folder: Path, part: Sequence[int]) -> np.ndarray | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,33 +9,35 @@ from pathlib import Path
 from PIL import Image
 
 from aliasfree import pictures
-from aliasfree.experiments import report
-from aliasfree.experiments.compare import measured_section
-from aliasfree.experiments.demo import ConfigResult, DemoResult, Pixels, facts
-from aliasfree.experiments.report import Html
+from aliasfree.files import write_file, write_json
+from aliasfree.reporting import html
+from aliasfree.reporting.charts import learning_curves
+from aliasfree.reporting.demo_result import ConfigResult, DemoResult, Pixels, facts
+from aliasfree.reporting.html import Html
+from aliasfree.reporting.runs import measured_section
 
 __all__ = ["write_report"]
 
 TARGET = 0.6
-"""Share of accepted samples from which the headline says that a network draws digits."""
+"""Share of accepted samples from which the headline says that a network makes digits."""
 
 
 def write_report(result: DemoResult, out: Path) -> Path:
     """Write rotation-NAME.gif and .png for each config, demo.json, and last report.html; gives its path."""
     films = {c.name: _film(c.film) for c in result.configs}
     for config in result.configs:
-        pictures.save_bytes(films[config.name], out / f"rotation-{config.name}.gif")
+        write_file(out / f"rotation-{config.name}.gif", films[config.name])
         labels = [pictures.angle_label(a) for a in result.angles]
         pictures.save_png(pictures.strip(_strip(config, result), labels), out / f"rotation-{config.name}.png")
-    pictures.save_bytes((json.dumps(facts(result), indent=2) + "\n").encode(), out / "demo.json")
+    write_json(out / "demo.json", facts(result), indent=2)
     path = out / "report.html"
-    pictures.save_bytes(compose(result, films).encode(), path)
+    write_file(path, compose(result, films))
     return path
 
 
 def compose(result: DemoResult, films: dict[str, bytes]) -> str:
     """The page as text; `films` holds a GIF for each config."""
-    return report.page(
+    return html.page(
         "aliasfree demo",
         _headline(result),
         _lead(result),
@@ -85,11 +86,11 @@ def _name(config: ConfigResult) -> str:
 def _headline(result: DemoResult) -> str:
     accepted = _each(result, [c.accepted for c in result.configs])
     worst, best = min(c.accepted for c in result.configs), max(c.accepted for c in result.configs)
-    many = {1: "The network draws", 2: "Both networks draw"}.get(len(result.configs), "All networks draw")
+    many = {1: "The network makes", 2: "Both networks make"}.get(len(result.configs), "All networks make")
     if worst >= TARGET:
         return f"{many} digits: a classifier accepts {accepted} samples"
     if best >= TARGET:
-        return f"Not every network draws digits yet: a classifier accepts {accepted} samples"
+        return f"Not every network makes digits yet: a classifier accepts {accepted} samples"
     return f"These are hardly digits yet: a classifier accepts only {accepted} samples"
 
 
@@ -106,22 +107,22 @@ def _lead(result: DemoResult) -> str:
 def _samples(result: DemoResult) -> Html:
     shown = 60
     blocks = [
-        report.figure(
-            report.picture(_enlarged(c.samples[:shown], 10), f"{shown} samples of {_name(c)}", width=480),
+        html.figure(
+            html.picture(_enlarged(c.samples[:shown], 10), f"{shown} samples of {_name(c)}", width=480),
             f"{_name(c)}: the first {shown} of {len(c.samples)} samples, not chosen. Accepted: {percent(c.accepted)}; "
             f"as the digit asked for: {percent(c.as_asked)}.",
         )
         for c in result.configs
     ]
     s = result.settings
-    return report.section(
+    return html.section(
         "Upright samples",
-        report.text(
+        html.text(
             f"The same seeds in all networks, so each place in one grid began from the same noise as the same place "
-            f"in the others. Every column was asked to be one digit, 0 to 9. Drawn in {s.sampling_steps} steps "
+            f"in the others. Every column was asked to be one digit, 0 to 9. Sampled in {s.sampling_steps} steps "
             f"({s.scheduler}) with classifier-free guidance of {s.guidance:g}."
         ),
-        report.row(*blocks),
+        html.row(*blocks),
     )
 
 
@@ -139,27 +140,27 @@ def _strips(result: DemoResult) -> Html:
                 image = pictures.grid(images, columns=len(images), pad=4, scale=6)
                 group.append((c.name, image, f"{_name(c)}, seed {seed}, at {len(images)} angles"))
             groups.append(group)
-        return report.angle_table(labels, groups)
+        return html.angle_table(labels, groups)
 
-    return report.section(
-        "Turned while they are drawn",
-        report.text(
+    return html.section(
+        "Turned while they are sampled",
+        html.text(
             "Every column asks for another angle: the image is turned before it is finished, so the network has to go "
             "on with a drawing that has turned under its hands. Follow a row from left to right. At best "
             "the same digit turns with the angle; a network that is tied to the pixel grid redraws it, often as "
             "another digit that is upright."
         ),
-        report.text(
+        html.text(
             f"Of the upright samples the classifier accepts, {_each(result, [c.kept for c in result.configs])} are the "
-            f"same digit to it when turned by 90° while drawn and then turned back; by the paper's way of turning, "
+            f"same digit to it when turned by 90° while sampled and then turned back; by the paper's way of turning, "
             f"{_each(result, [c.paper_kept for c in result.configs])}."
         ),
-        report.figure(
+        html.figure(
             strips(ours=True),
             f"Our way: turned by Fourier shears, which keep white noise white, with noise that turns along, {when}. "
             f"One seed a group of rows.",
         ),
-        report.figure(
+        html.figure(
             strips(ours=False),
             "The paper's way, the same seeds: turned by periodic cubic splines over all sampling steps, with "
             "independent noise.",
@@ -169,34 +170,34 @@ def _strips(result: DemoResult) -> Html:
 
 def _films(result: DemoResult, films: dict[str, bytes]) -> Html:
     blocks = [
-        report.figure(
-            report.picture(films[c.name], f"{_name(c)} turning from -90 to 90 degrees", mime="image/gif", width=480),
+        html.figure(
+            html.picture(films[c.name], f"{_name(c)} turning from -90 to 90 degrees", mime="image/gif", width=480),
             f"{_name(c)}: {result.settings.film_seeds} seeds from −90° to 90° and back. Stays the same digit at 90°: "
             f"{percent(c.kept)}.",
         )
         for c in result.configs
     ]
-    return report.section("In motion", report.row(*blocks))
+    return html.section("In motion", html.row(*blocks))
 
 
 def _about(result: DemoResult) -> Html:
     s, first = result.settings, result.configs[0]
     upright = uncertainty(first.accepted, s.samples)
     turned = uncertainty(first.kept if first.kept is not None else 0.5, max(1, round(first.accepted * s.turned)))
-    return report.section(
+    return html.section(
         "What alias-free means, and what to look at",
-        report.text(
+        html.text(
             "A grid of pixels can only carry frequencies up to half its sampling rate. Whenever a network halves its "
             "resolution or bends a signal with a nonlinearity, higher ones arise; unless they are filtered out, they "
             "fold back as false low ones. That is aliasing. It ties details to the pixel grid, so they stick, flicker "
             "or change when the picture moves."
         ),
-        report.text(
+        html.text(
             "Config A is an ordinary UNet: max pooling, bilinear upsampling, plain activations. Config D low-pass "
             "filters before every change of resolution and around every activation of its convolutions, with no more "
             "weights to learn."
         ),
-        report.text(
+        html.text(
             f"Read small differences with care. With {s.samples} samples the share accepted is known to about "
             f"±{upright} points, with {s.turned} turned images the share that stays the same to about ±{turned}. "
             "Minutes of training do not rank architectures, and filters alone do not make a network indifferent to "
@@ -206,12 +207,12 @@ def _about(result: DemoResult) -> Html:
 
 
 def _training(result: DemoResult) -> Html:
-    lines = [report.Line(_name(c), c.steps, c.losses, k) for k, c in enumerate(result.configs)]
     window = max(1, result.settings.steps // 30) | 1
-    return report.section(
+    drawn = learning_curves([(c.name, c.steps, c.losses) for c in result.configs], smooth=window)
+    return html.section(
         "Training",
-        report.figure(
-            report.line_chart(lines, "training step", "loss: squared error of the noise", smooth=window),
+        html.figure(
+            html.chart(drawn, "loss over training step"),
             f"The loss of every step, pale, and its mean over {window} steps. A loss of 1 is that of a network that "
             "predicts no noise at all. The axis is logarithmic.",
         ),
@@ -246,13 +247,13 @@ def _numbers(result: DemoResult) -> Html:
         *((name, version) for name, version in result.versions.items()),
     ]
     digits = [(c.name, *map(str, c.classes)) for c in configs]
-    return report.section(
+    return html.section(
         "Settings, timings and measurements",
-        report.table(["", *map(_name, configs)], [(name, *cells) for name, cells in measured]),
-        report.table(["accepted as", *map(str, range(10))], digits, "Accepted samples of each digit"),
-        report.row(
-            report.table(["the classifier", ""], judge),
-            report.table(["setting", ""], values),
+        html.table(["", *map(_name, configs)], [(name, *cells) for name, cells in measured]),
+        html.table(["accepted as", *map(str, range(10))], digits, "Accepted samples of each digit"),
+        html.row(
+            html.table(["the classifier", ""], judge),
+            html.table(["setting", ""], values),
         ),
     )
 
@@ -268,6 +269,6 @@ def _enlarged(images: Pixels, columns: int) -> Image.Image:
 
 
 def _film(film: Pixels) -> bytes:
-    """Seeds (S, F, H, W, C) side by side, there and back."""
-    frames = [pictures.grid(film[:, k], columns=min(3, len(film)), pad=3, scale=8) for k in range(film.shape[1])]
+    """Seeds (S, F, H, W, C) in a square, there and back."""
+    frames = [pictures.grid(film[:, k], pad=3, scale=8) for k in range(film.shape[1])]
     return pictures.gif_bytes(pictures.pingpong(frames, hold=5), fps=10)

@@ -6,12 +6,12 @@ import csv
 import io
 from typing import Any
 
-import numpy as np
 import pytest
 
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.compare import csv_text, markdown, summarise, write_report
-from aliasfree.plots import COLOURS, DASHES, MARKERS, Curve, Panel, learning_curves, panels
+from aliasfree.reporting.metrics import Metrics
+from aliasfree.reporting.runs import csv_text, markdown, write_report
+from aliasfree.reporting.runs import summarise as summarise_metrics
 
 
 def facts(config: str, seed: int, fid: float, kid: float = 0.002) -> dict[str, Any]:
@@ -25,6 +25,10 @@ def facts(config: str, seed: int, fid: float, kid: float = 0.002) -> dict[str, A
         "equivariance": {"overall": {"eq_t": estimate(20.0), "eq_r": {"value": None, "low": None, "high": None}}},
         "fidelity": {"pixels": {"generated": figures, "floor": {"fid": estimate(1.0), "is": None}}},
     }  # fmt: skip
+
+
+def summarise(found: list[dict[str, Any]]):
+    return summarise_metrics([Metrics.from_dict(one) for one in found])
 
 
 def test_runs_that_differ_in_their_seed_become_one_row_with_an_interval_over_runs():
@@ -86,33 +90,10 @@ def test_a_report_of_nothing_and_of_another_kind_is_refused(tmp_path):
         write_report([tmp_path], tmp_path / "a.pdf")
 
 
-def test_a_plot_shows_every_curve_and_needs_a_value():
-    curves = [Curve(f"c{k}", [0, 1], [k, k + 1], [k - 0.1, k], [k + 0.1, k + 2]) for k in range(9)]
-    picture = np.asarray(panels([Panel("t", "x", "y", curves), Panel("t", "x", "y", curves[:1])]))
-    colours = {tuple(c) for c in picture.reshape(-1, 3).tolist()}
-    for wanted in ((0, 114, 178), (213, 94, 0), (0, 158, 115)):
-        assert wanted in colours
-    # many curves look all different
-    looks = {(MARKERS[(k + k // 8) % 8], COLOURS[k % 8], DASHES[(k // 2 + k // 8) % 4]) for k in range(32)}
-    assert len(looks) == 32
-    with pytest.raises(ArgumentError, match="finite value"):
-        panels([Panel("t", "x", "y", [Curve("a", [0], [float("nan")])])])
-
-
-def test_decades_are_labelled_as_plain_numbers(monkeypatch):
-    from matplotlib.figure import Figure
-
-    drawn = []
-    monkeypatch.setattr(Figure, "legend", lambda figure, *_, **__: drawn.append(figure))
-    panels([Panel("t", "x", "y", [Curve("a", [0, 1, 2], [0.006, 0.02, 0.2])], log=True)])
-    axis = drawn[0].axes[0].yaxis
-    drawn[0].draw_without_rendering()
-    shown = {label.get_text() for minor in (False, True) for label in axis.get_ticklabels(minor=minor)}
-    assert {"0.01", "0.1"} <= shown
-    assert not any("e" in text for text in shown)
-
-
-def test_learning_curves_are_moving_means():
-    steps = np.arange(1, 301)
-    picture = learning_curves([("A", steps, np.full(300, 0.5)), ("short", steps[:5], np.full(5, 0.7))])
-    assert picture.size[0] > 300
+def test_an_equivariance_without_error_is_exact_and_one_that_is_not_known_is_a_dash():
+    exact, unknown = facts("D-ideal", 0, 8.0), facts("A", 0, 9.0)
+    exact["equivariance"]["overall"]["eq_t"] = {"value": "Infinity", "low": "Infinity", "high": "Infinity"}
+    unknown["equivariance"]["overall"]["eq_t"] = {"value": None, "low": None, "high": None}  # as older files have it
+    lines = markdown(summarise([exact, unknown])).splitlines()
+    assert "| exact |" in lines[2]
+    assert "| – |" in lines[3]

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from aliasfree.errors import ArgumentError, ConfigError
-from aliasfree.experiments.filters_figure import _response_2d, draw_filters, filter_table
 from aliasfree.filters import FilterSpec
+from aliasfree.reporting.filters import _response_2d, draw_filters, filter_table
 
 
 def test_the_table_shows_the_papers_checkerboard_and_its_absence_in_ours() -> None:

@@ -12,8 +12,8 @@ import numpy as np
 
 from aliasfree.config import Config
 from aliasfree.errors import ArgumentError, ConfigError
+from aliasfree.files import write_file
 from aliasfree.filters import FilterSpec
-from aliasfree.pictures import save_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,7 @@ def draw_filters(names: Sequence[str], path: str | Path) -> None:
         _draw_phases(phases, spec)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    save_bytes(buffer.getvalue(), path)
+    write_file(path, buffer.getvalue())
 
 
 def _spec(name: str) -> FilterSpec:

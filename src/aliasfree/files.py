@@ -1,0 +1,90 @@
+"""Files and folders that are whole or not there, and JSON that any reader takes.
+
+What is written goes to another name beside the wanted one, is brought to the disk, and renamed: a reader finds the old
+content or the new, never half of it, and so does whoever comes after a power cut.
+
+JSON has no infinity and no NaN. They are written as the strings "Infinity", "-Infinity" and "NaN", which `float` reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["new_folder", "plain", "replacing", "sync", "write_file", "write_json"]
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A name to write a file under, which takes the place of `path` when the block ends well; parents are made.
+
+    Raises OSError. After an error, of the block's too, `path` is what it was and nothing else is left.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield aside
+        sync(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+@contextlib.contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A name to make and fill a folder under, which takes the place of `path` when the block ends well.
+
+    A folder that is at `path` is removed then. Raises OSError, and leaves no trace.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield aside
+        if path.exists():
+            shutil.rmtree(path)
+        aside.rename(path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_file(path: str | Path, content: bytes | str) -> None:
+    """Replace a file in one go; text as UTF-8. Raises OSError, and then leaves the old one."""
+    with replacing(path) as aside:
+        aside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: str | Path, value: Any, indent: int = 1) -> None:
+    """Replace a JSON file in one go with what `plain` makes of a value."""
+    write_file(path, json.dumps(plain(value), indent=indent, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: dataclasses and mappings as objects, sequences as lists, paths as strings, numbers that
+    are not finite as "Infinity", "-Infinity" or "NaN"."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return str(value) if isinstance(value, Path) else value
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or the names in a folder, outlive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

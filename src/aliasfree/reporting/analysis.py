@@ -1,0 +1,173 @@
+"""What `aliasfree analyze` found, as a page: which layer of a network aliases, and what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aliasfree.pictures import gif_bytes, grid
+from aliasfree.reporting import html
+from aliasfree.reporting.charts import aliasing_spectra
+from aliasfree.reporting.html import Html
+
+if TYPE_CHECKING:
+    from aliasfree.evaluation.aliasing import Aliasing, LayerAliasing
+    from aliasfree.evaluation.layers import Layer
+
+__all__ = ["advice", "compose", "db", "equivariance", "film", "percent"]
+
+SPECTRA = 6
+"""Of how many of the guiltiest layers the spectra are drawn."""
+
+
+def advice(layer: LayerAliasing) -> str:
+    """What would remove most of a layer's aliases."""
+    if layer.kind == "activation":
+        if layer.nyquist_gain is None and "Filtered" not in layer.type:
+            return "evaluate it at twice the rate between low-passes (letter C, D)"
+        return "a higher rate than 2x, a cutoff below half of it, or more taps"
+    if layer.kind == "down":
+        if layer.dc_gain is None or layer.nyquist_gain is None or layer.nyquist_gain > abs(layer.dc_gain) / 2:
+            return "low-pass before the samples are dropped (letter B, D)"
+        return "a cutoff further below the new Nyquist frequency, or more taps"
+    if layer.kind == "up":
+        if layer.nyquist_gain is not None and layer.nyquist_gain > 0.01:
+            return "a filter whose four phases have equal gain"
+        return "a sharper interpolation: more taps, pixel-centred (hq)"
+    return "filter the nonlinearity inside, and norms with global statistics"
+
+
+def compose(
+    found: Aliasing, network: str, images: str, films: Sequence[tuple[LayerAliasing, bytes]], seconds: float
+) -> str:
+    """The page as text: of a `network` and the `images` it saw, in words, with a `film` of the guiltiest layers."""
+    worst = found.layers[0]
+    return html.page(
+        f"aliasing of {network}",
+        f"{network}: {db(found.eq_t_frac)} under sub-pixel shifts, {db(found.periodic)} without borders, "
+        f"{percent(worst.guilt)} of that error from {worst.name}",
+        f"Measured on {images}. Guilt is the share of the network's error under shifts by fractions of a pixel "
+        f"that goes when one layer is replaced by its alias-free counterpart, which looks at {found.rate} times the "
+        "resolution; all with periodic padding, so that the border is told apart.",
+        _totals(found),
+        _layers(found),
+        _films(films),
+        _spectra(found),
+        footer=f"Written by aliasfree in {seconds:.0f} s; nothing on this page is loaded from elsewhere.",
+    )
+
+
+def db(value: float) -> str:
+    """ "14.1 dB", with a space that does not break; exact where there is no error, none where there is nothing else."""
+    if value == -math.inf:
+        return "none"
+    return "exact" if value == math.inf else f"{value:.1f}\u00a0dB".replace("-", "−")
+
+
+def equivariance(found: Aliasing) -> str:
+    """The network's own figures in words."""
+    eq_r = "" if found.eq_r is None else f", EQ-R {db(found.eq_r)} (any angle)"
+    return f"EQ-T {db(found.eq_t)} (whole pixels), EQ-T_frac {db(found.eq_t_frac)} (fractions of them){eq_r}"
+
+
+def percent(share: float) -> str:
+    """ "12.3 %", with a space that does not break and no minus before 0.0."""
+    return f"{round(100 * share, 1) + 0.0:.1f}\u00a0%".replace("-", "−")
+
+
+def _totals(found: Aliasing) -> Html:
+    rows = [("as it is", db(found.eq_t_frac), "")]
+    if found.periodic != found.eq_t_frac:
+        rows.append(("with periodic padding", db(found.periodic), ""))
+    for kind, alone in found.alone.items():
+        rows.append((f"{kind} replaced", db(found.without[kind]), db(alone)))
+    rows.append(("all replaced", db(found.without["all"]), ""))
+    return html.section(
+        "What holds the network back",
+        html.text(f"As it is: {equivariance(found)}."),
+        html.text(
+            "EQ-T_frac: how well the output follows an input that moves by a fraction of a pixel. 20 dB more is a "
+            "tenth of the error. The last column keeps the layers of one kind and replaces all others: what that "
+            "kind would allow if it were the only fault."
+        ),
+        html.table(["", "EQ-T_frac", "only these left as they are"], rows),
+    )
+
+
+def _layers(found: Aliasing) -> Html:
+    rows: list[tuple[str, ...]] = []
+    cures: dict[str, list[LayerAliasing]] = {}
+    for layer in found.layers:
+        gains = [
+            "–" if g is None else f"{abs(g) if abs(g) < 5e-4 else g:.3f}" for g in (layer.dc_gain, layer.nyquist_gain)
+        ]
+        shape = "×".join(map(str, layer.input_shape))
+        cells = (layer.name, layer.type, shape, percent(layer.guilt), db(layer.fixed_db))
+        rows.append((*cells, db(layer.alias_db), *gains))
+        cures.setdefault(advice(layer), []).append(layer)
+    head = ("layer", "type", "input", "guilt", "network if fixed", "aliases", "DC gain", "Nyquist gain")
+    return html.section(
+        "Layers, the guiltiest first",
+        html.text(
+            "Aliases: their energy at the layer's output relative to what the alias-free counterpart gives. Nyquist "
+            "gain: what is left of the highest frequency; for upsampling, the checkerboard a constant gets. “#2” is "
+            "the second call of the same module in one pass."
+        ),
+        html.table(head, rows),
+        html.table(
+            ["what would help", "share of the error", "layers"],
+            [(cure, percent(sum(v.guilt for v in kin)), ", ".join(v.name for v in kin)) for cure, kin in cures.items()],
+        ),
+    )
+
+
+def _films(films: Sequence[tuple[LayerAliasing, bytes]]) -> Html:
+    blocks = [
+        html.figure(
+            html.picture(film, f"feature map of {layer.name} while its input moves", mime="image/gif", width=320),
+            f"{layer.name}: left the layer, right its alias-free counterpart.",
+        )
+        for layer, film in films
+    ]
+    return html.section(
+        "Feature maps while the input moves by one pixel",
+        html.text(
+            "Each frame moves the layer's input a little further and moves its output back. Whatever changes is tied "
+            "to the pixel grid; a layer without aliases gives a still picture. The channel with the strongest aliases "
+            "is shown."
+        ),
+        html.row(*blocks),
+    )
+
+
+def _spectra(found: Aliasing) -> Html:
+    blocks = []
+    for layer in found.layers[:SPECTRA]:
+        drawn = aliasing_spectra(layer.frequency, layer.signal, layer.alias, layer.name)
+        chart = html.chart(drawn, f"spectra of {layer.name}")
+        blocks.append(html.figure(chart, f"{layer.name} ({layer.type})"))
+    return html.section(
+        "Spectra of the guiltiest layers' outputs",
+        html.text("Radial means of the power at the layer's output: what belongs there, and what was folded there."),
+        html.row(*blocks, wide=True),
+    )
+
+
+def film(layer: Layer) -> bytes:
+    """A GIF of one channel: the layer on the left, its counterpart on the right."""
+    from aliasfree.evaluation.aliasing import shift_sweep
+
+    swept, still = shift_sweep(layer)
+    channel = int((swept - still).square().mean((0, 2, 3)).argmax())
+    frames, ideal = swept[:, channel].double().numpy(), still[channel].double().numpy()
+    low, high = np.quantile(np.concatenate([frames.ravel(), ideal.ravel()]), [0.002, 0.998])
+
+    def pixels(plane: Any) -> Any:
+        return (np.clip((plane - low) / max(high - low, 1e-12), 0, 1) * 255).round().astype(np.uint8)[..., None]
+
+    scale = max(1, 160 // ideal.shape[-1])
+    pairs = [grid(np.stack([pixels(frame), pixels(ideal)]), columns=2, pad=2, scale=scale) for frame in frames]
+    return gif_bytes(pairs, fps=8)

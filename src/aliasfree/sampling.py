@@ -1,0 +1,27 @@
+"""What can be asked of sampling by name, and the defaults: said here once, for every layer, and cheap to import.
+
+The defaults are those of `AliasFreePipeline`, `MotionCallback`, the command line and the experiments. They were
+measured on pixel models (docs/results.md); for the latents of other pipelines nothing was measured.
+"""
+
+from __future__ import annotations
+
+__all__ = ["LATE", "METHODS", "NOISE", "NOISES", "PAPER_WINDOW", "SCHEDULERS"]
+
+METHODS = ("fourier", "spline", "bicubic")
+"""How an image is moved; the first is the default."""
+
+NOISES = ("co-moving", "independent")
+"""What injected noise does while the image moves; "independent" is the paper's."""
+NOISE = NOISES[0]
+
+SCHEDULERS = ("ddpm", "ddpm-clipped", "ddim", "ddim-clipped", "dpm++", "dpm++-clipped")
+"""Names that `aliasfree.diffusion.make_scheduler` takes."""
+
+LATE: tuple[float, float] = (0.95, 0.95)
+"""The default window: the whole motion at once, when a twentieth of sampling is left; with fewer than 20 steps, after
+the last. The early steps decide what is seen, upright, where the network is at home; docs/results.md has the figures by
+which it was chosen."""
+
+PAPER_WINDOW: tuple[float, float] = (0.0, 1.0)
+"""The motion spread evenly over all steps, as in arXiv 2411.09174."""
