@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from aliasfree.errors import BackendError, ShapeError
 from aliasfree.ops.attention import _attention, _attention_backward, attention, attention_choice, attention_reference
 from aliasfree.ops.backends.cpu import attention as numba_attention
-from aliasfree.ops.backends.cpu import attention_kernels as _attention_kernels
 
 # (images, tokens, heads, numbers a head): one tile, more keys than are held at a time, odd widths, one image, heads in
 # several parts
@@ -72,12 +71,10 @@ def test_what_is_not_finite_goes_through_as_in_the_formula(value, dtype):
 @pytest.mark.parametrize("case", CASES)
 def test_bfloat16_rounds_numbers_not_sums(case, pairs, monkeypatch):
     if not pairs:
-        monkeypatch.setattr(_attention_kernels, "multiplies_pairs", lambda: False)
-        numba_attention._function.cache_clear()
+        monkeypatch.setattr(numba_attention, "multiplies_pairs", lambda: False)
     qkv, heads = packed(*case).bfloat16(), case[2]
     grad = torch.randn(case[0], case[1], heads * case[3]).bfloat16()
     y, dx = with_gradient(lambda x: attention(x, heads, "numba"), qkv, grad)
-    numba_attention._function.cache_clear()
     expected, gradient = with_gradient(lambda x: attention_reference(x, heads), qkv.double(), grad.double())
     assert y.dtype == dx.dtype == torch.bfloat16
     assert error(y, expected) < 5e-3

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from functools import lru_cache
-from typing import Any
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aliasfree.ops.backends.cpu.tables import LANES
+from aliasfree.ops.backends.cpu.layout import BACKWARD_JOB, FORWARD_JOB, KEYS, LANES
 from aliasfree.ops.backends.cpu.threads import Kernel, compile_kernel, run_on, scratch
 from aliasfree.ops.dispatch import Call
 
@@ -57,30 +58,78 @@ def _run(qkv: Tensor, grad: Tensor | None, out: Tensor, lse: Tensor, result: Ten
     """Fill out and lse, or from grad fill result."""
     if not qkv.numel():
         return
-    k = _kernels()
     n, tokens, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // (3 * heads)
     part = max(p for p in range(1, min(width, PART) + 1) if width % p == 0)
     backward = grad is not None
+    paired = qkv.dtype == torch.bfloat16 and part % 2 == 0 and multiplies_pairs()
     threads = max(1, min(torch.get_num_threads(), n * heads))
-    floats, each, *_ = scratch(threads, k.scratch_floats(tokens, width, backward), 1)
-    packet = np.zeros(k.PACKET_SIZE, np.int64)
-    addresses = [x.data_ptr() for x in (qkv, qkv if grad is None else grad, out, lse, result)]
-    packet[: k.TOKENS] = *addresses, floats, each
-    packet[[k.TOKENS, k.HEADS, k.PARTS, k.PLANES, k.THREADS]] = tokens, heads, width // part, n * heads, threads
-    run_on(threads, _function(part, qkv.dtype, backward).function, packet.ctypes.data)
+    layout = scratch_layout(tokens, width, backward, paired)
+    floats, each, *_ = scratch(threads, layout.floats, 1)
+    tensors = (x.data_ptr() for x in (qkv, qkv if grad is None else grad, out, lse, result))
+    numbers = tokens, heads, width // part, n * heads, threads
+    job = np.array((*tensors, floats, each, *numbers, 0, 0, layout.at), BACKWARD_JOB if backward else FORWARD_JOB)
+    run_on(threads, _function(part, qkv.dtype, paired, backward).function, job.ctypes.data)
+
+
+class ScratchLayout(NamedTuple):
+    """Where each area of a thread's scratch begins, as `job.at` has it, and how many floats there are."""
+
+    at: tuple[int, ...]
+    floats: int
+
+
+@lru_cache(maxsize=256)
+def scratch_layout(tokens: int, width: int, backward: bool, paired: bool) -> ScratchLayout:
+    """The scratch of one thread for heads of `width` numbers; `paired`: bfloat16 are multiplied in pairs."""
+    pitch = tokens + LANES
+    matrix, square, sums = pitch * width, LANES * LANES, width * LANES
+    if backward:
+        areas = {
+            "queries": matrix,
+            "grads": matrix,
+            "keys": matrix,
+            "values": matrix,
+            "key_steps": matrix,
+            "query_steps": matrix if paired else 0,
+            "grad_steps": matrix if paired else 0,
+            "norms": tokens,
+            "deltas": tokens,
+            "weights": square,
+            "slopes": square,
+            "to_queries": matrix,
+            "to_keys": sums,
+            "to_values": sums,
+        }
+    else:
+        areas = {
+            "queries": matrix,
+            "keys": matrix,
+            "values": matrix,
+            "scores": KEYS * LANES,
+            "weights": KEYS * LANES,
+            "sums": sums,
+            "tops": LANES,
+            "totals": LANES,
+        }
+    begins = dict(zip(areas, accumulate(areas.values(), initial=0), strict=False))
+    if backward and not paired:  # a word is one number, so rows of words over d and over L are the same
+        begins["query_steps"], begins["grad_steps"] = begins["queries"], begins["grads"]
+    names = (BACKWARD_JOB if backward else FORWARD_JOB)["at"].names or ()
+    return ScratchLayout(tuple((begins | {"pitch": pitch})[name] for name in names), sum(areas.values()))
 
 
 @lru_cache(maxsize=4 * PART)
-def _function(part: int, dtype: torch.dtype, backward: bool) -> Kernel:
-    k = _kernels()
+def _function(part: int, dtype: torch.dtype, paired: bool, backward: bool) -> Kernel:
+    from aliasfree.ops.backends.cpu import attention_kernels  # Numba takes a second to import
+
     storage = np.float32(0) if dtype == torch.float32 else np.uint16(0)
-    paired = dtype == torch.bfloat16 and part % 2 == 0 and k.multiplies_pairs()
     name = f"CPU attention for heads of {part} numbers" + (", backward" if backward else "")
-    return compile_kernel(lambda: k.compiled(part, storage, paired, backward), name)
+    return compile_kernel(lambda: attention_kernels.compiled(part, storage, paired, backward), name)
 
 
 @lru_cache(maxsize=1)
-def _kernels() -> Any:
-    from aliasfree.ops.backends.cpu import attention_kernels as module
+def multiplies_pairs() -> bool:
+    """Whether the processor multiplies two bfloat16 at once."""
+    from aliasfree.ops.backends.cpu import words
 
-    return module
+    return words.multiplies_pairs()

@@ -9,59 +9,30 @@ Rows stay folded all the way: only where the activation is, an orbit is unfolded
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
-import numba
-import numpy as np
-from numba import types
-
-from aliasfree.ops.backends.cpu.tables import BLOCK, LANES
-from aliasfree.ops.backends.cpu.vectors import (
-    Expression,
-    accumulate_outer,
-    keep_apart,
-    load,
-    mul,
-    next_number,
-    pointer,
-    pointwise,
-    product,
-    store,
-    unliteral,
-    zeros,
-)
-from aliasfree.ops.backends.cpu.walk import (
-    ACTIVATION,
+from aliasfree.ops.backends.cpu.compiling import inlined, jit, keep_apart, kernel, sources_version, unliteral
+from aliasfree.ops.backends.cpu.expressions import Expression, pointwise
+from aliasfree.ops.backends.cpu.functions import gelu, gelu_slope, relu, relu_slope, silu, silu_slope
+from aliasfree.ops.backends.cpu.layout import (
     ACTIVATION_BACKWARD,
-    ACTIVATION_CODES,
+    BLOCK,
+    DENSE_PLAN,
     GATHER,
     GELU,
     IDENTITY,
+    JOB,
+    LANES,
     RELU,
     SILU,
     SPREAD,
-    _load_all,
-    _store_pixels,
-    gelu,
-    gelu_slope,
-    jit,
-    relu,
-    relu_slope,
-    silu,
-    silu_slope,
 )
+from aliasfree.ops.backends.cpu.memory import floats, pointer, record, take_number
+from aliasfree.ops.backends.cpu.planes import group_of, load_plane, store_plane
+from aliasfree.ops.backends.cpu.vectors import accumulate_outer, load, mul, product, store, zeros
 
-__all__ = ["ACTIVATION", "ACTIVATION_BACKWARD", "ACTIVATION_CODES", "GATHER", "SPREAD", "compiled"]
-
-# where things lie in the table of integers `where`; sizes and strides of a plane are those of `_Plane`
-(PLANES, CHANNELS, LOW_H, LOW_W, HIGH_H, HIGH_W) = range(6)
-(LOW_AT, LOW_STRIDE, GRAD_AT, HIGH_AT, HIGH_STRIDE, MIXED_AT, MIXED_STRIDE, LIFTED_AT) = range(6, 14)
-(LINE_AT, OTHER_AT, UP_COLUMNS, LIFT_COLUMNS, DOWN_COLUMNS, FLOATS) = range(14, 20)
-WHERE = 20
-
-_ZERO, _INT = np.float32(0), np.int64(0)
+__all__ = ["compiled"]
 
 
 def _sums_and_differences(u: Expression) -> Expression:
@@ -259,65 +230,51 @@ def _rows(
         )  # fmt: skip
 
 
-@jit
-def _store_plane(s: Any, y: Any, group: Any, height: int, width: int, at: int, stride: int) -> None:
-    if stride == width * LANES:
-        _store_pixels(s, at, y, group, height * width, unliteral(0), height * width)
-        return
-    for i in range(height):
-        _store_pixels(s, at + i * stride, y, group, height * width, i * width, width)
+@inlined
+def _groups(x: Any, grad: Any, y: Any, s: Any, plan: Any, begin: int, end: int) -> None:
+    """Groups begin .. end - 1 of planes, x (and grad) to y; T is at plan.mixed. For each group:
 
-
-@numba.njit(nogil=True, error_model="numpy", inline="always")
-def _groups(
-    mode: int, code: int, x: Any, grad: Any, y: Any, where: Any, up: Any, lift: Any, down: Any, s: Any, begin: int,
-    end: int,
-) -> None:  # fmt: skip
-    """Groups begin .. end - 1 of 16 planes.
-
-    x, grad, y       flat arrays; grad is read by ACTIVATION_BACKWARD alone
-    up, lift, down   packed blocks: x to the higher rate, grad to the higher rate, and back
-    s                scratch of this thread, as large as `where` says
+    1. Load x (h, w) and fold both axes. GATHER: x is (H, W); multiply along rows and columns, unfold, store.
+    2. T (h, W) = x times the matrix of the columns. SPREAD: multiply T's columns, unfold, store.
+    3. Unfold the rows of T, which need not stay folded; make another T of grad for ACTIVATION_BACKWARD.
+    4. For each column of T: raise it to H samples, apply the activation (or multiply grad's column by its slope), and
+       bring it back to h samples.
+    5. Fold the rows of T, bring them back to w samples, unfold both axes, store.
     """
-    channels = where[CHANNELS]
-    per_image = (channels + LANES - 1) // LANES
-    low_h, low_w, high_h, high_w = where[LOW_H], where[LOW_W], where[HIGH_H], where[HIGH_W]
+    low_h, low_w, high_h, high_w = plan.low_height, plan.low_width, plan.high_height, plan.high_width
     tall, wide = low_h % 2 == 0, low_w % 2 == 0  # whether an axis folds fourfold
-    low, low_row, high, high_row = where[LOW_AT], where[LOW_STRIDE], where[HIGH_AT], where[HIGH_STRIDE]
-    mixed, row, lifted, line, other = (
-        where[MIXED_AT], where[MIXED_STRIDE], where[LIFTED_AT], where[LINE_AT], where[OTHER_AT],
-    )  # fmt: skip
-    columns_up, columns_lift, columns_down = where[UP_COLUMNS], where[LIFT_COLUMNS], where[DOWN_COLUMNS]
+    up, lift, down = floats(plan.up), floats(plan.lift), floats(plan.down)
+    low, low_row, high, high_row = plan.low.at, plan.low.stride, plan.high.at, plan.high.stride
+    mixed, row, lifted, line, other = plan.mixed.at, plan.mixed.stride, plan.lifted.at, plan.line, plan.other
+    mode, code = plan.mode, plan.activation
     one, first = unliteral(LANES), unliteral(0)
     for g in range(begin, end):
-        group = (g * LANES, 0, 1, min(LANES, where[PLANES] - g * LANES) - 1)
-        if channels:  # channels last; the last block overlaps the one before
-            group = (g // per_image, min(g % per_image * LANES, channels - LANES), channels, -1)
+        group = group_of(g, plan.planes, plan.channels)
         if mode == GATHER:
-            _load_all(x, s, where, group, (high_h, high_w, high_h, high_row, high, first))
+            load_plane(x, s, high, high_row, group, high_h, high_w)
             _fold_plane(s, high, high_row, high_h, high_w, tall, wide)
-            _rows(s, high, high_row, high_h, high_w, mixed, row, low_w, wide, down, columns_down)
+            _rows(s, high, high_row, high_h, high_w, mixed, row, low_w, wide, down, plan.down_columns)
             for j in range(0, low_w * LANES, LANES):
                 _multiply(s, mixed + j, row, high_h, low + j, low_row, low_h, tall, down, first)
             _fold_plane(s, low, low_row, low_h, low_w, tall, wide)
-            _store_plane(s, y, group, low_h, low_w, low, low_row)
+            store_plane(s, low, low_row, y, group, low_h, low_w)
             continue
-        _load_all(x, s, where, group, (low_h, low_w, low_h, low_row, low, first))
+        load_plane(x, s, low, low_row, group, low_h, low_w)
         _fold_plane(s, low, low_row, low_h, low_w, tall, wide)
-        _rows(s, low, low_row, low_h, low_w, mixed, row, high_w, wide, up, columns_up)
+        _rows(s, low, low_row, low_h, low_w, mixed, row, high_w, wide, up, plan.up_columns)
         if mode == SPREAD:
             for j in range(0, high_w * LANES, LANES):
                 _multiply(s, mixed + j, row, low_h, high + j, high_row, high_h, tall, up, first)
             _fold_plane(s, high, high_row, high_h, high_w, tall, wide)
-            _store_plane(s, y, group, high_h, high_w, high, high_row)
+            store_plane(s, high, high_row, y, group, high_h, high_w)
             continue
         for i in range(low_h):
             _fold(s, mixed + i * row, one, high_w, wide)
         if mode == ACTIVATION_BACKWARD:
-            at = where[GRAD_AT]
-            _load_all(grad, s, where, group, (low_h, low_w, low_h, low_row, at, first))
+            at = plan.grad.at
+            load_plane(grad, s, at, low_row, group, low_h, low_w)
             _fold_plane(s, at, low_row, low_h, low_w, tall, wide)
-            _rows(s, at, low_row, low_h, low_w, lifted, row, high_w, wide, lift, columns_lift)
+            _rows(s, at, low_row, low_h, low_w, lifted, row, high_w, wide, lift, plan.lift_columns)
             for i in range(low_h):
                 _fold(s, lifted + i * row, one, high_w, wide)
         for j in range(0, high_w * LANES, LANES):
@@ -333,42 +290,32 @@ def _groups(
             _multiply(s, bent, one, high_h, mixed + j, row, low_h, tall, down, first)
         for i in range(low_h):
             _fold(s, mixed + i * row, one, high_w, wide)
-        _rows(s, mixed, row, low_h, high_w, low, low_row, low_w, wide, down, columns_down)
+        _rows(s, mixed, row, low_h, high_w, low, low_row, low_w, wide, down, plan.down_columns)
         _fold_plane(s, low, low_row, low_h, low_w, tall, wide)
-        _store_plane(s, y, group, low_h, low_w, low, low_row)
-
-
-# what a thread is told: addresses of seven arrays, those of its scratch, how long a thread's part of it is, and numbers
-PACKET = ("x", "grad", "y", "where", "up", "lift", "down")
-SCRATCH = len(PACKET)
-(MODE, CODE, GROUPS, CHUNKS, THREADS, NEXT_CHUNK, NEXT_THREAD) = range(SCRATCH + 2, SCRATCH + 9)
-PACKET_SIZE = NEXT_THREAD + 1
+        store_plane(s, low, low_row, y, group, low_h, low_w)
 
 
 def compiled(storage: Any) -> Any:
-    """The kernel for tensors of numbers like `storage` (float32; uint16 for bfloat16), a C function of an address.
+    """The kernel for numbers like `storage` (float32; uint16 for bfloat16), a C function of a JOB's address.
 
-    The address is that of a packet; any number of threads may be called with the same and share its work by chunks.
+    Any number of threads may be called with the same job; they share its work by chunks.
     """
-    # Numba keeps compiled code by the date of this file alone; a constant that differs with every source makes it
-    # compile anew whenever one of them changes.
-    names = ("dense_kernels.py", "dense_tables.py", "walk.py", "vectors.py", "tables.py")
-    version = zlib.crc32(b"".join(Path(__file__).with_name(name).read_bytes() for name in names))
+    version = sources_version(Path(__file__))
 
-    @numba.cfunc(types.void(types.intp), nogil=True, cache=True, error_model="numpy")
+    @kernel
     def work(address: int) -> None:
-        p = pointer(address, _INT)
-        thread = next_number(address + 8 * NEXT_THREAD)
-        if thread >= p[THREADS] + 0 * version:
+        job = record(address, JOB)
+        plan = record(job.plan, DENSE_PLAN)
+        thread = take_number(job, "next_thread")
+        if thread >= plan.threads + 0 * version:
             return
-        x, grad, y, where = pointer(p[0], storage), pointer(p[1], storage), pointer(p[2], storage), pointer(p[3], _INT)
-        up, lift, down = pointer(p[4], _ZERO), pointer(p[5], _ZERO), pointer(p[6], _ZERO)
-        s = pointer(p[SCRATCH] + 4 * thread * p[SCRATCH + 1], _ZERO)
+        x, grad, y = pointer(job.x, storage), pointer(job.grad, storage), pointer(job.y, storage)
+        s = floats(job.floats + 4 * thread * job.floats_each)
         while True:
-            chunk = next_number(address + 8 * NEXT_CHUNK)
-            if chunk >= p[CHUNKS]:
+            chunk = take_number(job, "next_chunk")
+            if chunk >= plan.chunks:
                 return
-            begin, end = p[GROUPS] * chunk // p[CHUNKS], p[GROUPS] * (chunk + 1) // p[CHUNKS]
-            _groups(p[MODE], p[CODE], x, grad, y, where, up, lift, down, s, begin, end)
+            begin, end = plan.groups * chunk // plan.chunks, plan.groups * (chunk + 1) // plan.chunks
+            _groups(x, grad, y, s, plan, begin, end)
 
     return work

@@ -9,14 +9,15 @@ A `Gather` carries back (downsampling, and the adjoint of upsampling):
     per high-rate row: horizontal taps along the row, then vertical taps over the rows so made.
 
 Vertical taps are sparse rows with padding resolved. Horizontal taps are shift-invariant: what they read outside the row
-is written there first (`pads`), and what an adjoint leaves outside the row is added back (`folds`). Both kinds of table
-are packed into one int64 and one float32 array, whose layout the constants below name.
+is written there first (`pads`), and what an adjoint leaves outside the row is added back (`folds`). `layout.TABLE` says
+what a kernel reads of a step.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,37 +30,43 @@ from aliasfree.filters import (
     upsampling_kernel,
     upsampling_offset,
 )
+from aliasfree.ops.backends.cpu.layout import FOLD, LANES, PAD, SEGMENT, TABLE
 from aliasfree.ops.padding import Padding, outside
 from aliasfree.ops.taps import axis_taps
 
-__all__ = ["BLOCK", "LANES", "Tables", "gather", "macs", "spaced", "spread"]
+__all__ = ["Tables", "gather", "spread"]
 
-LANES = 16
-"""Planes that a kernel works on side by side; offsets in the tables count floats, LANES a pixel."""
-BLOCK = 4
-"""Vectors of LANES that a kernel takes in step, so that one need not wait for another."""
 SMALLEST = 1e-7
 """Terms below this share of the largest singular value are dropped: float32 does not see them."""
-
-# layout of the int64 table: sizes, then where each array begins
-(HIGH, LOW, PAIRS, TERMS, MOST_TERMS, MOST_TAPS) = range(6)
-(PAIR_PTR, PAIR_ROW, PAIR_CLASS, PAIR_FIRST, CLASS_PTR, V_PTR, V_SRC) = range(6, 13)
-(SEGMENTS, SEGMENT, H_OFF, H_TAPS) = range(13, 17)
-(LEFT, RIGHT, EXTRA_LEFT, EXTRA_RIGHT) = range(17, 21)
-(PADS, PAD, FOLDS, FOLD, H_WEIGHTS, WIDE, NARROW) = range(21, 28)
-HEADER = 28
 
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """Packed tables; `rows` and `columns` are (high, low) lengths of the axes."""
+    """One step: `fields` by the names of `layout.TABLE`, and the record of it that kernels read."""
 
-    ints: Ints
-    weights: NDArray[np.float32]
-    rows: tuple[int, int]
-    columns: tuple[int, int]
+    record: NDArray[np.void]
+    fields: dict[str, Any]
+    """Numbers, and the arrays whose addresses the record has."""
+
+    @classmethod
+    def of(cls, **fields: Any) -> Tables:
+        """Of numbers and arrays, which are brought to the types that kernels read."""
+        record = np.zeros((), TABLE)
+        kept: dict[str, Any] = {}
+        for name in TABLE.fields or ():
+            value = fields[name]
+            if isinstance(value, np.ndarray):
+                value = np.ascontiguousarray(value, {"i": np.int64, "f": np.float32}.get(value.dtype.kind))
+            record[name] = value.ctypes.data if isinstance(value, np.ndarray) else value
+            kept[name] = value
+        return cls(record, kept)
+
+    @classmethod
+    def empty(cls) -> Tables:
+        """No step at all."""
+        return cls.of(**dict.fromkeys(TABLE.fields or (), 0) | {"segment": np.zeros(0, SEGMENT)})
 
 
 @dataclass(frozen=True)
@@ -69,10 +76,6 @@ class _Terms:
     classes: list[list[tuple[Array, Array]]]
     taps: int
     offset: int
-
-    def phase(self, i: int, factor: int, up: bool) -> int:
-        """Class of high-rate row i (not wrapped)."""
-        return (self.offset - i) % factor if up else (self.offset + i) % factor
 
 
 @lru_cache(maxsize=64)
@@ -87,14 +90,6 @@ def _terms(spec: FilterSpec, factor: int, up: bool) -> _Terms:
         classes.append([(u[:, r] * np.sqrt(s[r]), vt[r] * np.sqrt(s[r])) for r in np.flatnonzero(keep)])
     offset = upsampling_offset(spec, factor) if up else downsampling_offset(spec, factor)
     return _Terms(classes, spec.taps, offset)
-
-
-def macs(spec: FilterSpec, factor: int, *, up: bool) -> float:
-    """Multiply-adds of one such step per low-rate pixel, in the interior of the plane."""
-    terms = _terms(spec, factor, up)
-    vertical = sum(len(v) for terms_of in terms.classes for v, _ in terms_of)
-    horizontal = sum(spec.taps * len(terms_of) for terms_of in terms.classes)
-    return float(vertical + horizontal)
 
 
 @lru_cache(maxsize=256)
@@ -124,65 +119,61 @@ def _build(
     spreading: bool,
 ) -> Tables:
     terms = _terms(spec, factor, up)
-    ints: list[Ints] = [np.zeros(HEADER, np.int64)]
-    weights: list[NDArray[np.float32]] = []
-    head = ints[0]
-
-    def put(name: int, values: object) -> None:
-        head[name] = sum(len(a) for a in ints)
-        ints.append(np.asarray(values, np.int64).ravel())
-
-    # vertical: triples (high row, class, low row, term weights)
+    # rows: triples (high row, phase, low row, term weights)
     high_row, phase, low_row, tap = _vertical(low[0], high[0], spec, factor, padding, up)
     key = high_row * factor + phase
     pairs, pair = np.unique(key, return_inverse=True)
     counts = np.array([len(c) for c in terms.classes])
-    pair_class = pairs % factor
-    first = np.concatenate([[0], np.cumsum(counts[pair_class])])
+    pair_phase = pairs % factor
+    pair_lines = np.concatenate([[0], np.cumsum(counts[pair_phase])])
     rows: list[Ints] = []
     columns: list[Ints] = []
     values: list[Array] = []
     for p, terms_of in enumerate(terms.classes):
         mine = phase == p
         for r, (v, _) in enumerate(terms_of):
-            rows.append(first[pair[mine]] + r)
+            rows.append(pair_lines[pair[mine]] + r)
             columns.append(low_row[mine])
             values.append(v[(tap[mine] - p) // factor])
     row, column = np.concatenate([*rows, []]).astype(np.int64), np.concatenate([*columns, []]).astype(np.int64)
     value = np.concatenate([*values, []])
     if spreading:
-        ptr, source, weight = _sparse(row, column, value, int(first[-1]))
+        ptr, source, weight = _sparse(row, column, value, int(pair_lines[-1]))
     else:
         ptr, source, weight = _sparse(column, row, value, low[0])
-    if not spreading:  # of a gathered row: its pair and which of its terms
-        owner = np.repeat(np.arange(len(pairs)), counts[pair_class])
+    if not spreading:  # as many lines for every pair
+        owner = np.repeat(np.arange(len(pairs)), counts[pair_phase])
         most = max(1, int(counts.max()))
-        source = owner[source] * most + source - first[owner[source]]
-    pair_ptr = np.searchsorted(pairs // factor, np.arange(high[0] + 1))
-    weights.append(weight.astype(np.float32))
-
-    put(PAIR_PTR, pair_ptr)
-    put(PAIR_ROW, pairs // factor)
-    put(PAIR_CLASS, pair_class)
-    put(PAIR_FIRST, first)
-    put(CLASS_PTR, np.concatenate([[0], np.cumsum(counts)]))
-    put(V_PTR, ptr)
-    put(V_SRC, source)
-    head[[HIGH, LOW, WIDE, NARROW]] = high[0], low[0], high[1], low[1]
-    head[[PAIRS, TERMS, MOST_TERMS]] = len(pairs), counts.sum(), max(1, counts.max())
-    head[MOST_TAPS] = max(1, int(np.diff(ptr).max(initial=0)))
-
-    # horizontal: every term has the same geometry
-    line = _horizontal(low[1], high[1], terms, factor, padding, up, spreading)
-    put(SEGMENT, line.segments)
-    put(H_OFF, line.offsets * LANES)
-    put(PAD, line.pads)
-    put(FOLD, line.folds)
-    head[[SEGMENTS, PADS, FOLDS, H_TAPS]] = len(line.segments), len(line.pads), len(line.folds), len(line.taps)
-    head[[LEFT, RIGHT, EXTRA_LEFT, EXTRA_RIGHT]] = *line.margins, *line.extra
-    head[H_WEIGHTS] = sum(len(w) for w in weights)
-    weights += [h[line.taps].astype(np.float32) for terms_of in terms.classes for _, h in terms_of]
-    return Tables(np.concatenate(ints), np.concatenate(weights), rows=(high[0], low[0]), columns=(high[1], low[1]))
+        source = owner[source] * most + source - pair_lines[owner[source]]
+    along = _horizontal(low[1], high[1], terms, factor, padding, up, spreading)
+    return Tables.of(
+        pairs=len(pairs),
+        most_terms=max(1, int(counts.max())),
+        most_taps=max(1, int(np.diff(ptr).max(initial=0))),
+        row_pairs=np.searchsorted(pairs // factor, np.arange(high[0] + 1)),
+        pair_row=pairs // factor,
+        pair_phase=pair_phase,
+        pair_lines=pair_lines,
+        phase_terms=np.concatenate([[0], np.cumsum(counts)]),
+        output_taps=ptr,
+        tap_source=source,
+        tap_weight=weight,
+        segments=len(along.segments),
+        segment=np.array(along.segments, SEGMENT),
+        along_taps=len(along.taps),
+        along_offset=along.offsets * LANES,
+        along_weight=np.array([h[along.taps] for terms_of in terms.classes for _, h in terms_of]),
+        pads=len(along.pads),
+        pad=np.array(along.pads, PAD),
+        folds=len(along.folds),
+        fold=np.array(along.folds, FOLD),
+        left=along.margins[0],
+        right=along.margins[1],
+        extra_left=along.extra[0],
+        extra_right=along.extra[1],
+        high_width=high[1],
+        low_width=low[1],
+    )
 
 
 def _vertical(
@@ -270,8 +261,3 @@ def _horizontal(low: int, high: int, terms: _Terms, factor: int, padding: Paddin
     index, _ = outside(over, out, padding)
     folds = [(int(b), int(i)) for b, i in zip(over, index, strict=True)]
     return _Line(segments, np.array(offsets, np.int64), np.array(columns, np.int64), margins, pads, extra, folds)
-
-
-def spaced(width: int) -> int:
-    """Row length in vectors, off the multiples that would put a column of rows into one set of the cache."""
-    return width + 2 if width % 32 == 0 else width

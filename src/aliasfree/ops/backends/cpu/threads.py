@@ -1,6 +1,6 @@
 """How compiled CPU kernels are run: on torch's threads, with scratch that stays, and a word when one is compiled.
 
-A kernel is a C function of the address of a packet of int64; any number of threads may be called with the same packet.
+A kernel is a C function of the address of a job, a record of `layout`; any number of threads may be given the same job.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aliasfree.ops.backends.cpu.tables import LANES
+from aliasfree.ops.backends.cpu.layout import LANES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,19 +46,19 @@ def compile_kernel(make: Callable[[], Any], name: str) -> Kernel:
 _LOG = logging.getLogger("aliasfree")
 
 
-def run_on(threads: int, function: Any, packet: int) -> None:
-    """Call function(packet) on so many threads: those of torch's own OpenMP where it is GNU's, else new ones."""
+def run_on(threads: int, function: Any, job: int) -> None:
+    """Call function(job) on so many threads: those of torch's own OpenMP where it is GNU's, else new ones."""
     if threads == 1 or _FORKED:  # a pool of threads does not survive a fork
-        function(packet)
+        function(job)
         return
     parallel = _openmp()
     if parallel is not None:
-        parallel(function, packet, threads, 0)
+        parallel(function, job, threads, 0)
         return
-    others = [threading.Thread(target=function, args=(packet,)) for _ in range(threads - 1)]
+    others = [threading.Thread(target=function, args=(job,)) for _ in range(threads - 1)]
     for thread in others:
         thread.start()
-    function(packet)
+    function(job)
     for thread in others:
         thread.join()
 

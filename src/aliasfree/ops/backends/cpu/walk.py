@@ -2,127 +2,81 @@
 
 One routine, `_walk`, serves every op and its backward:
     ACTIVATION           rows of x --spread--> high-rate row --activation--> gather --> rows of y
-    ACTIVATION_BACKWARD  the high-rate rows of x and of dy, multiplied as act'(.) dy, gathered
+    ACTIVATION_BACKWARD  the high-rate rows of x and of grad, multiplied as act'(x) grad, gathered
     SPREAD, GATHER       one half alone
-A high-rate row lives only until its low-passed rows are made; those, and the rows of x in use, lie in small rings.
+A high-rate row lives only until the lines that are gathered from it are made; those, and the rows of x in use, lie in
+small rings. Names of what a kernel is told, and of all tables, are explained in `layout`.
+
+Arguments that recur:
+    x, grad, y  tensors, of float32 or bfloat16
+    s, m        scratch of this thread, float32 and int64; a place `at` in s is a pixel, LANES floats, one of each plane
+    group       the planes in the lanes
+    table       a TABLE: what a step between the rates consists of
 """
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
-from numba import types
 
-from aliasfree.ops.backends.cpu import tables as T
-from aliasfree.ops.backends.cpu.tables import BLOCK, LANES
+from aliasfree.ops.backends.cpu.compiling import inlined, jit, keep_apart, kernel, sources_version, unliteral
+from aliasfree.ops.backends.cpu.functions import gelu, gelu_slope, relu, relu_slope, silu, silu_slope
+from aliasfree.ops.backends.cpu.layout import (
+    ACTIVATION_BACKWARD,
+    BLOCK,
+    FOLD,
+    GATHER,
+    GELU,
+    IDENTITY,
+    JOB,
+    LANES,
+    PAD,
+    PLAN,
+    RELU,
+    SEGMENT,
+    SILU,
+    SLOPE,
+    SPREAD,
+    TABLE,
+    TIMES,
+)
+from aliasfree.ops.backends.cpu.memory import advance, entry, floats, ints, pointer, record, take_number
+from aliasfree.ops.backends.cpu.planes import group_of, load_pixels, load_plane, store_pixels
 from aliasfree.ops.backends.cpu.vectors import (
-    Expression,
     accumulate,
     add,
     consecutive,
     get,
-    keep_apart,
     load,
-    load_tile,
-    next_number,
-    pointer,
-    pointwise,
     product,
     put,
     splat,
     store,
-    store_tile,
-    unliteral,
     zeros,
 )
-
-ACTIVATION, ACTIVATION_BACKWARD, SPREAD, GATHER = range(4)
-IDENTITY, RELU, GELU, SILU = range(4)
-SLOPE, TIMES = 4, 8
-"""Epilogues, what a filter's sums may end in: an activation, SLOPE + that for its derivative, or a product."""
-ACTIVATION_CODES = {"identity": IDENTITY, "relu": RELU, "gelu": GELU, "silu": SILU}
-
-# where things lie in the table of integers `where`
-(PLANES, CHANNELS, IN_H, IN_W, OUT_H, OUT_W, GRAD_H, GRAD_W) = range(8)
-(IN_ROWS, IN_STRIDE, IN_AT, GRAD_ROWS, GRAD_STRIDE, GRAD_AT) = range(8, 14)
-(LOW_AT, HIGH_AT, OTHER_AT, RING_ROWS, RING_STRIDE, RING_AT, OUT_AT, FLOATS) = range(14, 22)
-(IN_KEYS, GRAD_KEYS, RING_KEYS, OFFSETS, INTS) = range(22, 27)
-WHERE = 27
-
-
-def _odd_rational(numerator: tuple[float, ...], denominator: tuple[float, ...], bound: float) -> Any:
-    """v P(v^2) / Q(v^2), where v is u within [-bound, bound]."""
-
-    def formula(u: Expression) -> Expression:
-        v = u.clamped(bound)
-        t = v * v
-        return v * t.polynomial(numerator) / t.polynomial(denominator)
-
-    return formula
-
-
-# fitted here (weighted least squares, Lawson iteration); largest error: Phi 9e-8, GELU' 1.1e-7, sigmoid 7e-9; in
-# float32 arithmetic 3e-7 at most
-_PHI_END, _SIGMOID_END = 5.4, 17.5
-_phi = _odd_rational(
-    (0.398941717, 0.0548828604, 0.00590510539, 0.0003728971, 6.75875684e-06),
-    (1.0, 0.304228571, 0.040523043, 0.00304552799, 0.000133800688, 5.63077927e-07),
-    _PHI_END,
-)
-_slope = _odd_rational(
-    (0.797885357, -0.0309902283, 0.0142293798, 1.93545129e-05, 3.59445963e-05, 1.92774746e-07),
-    (1.0, 0.294501053, 0.0409814722, 0.00352301658, 0.000192048604, 8.94747291e-06),
-    5.7,
-)
-_logistic = _odd_rational(
-    (0.249999982, 0.00836863706, 5.47858987e-05, 8.12348502e-08, 1.33158512e-11),
-    (1.0, 0.116807811, 0.00161981503, 5.16189042e-06, 3.08078731e-09),
-    _SIGMOID_END,
-)
-
-
-def _sigmoid(u: Expression) -> Expression:
-    return u.pick(-_SIGMOID_END, 0.0, _logistic(u) + 0.5)
-
-
-def _silu_slope(u: Expression) -> Expression:
-    g = _sigmoid(u)
-    return g * (1.0 - g).times_plus(u, 1.0)
-
-
-# what is not finite must stay so: u 0; and the rounding left where Phi is 0 would grow with u
-gelu = pointwise(lambda u: u * u.pick(-_PHI_END, 0.0, _phi(u) + 0.5))
-gelu_slope = pointwise(lambda u: u.times_plus(u.constant(0.0), _slope(u) + 0.5))
-silu = pointwise(lambda u: u * _sigmoid(u))
-silu_slope = pointwise(_silu_slope)
-relu = pointwise(lambda u: u.where_less(0.0, 0.0))
-relu_slope = pointwise(lambda u: u.pick(1e-45, u * 0.0, u.constant(1.0)))
 
 # taps along a row that the presets have, of the paper's 3x3 kernel and of 12: how many, and every which input
 ANY, SHORT_UP, SHORT_DOWN, LONG_UP, LONG_DOWN = range(5)
 short_up, short_down, long_up, long_down = (
     consecutive(taps, every) for taps, every in ((2, 1), (3, 2), (6, 1), (12, 2))
 )
-
-_ZERO, _INT = np.float32(0), np.int64(0)
-
-# called by kernels alone, so without what would let Python call them, and kept on disk only as part of those
-jit = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_ZERO = np.float32(0)
 
 
 @jit
 def _fir(
-    s: Any, to: int, step: int, start: int, stride: int, offsets: Any, o: int, weights: Any, w: int, taps: int, n: int,
-    onto: bool, preset: int, epilogue: int, by: int,
+    s: Any, to: int, step: int, start: int, stride: int, offsets: Any, weights: Any, taps: int, n: int, onto: bool,
+    preset: int, epilogue: int, by: int,
 ) -> None:  # fmt: skip
-    """s[to + step j] (+)= sum_k weights[w + k] s[start + stride j + offsets[o + k]], j < n, and the epilogue of that.
+    """A filter, n outputs of it: s[to + step j] = sum_k weights[k] s[start + stride j + offsets[k]], k < taps.
 
-    By blocks: up to BLOCK - 1 more outputs are written, which have to be nobody's. `preset` says whose
-    consecutive taps these are, if any; TIMES multiplies by s[by + step j].
+    1. Begin with zeros; if `onto`, with what is there.
+    2. Add the taps: `preset` says whose consecutive ones these are (its offsets are not read), or ANY.
+    3. Apply the epilogue: nothing, an activation or its slope; TIMES multiplies by s[by + step j].
+
+    By blocks of BLOCK outputs: up to BLOCK - 1 more than n are written, so what lies behind the last is overwritten.
     """
     keep_apart()
     for j in range(0, n, BLOCK):
@@ -131,16 +85,16 @@ def _fir(
         if onto:
             sums = get(s, at, step)
         if preset == SHORT_UP:
-            sums = short_up(sums, weights, w, s, start + j * stride)
+            sums = short_up(sums, weights, s, start + j * stride)
         elif preset == SHORT_DOWN:
-            sums = short_down(sums, weights, w, s, start + j * stride)
+            sums = short_down(sums, weights, s, start + j * stride)
         elif preset == LONG_UP:
-            sums = long_up(sums, weights, w, s, start + j * stride)
+            sums = long_up(sums, weights, s, start + j * stride)
         elif preset == LONG_DOWN:
-            sums = long_down(sums, weights, w, s, start + j * stride)
+            sums = long_down(sums, weights, s, start + j * stride)
         else:
             for k in range(taps):
-                sums = accumulate(sums, weights[w + k], s, start + j * stride + offsets[o + k], stride)
+                sums = accumulate(sums, weights[k], s, start + j * stride + offsets[k], stride)
         if epilogue == GELU:
             sums = gelu(sums)
         elif epilogue == SLOPE + GELU:
@@ -159,326 +113,295 @@ def _fir(
 
 
 @jit
-def _along_row(
-    s: Any, to: int, start: int, ints: Any, weights: Any, term: int, onto: bool, epilogue: int, by: int
-) -> None:  # fmt: skip
-    """Horizontal taps of one term; `to`, `start` and `by` are where pixel 0 lies."""
-    w = ints[T.H_WEIGHTS] + term * ints[T.H_TAPS]
-    for i in range(ints[T.SEGMENTS]):
-        at = ints[T.SEGMENT] + 7 * i
-        first, step, count, k = ints[at], ints[at + 1], ints[at + 2], ints[at + 3]
-        taps, every = ints[at + 4], ints[at + 6]
+def _along_row(s: Any, to: int, start: int, table: Any, term: int, onto: bool, epilogue: int, by: int) -> None:
+    """Horizontal taps of one term; `to`, `start` and `by` are where pixel 0 of a row lies."""
+    weights = advance(floats(table.along_weight), term * table.along_taps)
+    offsets = ints(table.along_offset)
+    for i in range(table.segments):
+        part = entry(table.segment, i, SEGMENT)
         preset = ANY
-        if taps == 2 and every == 1:
+        if part.taps == 2 and part.input_step == 1:
             preset = SHORT_UP
-        elif taps == 3 and every == 2:
+        elif part.taps == 3 and part.input_step == 2:
             preset = SHORT_DOWN
-        elif taps == 6 and every == 1:
+        elif part.taps == 6 and part.input_step == 1:
             preset = LONG_UP
-        elif taps == 12 and every == 2:
+        elif part.taps == 12 and part.input_step == 2:
             preset = LONG_DOWN
         _fir(
-            s, to + first * LANES, step * LANES, start + ints[at + 5] * LANES, every * LANES,
-            ints, ints[T.H_OFF] + k, weights, w + k, taps, count, onto, preset, epilogue, by + first * LANES,
+            s, to + part.first * LANES, part.step * LANES, start + part.input * LANES, part.input_step * LANES,
+            advance(offsets, part.tap), advance(weights, part.tap), part.taps, part.count, onto, preset, epilogue,
+            by + part.first * LANES,
         )  # fmt: skip
 
 
 @jit
-def _pad(s: Any, row: int, ints: Any) -> None:
-    """What the horizontal taps read outside the row that begins at `row`."""
-    for i in range(ints[T.PADS]):
-        at = ints[T.PAD] + 2 * i
-        source = ints[at + 1]
+def _pad(s: Any, row: int, table: Any) -> None:
+    """Write what the horizontal taps read outside the row that begins at `row`."""
+    for i in range(table.pads):
+        pad = entry(table.pad, i, PAD)
         v = splat(_ZERO)
-        if source >= 0:
-            v = load(s, row + source * LANES)
-        store(s, row + ints[at] * LANES, v)
+        if pad.source >= 0:
+            v = load(s, row + pad.source * LANES)
+        store(s, row + pad.outside * LANES, v)
 
 
 @jit
-def _fold(s: Any, row: int, ints: Any) -> None:
-    """Add what an adjoint left outside the row to where it belongs."""
-    for i in range(ints[T.FOLDS]):
-        at = ints[T.FOLD] + 2 * i
-        to = row + ints[at + 1] * LANES
-        store(s, to, add(load(s, to), load(s, row + ints[at] * LANES)))
+def _fold(s: Any, row: int, table: Any) -> None:
+    """Add what an adjoint left outside the row that begins at `row` to where it belongs."""
+    for i in range(table.folds):
+        fold = entry(table.fold, i, FOLD)
+        to = row + fold.inside * LANES
+        store(s, to, add(load(s, to), load(s, row + fold.outside * LANES)))
 
 
 @jit
-def _load_pixels(x: Any, s: Any, at: int, group: Any, plane: int, first: int, n: int) -> None:
-    """Pixels first .. first + n - 1 of a group of planes of `plane` pixels; n >= 16 unless channels are last."""
+def _slot(m: Any, ring: Any, row: int) -> tuple[int, bool]:
+    """The slot of `row` in a ring, and whether it was there; if not, it gets the least recently used slot."""
     keep_apart()
-    image, channel, channels, last = group
-    base = (image * plane + first) * channels + channel
-    j = 0
-    if last < 0:
-        while j < n:
-            store(s, at + j * LANES, load(x, base + j * channels))
-            j += 1
-        return
-    while j < n:
-        j = min(j, n - LANES)  # the last tile overlaps the one before
-        load_tile(x, base + j, plane, last, s, at + j * LANES)
-        j += LANES
-
-
-@jit
-def _store_pixels(s: Any, at: int, y: Any, group: Any, plane: int, first: int, n: int) -> None:
-    """The inverse of `_load_pixels`."""
-    keep_apart()
-    image, channel, channels, last = group
-    base = (image * plane + first) * channels + channel
-    j = 0
-    if last < 0:
-        while j < n:
-            store(y, base + j * channels, load(s, at + j * LANES))
-            j += 1
-        return
-    while j < n:
-        j = min(j, n - LANES)
-        store_tile(s, at + j * LANES, y, base + j, plane, last)
-        j += LANES
-
-
-@jit
-def _slot(m: Any, keys: int, n: int, slots: int, key: int) -> tuple[int, bool]:
-    """Slot of a ring that holds `key` of 0 .. n - 1, and whether it was there; else the least recently used one."""
-    keep_apart()
+    slot_of = ring.keys
+    row_in = slot_of + ring.count
+    used = row_in + ring.slots
     m[0] += 1
-    slot = m[keys + key]
+    slot = m[slot_of + row]
     if slot >= 0:
-        m[keys + n + slots + slot] = m[0]
+        m[used + slot] = m[0]
         return slot, True
     slot = 0
-    for i in range(1, slots):
-        if m[keys + n + slots + i] < m[keys + n + slots + slot]:
+    for i in range(1, ring.slots):
+        if m[used + i] < m[used + slot]:
             slot = i
-    if m[keys + n + slot] >= 0:
-        m[keys + m[keys + n + slot]] = -1
-    m[keys + key], m[keys + n + slot], m[keys + n + slots + slot] = slot, key, m[0]
+    if m[row_in + slot] >= 0:
+        m[slot_of + m[row_in + slot]] = -1
+    m[slot_of + row], m[row_in + slot], m[used + slot] = slot, row, m[0]
     return slot, False
 
 
 @jit
-def _forget(m: Any, keys: int, n: int, slots: int) -> None:
-    for i in range(keys, keys + n + slots):
+def _forget(m: Any, ring: Any) -> None:
+    """Empty the ring."""
+    used = ring.keys + ring.count + ring.slots
+    for i in range(ring.keys, used):
         m[i] = -1
-    for i in range(keys + n + slots, keys + n + 2 * slots):
+    for i in range(used, used + ring.slots):
         m[i] = 0
 
 
 @jit
-def _low_row(x: Any, s: Any, m: Any, group: Any, ring: Any, row: int) -> int:
+def _low_row(x: Any, s: Any, m: Any, group: Any, plan: Any, ring: Any, row: int) -> int:
     """Where row `row` of the input lies in the scratch, loaded if need be."""
-    height, width, rows, stride, at, keys = ring
-    if rows == height:  # all were loaded at the start
-        return at + row * stride
-    slot, there = _slot(m, keys, height, rows, row)
-    here = at + slot * stride
+    if ring.slots == ring.count:  # all were loaded at the start
+        return ring.at + row * ring.stride
+    slot, there = _slot(m, ring, row)
+    here = ring.at + slot * ring.stride
     if not there:
-        _load_pixels(x, s, here, group, height * width, row * width, width)
+        load_pixels(x, s, here, group, plan.in_height * plan.in_width, row * plan.in_width, plan.in_width)
     return here
 
 
 @jit
-def _load_all(x: Any, s: Any, m: Any, group: Any, ring: Any) -> None:
-    """All rows at once when the ring has room for them: in one piece when they are narrow."""
-    keep_apart()
-    height, width, rows, stride, at, keys = ring
-    if rows < height:
-        _forget(m, keys, height, rows)
-    elif stride == width * LANES:
-        _load_pixels(x, s, at, group, height * width, unliteral(0), height * width)
+def _load_all(x: Any, s: Any, m: Any, group: Any, plan: Any, ring: Any) -> None:
+    """All rows at once when the ring has room for them."""
+    if ring.slots < ring.count:
+        _forget(m, ring)
     else:
-        for row in range(height):
-            _load_pixels(x, s, at + row * stride, group, height * width, row * width, width)
+        load_plane(x, s, ring.at, ring.stride, group, plan.in_height, plan.in_width)
 
 
 @jit
 def _spread_row(
-    x: Any, s: Any, m: Any, group: Any, ring: Any, ints: Any, weights: Any, row: int, low: int, to: int, offsets: int,
+    x: Any, s: Any, m: Any, group: Any, plan: Any, ring: Any, table: Any, row: int, to: int, offsets: int,
     epilogue: int, by: int,
 ) -> None:  # fmt: skip
-    """High-rate row `row` made from rows of x, pixel 0 at `to`, and its epilogue; `low` is room for a low-rate row."""
+    """High-rate row `row`, made from rows of x; its pixel 0 goes to `to`.
+
+    For each line, that is each term of each phase of the kernel that this row meets:
+    1. find the low-rate rows it is made of, loaded if need be; where they lie goes to m[offsets], ...;
+    2. vertical taps make one low-rate row of them, at plan.low, and padding is written beside it;
+    3. horizontal taps make the high-rate row of that, and add it to that of the lines before.
+    Then what an adjoint left outside the row is folded in, and the epilogue applied; that is done in 3 already if there
+    is one line and nothing to fold.
+    """
     keep_apart()
-    width = ring[1]
+    row_pairs, pair_lines, taps = ints(table.row_pairs), ints(table.pair_lines), ints(table.output_taps)
+    source, weights = ints(table.tap_source), floats(table.tap_weight)
+    low, here = plan.low, advance(m, offsets)
     onto = False
-    first, last = ints[ints[T.PAIR_PTR] + row], ints[ints[T.PAIR_PTR] + row + 1]
-    at_once = ints[T.FOLDS] == 0 and ints[ints[T.PAIR_FIRST] + last] - ints[ints[T.PAIR_FIRST] + first] == 1
+    first, last = row_pairs[row], row_pairs[row + 1]
+    at_once = table.folds == 0 and pair_lines[last] - pair_lines[first] == 1
     early = epilogue if at_once else IDENTITY
     for pair in range(first, last):
-        phase = ints[ints[T.PAIR_CLASS] + pair]
-        term = ints[ints[T.CLASS_PTR] + phase]
-        for v in range(ints[ints[T.PAIR_FIRST] + pair], ints[ints[T.PAIR_FIRST] + pair + 1]):
-            begin, end = ints[ints[T.V_PTR] + v], ints[ints[T.V_PTR] + v + 1]
+        term = ints(table.phase_terms)[ints(table.pair_phase)[pair]]
+        for line in range(pair_lines[pair], pair_lines[pair + 1]):
+            begin, end = taps[line], taps[line + 1]
             for k in range(begin, end):
-                m[offsets + k - begin] = _low_row(x, s, m, group, ring, ints[ints[T.V_SRC] + k])
+                here[k - begin] = _low_row(x, s, m, group, plan, ring, source[k])
             _fir(
-                s, low, unliteral(LANES), unliteral(0), unliteral(LANES), m, offsets, weights, begin, end - begin,
-                width, unliteral(False), unliteral(ANY), unliteral(IDENTITY), low,
+                s, low, unliteral(LANES), unliteral(0), unliteral(LANES), here, advance(weights, begin), end - begin,
+                plan.in_width, unliteral(False), unliteral(ANY), unliteral(IDENTITY), low,
             )  # fmt: skip
-            _pad(s, low, ints)
-            _along_row(s, to, low, ints, weights, term, onto, early, by)
+            _pad(s, low, table)
+            _along_row(s, to, low, table, term, onto, early, by)
             onto = True
             term += 1
     if not onto:
-        _clear(s, to - ints[T.EXTRA_LEFT] * LANES, _extended(ints, unliteral(True)))
-    _fold(s, to, ints)
+        _clear(s, to - table.extra_left * LANES, table.extra_left + table.high_width + table.extra_right)
+    _fold(s, to, table)
     if epilogue != IDENTITY and not at_once:
         _fir(
-            s, to, unliteral(LANES), to, unliteral(LANES), ints, unliteral(0), weights, unliteral(0), unliteral(0),
-            ints[T.WIDE], unliteral(True), unliteral(ANY), epilogue, by,
+            s, to, unliteral(LANES), to, unliteral(LANES), here, weights, unliteral(0), table.high_width,
+            unliteral(True), unliteral(ANY), epilogue, by,
         )  # fmt: skip
 
 
 @jit
-def _extended(ints: Any, high: bool) -> int:
-    return ints[T.EXTRA_LEFT] + (ints[T.WIDE] if high else ints[T.NARROW]) + ints[T.EXTRA_RIGHT]
-
-
-@jit
 def _clear(s: Any, at: int, n: int) -> None:
+    """n pixels of zeros."""
     for i in range(at, at + n * LANES, LANES):
         store(s, i, splat(_ZERO))
 
 
 @jit
 def _copy(s: Any, to: int, start: int, n: int) -> None:
+    """n pixels from `start` to `to`."""
     for i in range(0, n * LANES, LANES):
         store(s, to + i, load(s, start + i))
 
 
-@numba.njit(nogil=True, error_model="numpy", inline="always")
-def _walk(
-    mode: int, code: int, x: Any, grad: Any, y: Any, where: Any, up: Any, up_w: Any, lift: Any, lift_w: Any, down: Any,
-    down_w: Any, s: Any, m: Any, begin: int, end: int,
+@inlined
+def _high_row(
+    x: Any, grad: Any, s: Any, m: Any, group: Any, plan: Any, up: Any, lift: Any, down: Any, row: int, spare: int
 ) -> None:  # fmt: skip
-    """Groups begin .. end - 1 of 16 planes.
+    """High-rate row `row` as it is gathered from, at plan.high, with padding beside it.
 
-    x, grad, y     flat arrays; grad is read by ACTIVATION_BACKWARD alone
-    up, lift, down tables of the spread of x, the spread of grad, and the gather (packed, with their weights)
-    s, m           scratch of this thread, as large as `where` says
+    ACTIVATION           act(spread of x)
+    ACTIVATION_BACKWARD  act'(spread of x) at plan.other, times the spread of grad
+    GATHER               the row of x
+    spare                where m has room for the places of rows
     """
-    channels = where[CHANNELS]
-    blocks = (channels + LANES - 1) // LANES
-    inputs = (where[IN_H], where[IN_W], where[IN_ROWS], where[IN_STRIDE], where[IN_AT], where[IN_KEYS])
-    grads = (where[GRAD_H], where[GRAD_W], where[GRAD_ROWS], where[GRAD_STRIDE], where[GRAD_AT], where[GRAD_KEYS])
-    low, high, other, offsets = where[LOW_AT], where[HIGH_AT], where[OTHER_AT], where[OFFSETS]
-    height, width, out_at = where[OUT_H], where[OUT_W], where[OUT_AT]
-    in_plane, out_plane = inputs[0] * inputs[1], height * width
-    ring_rows, ring_stride, ring_at, ring_keys = where[RING_ROWS], where[RING_STRIDE], where[RING_AT], where[RING_KEYS]
-    terms, pairs = down[T.MOST_TERMS], down[T.PAIRS]
+    high, width = plan.high, plan.in_width
+    if plan.mode == GATHER:
+        if plan.input.slots == plan.input.count:
+            _copy(s, high, plan.input.at + row * plan.input.stride, width)
+        else:
+            load_pixels(x, s, high, group, plan.in_height * width, row * width, width)
+    else:
+        epilogue = plan.activation
+        if plan.mode == ACTIVATION_BACKWARD:
+            epilogue = IDENTITY
+            if plan.activation != IDENTITY:
+                _spread_row(
+                    x, s, m, group, plan, plan.input, up, row, plan.other, spare, SLOPE + plan.activation, plan.other
+                )
+                epilogue = TIMES
+            _spread_row(grad, s, m, group, plan, plan.grad, lift, row, high, spare, epilogue, plan.other)
+        else:
+            _spread_row(x, s, m, group, plan, plan.input, up, row, high, spare, epilogue, plan.other)
+    _pad(s, high, down)
+
+
+@inlined
+def _gather_row(
+    x: Any, grad: Any, s: Any, m: Any, group: Any, plan: Any, up: Any, lift: Any, down: Any, row: int, to: int,
+    made: int,
+) -> int:  # fmt: skip
+    """Row `row` of the result, at `to`; `made` is the high-rate row that lies at plan.high, and so is what is returned.
+
+    1. For each vertical tap, find the line that it reads in the ring. If it is not there, make the high-rate row it
+       belongs to, unless that was the last one made; horizontal taps make all lines of the pair from that.
+    2. Vertical taps make the row of those lines; where they lie is in m[plan.offsets], ...
+    3. Fold in what an adjoint left outside the row.
+    """
+    terms = down.most_terms
+    first, last = ints(down.output_taps)[row], ints(down.output_taps)[row + 1]
+    for k in range(first, last):
+        source = ints(down.tap_source)[k]
+        pair = source // terms
+        slot, there = _slot(m, plan.ring, pair)
+        here = plan.ring.at + slot * plan.ring.stride
+        m[plan.offsets + k - first] = here + source % terms * plan.term_stride
+        if there:
+            continue
+        wanted = ints(down.pair_row)[pair]
+        if wanted != made:
+            made = wanted
+            _high_row(x, grad, s, m, group, plan, up, lift, down, wanted, plan.offsets + (last - first))
+        phase = ints(down.pair_phase)[pair]
+        begin, end = ints(down.phase_terms)[phase], ints(down.phase_terms)[phase + 1]
+        for term in range(begin, end):
+            _along_row(
+                s, here + (term - begin) * plan.term_stride, plan.high, down, term, unliteral(False),
+                unliteral(IDENTITY), plan.high,
+            )  # fmt: skip
+    at = plan.other if down.folds else to
+    extra = down.extra_left * LANES  # lines begin so much before pixel 0
+    _fir(
+        s, at - extra, unliteral(LANES), -extra, unliteral(LANES), advance(m, plan.offsets),
+        advance(floats(down.tap_weight), first), last - first, down.extra_left + down.low_width + down.extra_right,
+        unliteral(False), unliteral(ANY), unliteral(IDENTITY), at,
+    )  # fmt: skip
+    _fold(s, at, down)
+    if at != to:
+        _copy(s, to, at, plan.out_width)
+    return made
+
+
+@inlined
+def _walk(x: Any, grad: Any, y: Any, s: Any, m: Any, plan: Any, begin: int, end: int) -> None:
+    """Groups begin .. end - 1 of planes, x (and grad) to y.
+
+    For each group: load all rows that the rings have room for, then make the result row by row, from the top; rows
+    narrower than a tile wait in the scratch until all can be stored in one piece.
+    """
+    up, lift, down = record(plan.up, TABLE), record(plan.lift, TABLE), record(plan.down, TABLE)
+    height, width = plan.out_height, plan.out_width
+    in_pieces = plan.out >= 0
     for g in range(begin, end):
-        group = (g * LANES, 0, 1, min(LANES, where[PLANES] - g * LANES) - 1)
-        if channels:  # channels last; the last block overlaps the one before
-            group = (g // blocks, min(g % blocks * LANES, channels - LANES), channels, -1)
-        in_pieces = out_at >= 0  # narrow rows are stored together at the end
-        if mode != GATHER or inputs[2] == inputs[0]:
-            _load_all(x, s, m, group, inputs)
-        if mode == ACTIVATION_BACKWARD:
-            _load_all(grad, s, m, group, grads)
-        if mode != SPREAD:
-            _forget(m, ring_keys, pairs, ring_rows)
-        computed = -1
-        for i in range(height):
-            to = out_at + i * width * LANES if in_pieces else other
-            if mode == SPREAD:
-                if in_pieces and up[T.FOLDS]:
-                    to = other
-                _spread_row(x, s, m, group, inputs, up, up_w, i, low, to, offsets, unliteral(IDENTITY), to)
+        group = group_of(g, plan.planes, plan.channels)
+        if plan.mode != GATHER or plan.input.slots == plan.input.count:
+            _load_all(x, s, m, group, plan, plan.input)
+        if plan.mode == ACTIVATION_BACKWARD:
+            _load_all(grad, s, m, group, plan, plan.grad)
+        if plan.mode != SPREAD:
+            _forget(m, plan.ring)
+        made = -1
+        for row in range(height):
+            to = plan.out + row * width * LANES if in_pieces else plan.other
+            if plan.mode == SPREAD:
+                if in_pieces and up.folds:
+                    to = plan.other
+                _spread_row(x, s, m, group, plan, plan.input, up, row, to, plan.offsets, unliteral(IDENTITY), to)
             else:
-                first, last = down[down[T.V_PTR] + i], down[down[T.V_PTR] + i + 1]
-                for k in range(first, last):
-                    source = down[down[T.V_SRC] + k]
-                    pair = source // terms
-                    slot, there = _slot(m, ring_keys, pairs, ring_rows, pair)
-                    here = ring_at + slot * terms * ring_stride
-                    m[offsets + k - first] = here + source % terms * ring_stride
-                    if there:
-                        continue
-                    row = down[down[T.PAIR_ROW] + pair]
-                    if row != computed:
-                        computed = row
-                        if mode == GATHER:
-                            if inputs[2] == inputs[0]:
-                                _copy(s, high, inputs[4] + row * inputs[3], inputs[1])
-                            else:
-                                _load_pixels(x, s, high, group, in_plane, row * inputs[1], inputs[1])
-                        else:
-                            spare = offsets + (last - first)
-                            epilogue = code
-                            if mode == ACTIVATION_BACKWARD:
-                                epilogue = IDENTITY
-                                if code != IDENTITY:
-                                    _spread_row(
-                                        x, s, m, group, inputs, up, up_w, row, low, other, spare, SLOPE + code, other
-                                    )
-                                    epilogue = TIMES
-                                _spread_row(
-                                    grad, s, m, group, grads, lift, lift_w, row, low, high, spare, epilogue, other
-                                )
-                            else:
-                                _spread_row(x, s, m, group, inputs, up, up_w, row, low, high, spare, epilogue, other)
-                        _pad(s, high, down)
-                    phase = down[down[T.PAIR_CLASS] + pair]
-                    begins = down[down[T.CLASS_PTR] + phase]
-                    for term in range(begins, down[down[T.CLASS_PTR] + phase + 1]):
-                        _along_row(
-                            s, here + (term - begins) * ring_stride, high, down, down_w, term,
-                            unliteral(False), unliteral(IDENTITY), high,
-                        )  # fmt: skip
-                # rows of the ring begin EXTRA_LEFT before pixel 0
-                line = other if down[T.FOLDS] else to
-                extra = down[T.EXTRA_LEFT] * LANES
-                _fir(
-                    s, line - extra, unliteral(LANES), -extra, unliteral(LANES), m, offsets, down_w, first,
-                    last - first, _extended(down, unliteral(False)), unliteral(False), unliteral(ANY),
-                    unliteral(IDENTITY), line,
-                )  # fmt: skip
-                _fold(s, line, down)
-                if line != to:
-                    _copy(s, to, line, width)
+                made = _gather_row(x, grad, s, m, group, plan, up, lift, down, row, to, made)
             if not in_pieces:
-                _store_pixels(s, to, y, group, out_plane, i * width, width)
-            elif mode == SPREAD and to == other:
-                _copy(s, out_at + i * width * LANES, other, width)
+                store_pixels(s, to, y, group, height * width, row * width, width)
+            elif to == plan.other:
+                _copy(s, plan.out + row * width * LANES, to, width)
         if in_pieces:
-            _store_pixels(s, out_at, y, group, out_plane, unliteral(0), out_plane)
-
-
-# what a thread is told: addresses of ten arrays, those of its scratch, how long a thread's part of each is, and numbers
-PACKET = ("x", "grad", "y", "where", "up", "up_w", "lift", "lift_w", "down", "down_w")
-SCRATCH = len(PACKET)
-(MODE, CODE, GROUPS, CHUNKS, THREADS, NEXT_CHUNK, NEXT_THREAD) = range(SCRATCH + 4, SCRATCH + 11)
-PACKET_SIZE = NEXT_THREAD + 1
+            store_pixels(s, plan.out, y, group, height * width, unliteral(0), height * width)
 
 
 def compiled(storage: Any) -> Any:
-    """The kernel for tensors of numbers like `storage` (float32; uint16 for bfloat16), a C function of an address.
+    """The kernel for numbers like `storage` (float32; uint16 for bfloat16), a C function of a JOB's address.
 
-    The address is that of a packet; any number of threads may be called with the same and share its work by chunks.
+    Any number of threads may be called with the same job; they share its work by chunks.
     """
-    # Numba keeps compiled code by the date of this file alone; a constant that differs with every source makes it
-    # compile anew whenever one of them changes.
-    sources = [Path(__file__).with_name(name) for name in ("walk.py", "vectors.py", "tables.py")]
-    version = zlib.crc32(b"".join(path.read_bytes() for path in sources))
+    version = sources_version(Path(__file__))
 
-    @numba.cfunc(types.void(types.intp), nogil=True, cache=True, error_model="numpy")
+    @kernel
     def work(address: int) -> None:
-        p = pointer(address, _INT)
-        thread = next_number(address + 8 * NEXT_THREAD)
-        if thread >= p[THREADS] + 0 * version:
+        job = record(address, JOB)
+        plan = record(job.plan, PLAN)
+        thread = take_number(job, "next_thread")
+        if thread >= plan.threads + 0 * version:
             return
-        x, grad, y, where = pointer(p[0], storage), pointer(p[1], storage), pointer(p[2], storage), pointer(p[3], _INT)
-        up, up_w, lift, lift_w = pointer(p[4], _INT), pointer(p[5], _ZERO), pointer(p[6], _INT), pointer(p[7], _ZERO)
-        down, down_w = pointer(p[8], _INT), pointer(p[9], _ZERO)
-        s = pointer(p[SCRATCH] + 4 * thread * p[SCRATCH + 1], _ZERO)
-        m = pointer(p[SCRATCH + 2] + 8 * thread * p[SCRATCH + 3], _INT)
+        x, grad, y = pointer(job.x, storage), pointer(job.grad, storage), pointer(job.y, storage)
+        s, m = floats(job.floats + 4 * thread * job.floats_each), ints(job.ints + 8 * thread * job.ints_each)
         while True:
-            chunk = next_number(address + 8 * NEXT_CHUNK)
-            if chunk >= p[CHUNKS]:
+            chunk = take_number(job, "next_chunk")
+            if chunk >= plan.chunks:
                 return
-            begin, end = p[GROUPS] * chunk // p[CHUNKS], p[GROUPS] * (chunk + 1) // p[CHUNKS]
-            _walk(p[MODE], p[CODE], x, grad, y, where, up, up_w, lift, lift_w, down, down_w, s, m, begin, end)
+            begin, end = plan.groups * chunk // plan.chunks, plan.groups * (chunk + 1) // plan.chunks
+            _walk(x, grad, y, s, m, plan, begin, end)
 
     return work

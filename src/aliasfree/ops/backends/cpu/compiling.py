@@ -1,0 +1,71 @@
+"""How kernels are compiled: Numba's options, two words to its compiler, and what makes compiled code out of date."""
+
+from __future__ import annotations
+
+import ast
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba import types
+from numba.extending import intrinsic
+
+__all__ = ["inlined", "jit", "keep_apart", "kernel", "sources", "sources_version", "unliteral"]
+
+# called by kernels alone, so without what would let Python call them, and kept on disk only as part of those
+jit = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inlined = numba.njit(nogil=True, error_model="numpy", inline="always")  # else LLVM would compile it twice
+kernel = numba.cfunc(types.void(types.intp), nogil=True, cache=True, error_model="numpy")
+"""A C function of the address of a record, kept on disk."""
+
+
+@intrinsic
+def unliteral(typing: Any, x: Any) -> Any:
+    """x; Numba compiles a function anew for every constant it is called with, but not for unliteral(constant)."""
+
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return args[0]
+
+    return types.unliteral(x)(x), build
+
+
+@intrinsic
+def keep_apart(typing: Any) -> Any:
+    """Forbids LLVM to inline the function that calls this: copies of long ones cost seconds of compiling."""
+
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        b.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), build
+
+
+def sources(path: Path) -> list[Path]:
+    """A file and the files of its folder that it imports, directly or not, by name."""
+    package = __name__.rpartition(".")[0]
+    found = {path}
+    todo = [path]
+    while todo:
+        for node in ast.walk(ast.parse(todo.pop().read_bytes())):
+            if not isinstance(node, ast.ImportFrom) or node.module is None:
+                continue
+            if node.module == package:
+                names = [alias.name for alias in node.names]
+            elif node.module.startswith(f"{package}."):
+                names = [node.module.removeprefix(f"{package}.")]
+            else:
+                continue
+            new = {path.with_name(f"{name}.py") for name in names} - found
+            found |= new
+            todo += new
+    return sorted(found)
+
+
+def sources_version(path: Path) -> int:
+    """A number that differs with every change of `sources(path)`.
+
+    Numba takes compiled code from the disk as long as the one file that holds the kernel is the same. A constant in the
+    kernel is compared too, so this one makes it compile anew when any source changes.
+    """
+    return zlib.crc32(b"".join(file.read_bytes() for file in sources(path)))
