@@ -24,6 +24,7 @@ PUBLIC = {
     "AliasfreeError": None,
     "Config": "(letter, up, down, oversample, running_oversample)",
     "FilterSpec": "(kind, taps, cutoff, kaiser_beta, normalize, gain, window)",
+    "Frame": "(rotate, translate, zoom)",
     "PaperDDPMScheduler": "(num_train_timesteps, beta_start, beta_end)",
     "__version__": None,
     "conversion_report": "(model, inputs)",

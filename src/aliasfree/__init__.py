@@ -20,6 +20,7 @@ _WHERE = {
     "AliasfreeError": "errors",
     "Config": "config",
     "FilterSpec": "filters",
+    "Frame": "nn",
     "ModelMixin": "conversion",  # diffusers asks for it when it loads one of the models above from a saved pipeline
     "PaperDDPMScheduler": "diffusion",
     "conversion_report": "conversion",
@@ -43,6 +44,7 @@ __all__ = [
     "AliasfreeError",
     "Config",
     "FilterSpec",
+    "Frame",
     "PaperDDPMScheduler",
     "__version__",
     "conversion_report",
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from aliasfree.errors import AliasfreeError
     from aliasfree.filters import FilterSpec
     from aliasfree.models import AliasFreeUNet2DModel
+    from aliasfree.nn import Frame
     from aliasfree.ops import (
         downsample2d,
         filtered_activation2d,
