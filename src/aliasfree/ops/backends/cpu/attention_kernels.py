@@ -99,7 +99,8 @@ def _forward(blank: Any, job: Any, qkv: Any, out: Any, lse: Any, plane: int, s: 
     _steps(blank, parts, qkv, base + 2 * channels, row, tokens, w, at.values)
     if per == 1:
         factor = _ONE  # the queries have it
-    scores, sums, tiles, values = at.scores, at.sums, at.weights, at.values
+    # read once: a store to the scratch might change the job, for all the compiler knows
+    scores, sums, tiles, queries, keys, values = at.scores, at.sums, at.weights, at.queries, at.keys, at.values
     zero, factors = splat(_ZERO), splat(factor)
     for i in range(0, tokens, LANES):
         top, total = splat(_LOWEST), zero
@@ -112,8 +113,8 @@ def _forward(blank: Any, job: Any, qkv: Any, out: Any, lse: Any, plane: int, s: 
                 v = (zero, zero, zero, zero)
                 for p in range(parts):
                     words = p * (part // per)
-                    q = columns(blank, w, at.queries + i + words * pitch, pitch)
-                    v = dot(v, q, w, at.keys + (first + j) * count + words, count)
+                    q = columns(blank, w, queries + i + words * pitch, pitch)
+                    v = dot(v, q, w, keys + (first + j) * count + words, count)
                 put(s, scores + j * LANES, LANES, v)
                 top = larger(largest(v), top)
             shift = mul(top, factors)
@@ -185,9 +186,9 @@ def _backward(
         s[at.deltas + token] = -total
         s[at.norms + token] = lse[plane * tokens + token]
     to_queries, to_keys, to_values, tiles, slopes = at.to_queries, at.to_keys, at.to_values, at.weights, at.slopes
-    queries, grads, query_steps, grad_steps, key_steps = (
-        at.queries, at.grads, at.query_steps, at.grad_steps, at.key_steps
-    )  # fmt: skip
+    # read once: a store to the scratch might change the job, for all the compiler knows
+    queries, grads, keys, values, norms, deltas = at.queries, at.grads, at.keys, at.values, at.norms, at.deltas
+    query_steps, grad_steps, key_steps = at.query_steps, at.grad_steps, at.key_steps
     for c in range(0, width * pitch, LANES):
         store(s, to_queries + c, zero)
     factors = splat(factor)
@@ -198,13 +199,13 @@ def _backward(
             store(s, to_values + c * LANES, zero)
         for i in range(0, tokens, LANES):
             for r in range(0, LANES, BLOCK):
-                v, slope = (zero, zero, zero, zero), splats(s, at.deltas + i + r)
+                v, slope = (zero, zero, zero, zero), splats(s, deltas + i + r)
                 for p in range(parts):
                     words = p * (part // per)
                     down, across = j + words * pitch, (i + r) * count + words
-                    v = dot(v, columns(blank, w, at.keys + down, pitch), w, queries + across, count)
-                    slope = dot(slope, columns(blank, w, at.values + down, pitch), w, grads + across, count)
-                v = weights(v, splats(s, at.norms + i + r), factors, w)
+                    v = dot(v, columns(blank, w, keys + down, pitch), w, queries + across, count)
+                    slope = dot(slope, columns(blank, w, values + down, pitch), w, grads + across, count)
+                v = weights(v, splats(s, norms + i + r), factors, w)
                 put(w, tiles + r // per * LANES, LANES, packed(v, w))
                 put(w, slopes + r // per * LANES, LANES, packed(product(v, slope), w))
             turned = mirrored(w, slopes)
