@@ -28,7 +28,7 @@ class Tree:
     class_names: tuple[str, ...] | None
     has_splits: bool
     notes: tuple[str, ...] = ()
-    """What was taken for what, a phrase each."""
+    """How the files were understood, a phrase each."""
 
 
 def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def arrange(
     labels: str = "auto",
     read: Callable[[str, int], bytes] | None = None,
 ) -> Tree:
-    """Sorts image files into one split and its classes.
+    """Sort image files into one split and its classes.
 
     Files that are no images, hidden ones and `__MACOSX` are left out. Outer folders that hold everything are looked
     through. Folders named after splits are splits, never classes; folders beside them are training images when there
@@ -95,7 +95,7 @@ def arrange(
         )
     parts = {n: n.split("/") for n in names}
     depth = 0
-    # While one folder holds everything it says nothing, unless it is called like a split.
+    # A folder that holds everything divides nothing: look inside it, unless it is named like a split.
     while all(len(p) > depth + 1 for p in parts.values()):
         top = {p[depth] for p in parts.values()}
         if len(top) > 1 or (split != "all" and _split_name(next(iter(top)))):

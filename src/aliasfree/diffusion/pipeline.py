@@ -29,7 +29,16 @@ __all__ = ["AliasFreePipeline", "AliasFreePipelineOutput"]
 
 @dataclass
 class AliasFreePipelineOutput(BaseOutput):
-    """images in the asked form; frames likewise with one entry a kept step in front, or None."""
+    """images in the asked form; frames likewise with one entry a kept step in front, or None.
+
+    >>> from aliasfree import AliasFreePipeline, AliasFreeUNet2DModel, PaperDDPMScheduler
+    >>> unet = AliasFreeUNet2DModel("A", sample_size=16, base_channels=4)
+    >>> output = AliasFreePipeline(unet, PaperDDPMScheduler())(
+    ...     batch_size=2, num_inference_steps=3, output_type="pt", return_frames=True
+    ... )
+    >>> tuple(output.images.shape), tuple(output.frames.shape)
+    ((2, 3, 16, 16), (3, 2, 3, 16, 16))
+    """
 
     images: Any
     frames: Any = None
@@ -41,6 +50,16 @@ class AliasFreePipeline(DiffusionPipeline):
     unet        forward(sample, t[, class_labels]).sample predicts the noise: `AliasFreeUNet2DModel`, diffusers'
                 `UNet2DModel`, or what looks like them (`config`, `dtype`)
     scheduler   `PaperDDPMScheduler`, or any of diffusers' that predicts noise
+
+    >>> from aliasfree import AliasFreePipeline, AliasFreeUNet2DModel, PaperDDPMScheduler
+    >>> from aliasfree.diffusion import sample_generators
+    >>> unet = AliasFreeUNet2DModel("A", sample_size=16, in_channels=1, out_channels=1, base_channels=4)
+    >>> pipeline = AliasFreePipeline(unet, PaperDDPMScheduler())
+    >>> output = pipeline(
+    ...     batch_size=2, num_inference_steps=3, rotate=[0.0, 45.0], generator=sample_generators(seed=0, indices=[7, 7])
+    ... )
+    >>> [image.size for image in output.images]
+    [(16, 16), (16, 16)]
     """
 
     model_cpu_offload_seq = "unet"
