@@ -226,7 +226,7 @@ def gif_bytes(frames: Sequence[Image.Image], fps: float = 12) -> bytes:
 
 
 def save_png(image: Image.Image, path: str | Path) -> None:
-    """Write a PNG, aside and renamed, parents made.
+    """Write a PNG in one go (see `files.replacing`); parent folders are made.
 
     >>> from PIL import Image
     >>> from aliasfree.pictures import save_png
@@ -238,7 +238,7 @@ def save_png(image: Image.Image, path: str | Path) -> None:
 
 
 def save_gif(frames: Sequence[Image.Image], path: str | Path, fps: float = 12) -> None:
-    """Write `gif_bytes`, aside and renamed, parents made.
+    """Write `gif_bytes` in one go; parent folders are made.
 
     >>> from PIL import Image
     >>> from aliasfree.pictures import save_gif
@@ -250,7 +250,7 @@ def save_gif(frames: Sequence[Image.Image], path: str | Path, fps: float = 12) -
 
 
 def save_mp4(frames: Sequence[Image.Image], path: str | Path, fps: float = 24) -> None:
-    """Write an H.264 film (yuv420p, plays everywhere), aside and renamed.
+    """Write an H.264 film (yuv420p, plays everywhere) in one go; parent folders are made.
 
     An odd width or height repeats its last column or row. Raises as `gif_bytes`, fps up to 1000.
 

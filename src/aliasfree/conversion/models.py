@@ -1,10 +1,10 @@
-"""diffusers models that are converted from birth, so that saving, loading and sharing them keeps the conversion.
+"""diffusers models that are converted when they are built, so that saving and loading them keeps the conversion.
 
 `convert` makes a stock model one of these. Their config is the stock model's and the entries `alias_free`,
 `alias_free_padding_mode` and `alias_free_feed_forward`; their weights have the stock model's names.
 
-A saved pipeline names its parts by module and class. These call themselves parts of `aliasfree`, so that
-`import aliasfree` is all it takes to load one.
+A saved pipeline names its parts by module and class. The module of these is given as `aliasfree`, so that after
+`import aliasfree` diffusers can load them.
 """
 
 from __future__ import annotations

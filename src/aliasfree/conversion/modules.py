@@ -168,7 +168,7 @@ class AliasFreeGEGLU(Converted, GEGLU):
 
 
 class AliasFreeTransformer2DModel(Converted, Transformer2DModel):
-    """Tells its feed-forward layers the shape of the plane that its tokens are."""
+    """Tells its feed-forward layers the shape of the plane whose pixels are its tokens."""
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         plane = (hidden_states.shape[-2], hidden_states.shape[-1])

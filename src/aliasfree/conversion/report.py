@@ -142,7 +142,7 @@ def _left(model: nn.Module, touched: set[str]) -> tuple[Entry, ...]:
 
 
 def _flops(ghost: nn.Module, inputs: Sequence[Any] | Mapping[str, Any]) -> tuple[int, int]:
-    """Of the stock model and of the model, which is undone."""
+    """FLOPs of the stock model and of the converted one. Undoes the conversion of `ghost`."""
     tally = _Tally()
     for module in ghost.modules():
         if "_treatment" in module.__dict__:

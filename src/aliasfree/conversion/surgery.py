@@ -46,7 +46,7 @@ class Conversion:
 
 
 ROUND_TRIP: dict[type[nn.Module], type[nn.Module]] = {}
-"""stock model -> its subclass that is converted from birth; filled by `aliasfree.conversion.models`."""
+"""stock model -> its subclass that is converted when it is built; filled by `aliasfree.conversion.models`."""
 
 
 def convert(
@@ -66,7 +66,7 @@ def convert(
     feed_forward  also filter the GEGLU of transformer blocks, which acts on tokens
 
     Parameters, buffers and state-dict keys stay as they are: weights may be loaded before or after. `conversion_report`
-    says what was done. Of a saved model only the whole is known to be converted: convert it, not a part of it.
+    says what was done. A saved model remembers a conversion of the whole, not of a part: convert the whole model.
     Raises ArgumentError for a model that is converted, compiled, carries LoRA layers, or has modules whose `forward`
     was replaced on the object (by offloading, device maps, layerwise casting).
 

@@ -1,4 +1,4 @@
-"""Decoded images on disk: one uint8 array file, labels and facts, made once and memory-mapped ever after.
+"""Decoded images on disk: one uint8 array file, labels and facts, made once and memory-mapped from then on.
 
 A cache folder is written under another name and renamed when complete, so it is whole or absent, and processes may
 share it. Checksums show damage; a damaged folder is made again, with a warning.
@@ -82,7 +82,7 @@ def ensure(
     root        the folder of all caches (`cache_root`)
     progress    called with (done, total) while decoding
 
-    Raises DataError: what the source raises, bad files without `skip_bad`, or a folder that cannot be written.
+    Raises DataError as the source does, for bad files without `skip_bad`, and for a folder that cannot be written.
     """
     settings = [_FORMAT, type(source).__name__, source.split, image_size, channels]
     key = hashlib.sha256(json.dumps([settings, source.stamp()]).encode()).hexdigest()[:32]

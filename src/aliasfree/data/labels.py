@@ -21,11 +21,11 @@ def read_labels(
 ) -> tuple[dict[str, str], list[str]]:
     """Labels by the path of the image, and the label files they came from.
 
-    names  label files, relative posix paths; what they say is relative to their folder
-    read   the content of one, at most so many bytes
-    title  what to call the root in messages
+    names  label files, relative posix paths; the paths in them are relative to their folder
+    read   read(name, most) gives the first `most` bytes of a label file
+    title  the name of the root in messages
 
-    Raises DataError: not readable as its name says.
+    Raises DataError for a file that is not what its name says.
     """
     found: dict[str, str] = {}
     used = []

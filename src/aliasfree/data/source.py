@@ -72,7 +72,7 @@ class Source(ABC):
     resample: ClassVar[Image.Resampling] = Image.Resampling.BILINEAR
 
     labels: str = "auto"
-    """`auto`, or what overrules it where `takes_labels`: `none`, `folders` or `file`."""
+    """Where labels come from: `auto`, or, for a source that `takes_labels`, `none`, `folders` or `file`."""
     takes_labels: ClassVar[bool] = False
     notes: tuple[str, ...] = ()
     """How the files were understood, a phrase each; known once `items` is exhausted."""
@@ -115,7 +115,7 @@ def check_split(split: str) -> str:
 
 
 def split_of(name: str) -> str | None:
-    """The split a file or folder name speaks of (`t10k-images`, `cifar10-train.zip`), or None."""
+    """The split that is in the name of a file or folder (`t10k-images`, `cifar10-train.zip`), or None."""
     words = set(re.split(r"[^a-z0-9]+", name.lower()))
     return next((split for split, aliases in SPLITS.items() if words & aliases), None)
 

@@ -72,11 +72,11 @@ def arrange(
 
     paths   paths relative to the root, as an archive may spell them
     split   `train`, `val` or `test`; without split folders, all images are taken; `all` = no folder is a split
-    title   what to call the root in messages
+    title   the name of the root in messages
     labels  `auto`, `none`, `folders` (the first folder, whatever its name), or `file` (one must be there)
-    read    the content of a label file, at most so many bytes; None = label files are not read
+    read    read(name, most) gives the first `most` bytes of a label file; None = label files are not read
 
-    Raises DataError: no images, no such split, no such labels, a path that leaves the root, or images both beside
+    Raises DataError for no images, no such split, no such labels, a path that leaves the root, or images both beside
     and inside class folders.
     """
     spelled = list(paths)

@@ -58,7 +58,7 @@ def draw(
 
 
 class MovedNoise(TorchFunctionMode):
-    """While active, white noise of the samples' shape comes out moved, whoever draws it. Put a scheduler's step in it.
+    """While active, white noise drawn in the samples' shape comes out moved. A scheduler's step runs inside it.
 
     move   of (N, ...); with `each` it moves every sample by another amount, else it takes any N
     shape  of the samples. Noise is drawn for all of them, or for one after the other (a list of generators)

@@ -236,8 +236,8 @@ class AnyStepDDIMScheduler(_LinearSchedule):
 class ClippedDDIMScheduler(AnyStepDDIMScheduler):
     """DDIM whose predicted clean image is clipped to [-1, 1] at every step, and the predicted noise made to fit it.
 
-    For images in [-1, 1] alone, not for latents. Without noise injected on the way nothing else takes the errors of a
-    network that has trained little out again: at the noisiest times they count a hundredfold in the clean image.
+    For images in [-1, 1] alone, not for latents. Where no noise is injected, nothing else removes the
+    errors of a network that has trained little; at the noisiest times they count a hundredfold in the clean image.
     """
 
     clips = True

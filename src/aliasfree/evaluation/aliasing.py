@@ -8,7 +8,7 @@ For every layer (`find_layers`) and its alias-free counterpart (its mean over su
     Nyquist gain  downsampling and filtered nonlinearities: output over input of the highest frequency, which folds when
                   samples are dropped; upsampling: what a constant gets at other frequencies, a checkerboard. 0 is right
 
-All of this with periodic padding: what borders cost, often more than all layers, is told apart.
+All of this with periodic padding; what the borders cost, often more than all layers, is reported apart.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def aliasing(
     periodic  the model pads periodically, so as it is every pixel counts; else the valid region of each shift
     repeats   shifts and angles per image
     seed      of them, the same for every replaced layer
-    progress  told (layers done, in all)
+    progress  called with (layers done, layers in all)
 
     Raises ShapeError for a model that changes the size of images and ArgumentError for one without such layers.
 
@@ -225,7 +225,7 @@ def _gains(layer: Layer) -> tuple[float | None, float | None]:
 
 @contextlib.contextmanager
 def _linear(module: nn.Module) -> Iterator[bool]:
-    """A filtered nonlinearity without the nonlinearity, where it says by name what that is."""
+    """Within it a filtered nonlinearity is its filters alone; False for a module that does not name its function."""
     name = vars(module).get("activation")
     if not isinstance(name, str):
         yield False

@@ -148,8 +148,8 @@ def translation_agreement(
     margin      pixels dropped at each edge of the valid region, >= 0
     periodic    the plane has no edge (circular padding): every pixel counts, `margin` must be 0
     repeats     shifts per sample, >= 1
-    framed      fn for shifted images, told {"translate": (down, right)} with a number for each: for networks that know
-                the frame, whose law is g fn(x, frame) = fn(g x, g frame); None = fn
+    framed      called as framed(shifted x, {"translate": (down, right)}), both float64 (N,), in the place of fn: for
+                networks that know the frame, whose law is g fn(x, frame) = fn(g x, g frame); None = fn
 
     Raises ShapeError, ArgumentError.
 
@@ -204,7 +204,7 @@ def rotation_agreement(
     margin   pixels by which the disc is smaller than the inscribed one, for the support of the filters; None = W / 16
     method   how images are turned, as in `rotate2d`
     repeats  angles per sample, >= 1
-    framed   fn for turned images, told {"rotate": degrees} with a number for each; None = fn
+    framed   called as framed(turned x, {"rotate": degrees}), one for each image, in the place of fn; None = fn
 
     Raises ShapeError, ArgumentError.
 

@@ -69,7 +69,7 @@ def check_activation(
     factor: int,
     padding: str,
 ) -> tuple[str | None, FilterSpec, FilterSpec]:
-    """(name of the activation, filter up, filter down), when the arguments can be served at all."""
+    """(name of the activation, filter up, filter down) of checked arguments. Raises as `filtered_activation2d`."""
     first = check(x, up, factor, padding)
     last = first if down is None else check(x, down, factor, padding)
     activation_function(activation)

@@ -37,7 +37,7 @@ def upsample2d(
 
     filter    a FilterSpec for this rate, or the name of one ("hq", "2N", ...)
     factor    integer >= 2
-    padding   what lies outside the plane: "zeros", "circular" or "reflect"; "ideal" is periodic whatever it says
+    padding   what lies outside the plane: "zeros", "circular" or "reflect"; "ideal" is always periodic
     backend   "auto" = the fastest that can (`aliasfree.ops.explain` tells which); "numba", "triton", "torch", or
               "reference" (the literal algorithm); $ALIASFREE_BACKEND stands for "auto"
 
@@ -88,7 +88,7 @@ def downsample2d(
 
 
 def check(x: Tensor, filter: FilterSpec | str, factor: int, padding: str) -> FilterSpec:
-    """The filter, when the arguments can be served at all."""
+    """The filter of checked arguments. Raises ShapeError, ArgumentError, ConfigError."""
     if x.ndim != 4:
         raise ShapeError(f"expected images of shape (N, C, H, W), got {tuple(x.shape)}")
     if not x.is_floating_point():

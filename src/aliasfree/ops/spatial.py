@@ -190,7 +190,7 @@ def _prepare(x: Tensor, method: str, **amounts: Amount) -> tuple[Tensor, list[tu
 
 
 def check_method(method: str) -> None:
-    """Raises ArgumentError, listing the methods, for another."""
+    """Raise ArgumentError, listing the methods, unless `method` is one of them."""
     if method not in get_args(Method):
         raise ArgumentError(f"unknown method {method!r}{did_you_mean(str(method), get_args(Method))}")
 
