@@ -130,9 +130,11 @@ def open_images(
         raise ArgumentError(f"Images have 1 or 3 channels, not {channels!r}; choose with `channels=1` or `channels=3`.")
     found = registry.resolve(source, split)
     if labels not in LABELS:
-        raise ArgumentError(f"Unknown labels {labels!r}; use one of {', '.join(LABELS)}.")
+        raise ArgumentError(f"There is no `labels` {labels!r}; use one of {', '.join(LABELS)}.")
     if labels != "auto" and not found.takes_labels:
-        raise ArgumentError(f"The labels of {str(source)!r} are its own; labels is for folders and zips of images.")
+        raise ArgumentError(
+            f"The labels of {str(source)!r} are its own; leave out `labels`, which is for folders and zips of images."
+        )
     found.labels = labels
     folder, meta = cache.ensure(
         found,

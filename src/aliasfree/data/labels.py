@@ -32,13 +32,15 @@ def read_labels(
     for name in sorted(names):
         raw = read(name, _MOST_BYTES + 1)
         if len(raw) > _MOST_BYTES:
-            raise DataError(f"{title}/{name} is larger than 256 MiB; leave it aside with labels 'folders' or 'none'.")
+            raise DataError(
+                f"{title}/{name} is larger than 256 MiB; leave it aside with `labels='folders'` or `labels='none'`."
+            )
         folder, _, base = name.rpartition("/")
         prefix = folder + "/" if folder else ""
         try:
             rows = _PARSERS[base](raw.decode("utf-8-sig"))
         except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
-            cure = "correct it, or choose labels 'folders' or 'none'"
+            cure = "correct it, or choose `labels='folders'` or `labels='none'`"
             raise DataError(f"{title}/{name} cannot be read as labels ({error}); {cure}.") from error
         if rows:
             used.append(name)

@@ -129,7 +129,9 @@ def arrange(
         by_file, sheets = read_labels(candidates, lambda name, most: read(given[name], most), title)
     covered = [n for n in used if n in by_file]
     if labels == "file" and not all(n in by_file for n in chosen):
-        raise DataError(f"{title} has no file of labels for all its images; choose labels 'folders' or 'none'.")
+        raise DataError(
+            f"{title} has no file of labels for all its images; choose `labels='folders'` or `labels='none'`."
+        )
 
     label_of: dict[str, str] = {n: by_file[n] for n in covered}
     if labels in ("auto", "folders"):
@@ -148,7 +150,7 @@ def arrange(
     classes = sort_classes(label_of.values()) if label_of else None
     missing = [n for n in chosen if n not in label_of]
     if 0 < len(missing) < len(chosen):
-        raise DataError(f"{title} has no label for {missing[0]!r}; complete the labels, or choose labels 'none'.")
+        raise DataError(f"{title} has no label for {missing[0]!r}; complete the labels, or choose `labels='none'`.")
     if missing or (classes and len(classes) < 2):
         classes = None
     if classes:

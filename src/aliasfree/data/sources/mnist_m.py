@@ -120,7 +120,7 @@ def make_mnist_m(
     ['mnist-m/0/00000.png', 'mnist-m/1/00001.png', 'mnist-m/2/00002.png']
     """
     if num is not None and num < 1:
-        raise ArgumentError(f"The number of images must be at least 1, not {num}; leave it out to use all digits.")
+        raise ArgumentError(f"`num` must be at least 1, not {num}; leave it out to use all digits.")
     out = Path(out_dir)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} is not an empty folder; name a new one, or empty it first.")
