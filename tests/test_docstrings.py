@@ -5,9 +5,13 @@ from __future__ import annotations
 import doctest
 import importlib
 import inspect
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+import aliasfree
 
 MODULES = (
     "aliasfree",
@@ -79,3 +83,9 @@ def test_the_docstring_has_an_example_that_gives_what_it_says(name, cache, tmp_p
 def test_the_exceptions_are_public_and_have_no_example():
     assert set(WITHOUT_EXAMPLE) <= set(PUBLIC)
     assert not [name for name in WITHOUT_EXAMPLE if _examples(name)]
+
+
+def test_arguments_are_a_table_in_every_docstring():
+    headings = re.compile(r"^ *(Args|Arguments|Attributes|Parameters|Raises|Returns|Yields):$", re.MULTILINE)
+    package = Path(aliasfree.__file__).parent
+    assert not [str(path) for path in package.rglob("*.py") if headings.search(path.read_text(encoding="utf-8"))]

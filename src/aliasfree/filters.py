@@ -299,7 +299,7 @@ FILTER_NAMES: dict[str, FilterSpec] = {
     "radial": FilterSpec("jinc", taps=12, kaiser_beta=4.0, window="kaiser-radial"),
     "ideal": FilterSpec("ideal"),
 }
-"""Every filter that has a name; a newcomer's filter is one entry here."""
+"""Every filter that has a name. To name another, add an entry."""
 
 BELOW_NYQUIST = FilterSpec("ideal", cutoff=0.499)
 """The brick wall that keeps nothing at the lower rate's Nyquist frequency, where a fraction-of-a-pixel shift has no

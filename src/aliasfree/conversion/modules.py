@@ -281,7 +281,7 @@ ACTIVATIONS: dict[type[nn.Module], type[FilteredActivation]] = {
         AliasFreeSigmoid,
     )
 }
-"""stock class -> its filtered counterpart; a newcomer's activation is one class above and one line here."""
+"""stock class -> its filtered counterpart. Another activation takes one class above and one line here."""
 
 CONVERTED: dict[type[nn.Module], type[Converted]] = {
     nn.Conv2d: AliasFreeConv2d,

@@ -32,8 +32,8 @@ PIPELINES: dict[str, str] = {
     "FluxImg2ImgPipeline": "packed",
 }
 """Pipelines that motion was tested in, and how they keep their latents: "planes" (N, C, H, W), or "packed" into
-tokens (N, H/2 W/2, 4 C). Not among them are those that hold more images than the latents (inpainting, ControlNet), and
-those of videos."""
+tokens (N, H/2 W/2, 4 C). Pipelines for videos, and pipelines that hold other images beside the latents (inpainting,
+ControlNet), are not among them."""
 
 
 class MotionCallback(PipelineCallback):

@@ -153,7 +153,7 @@ class MotionSchedule:
     """When the motion happens: from sampling progress in [0, 1] to the share of the motion done by then.
 
     window   (a, b) with 0 <= a <= b <= 1, linear inside (a = b: all at once), or a function of progress. (0, 1) is
-             the paper's; later windows keep more of what the sample shows upright: `sampling.LATE`, the pipeline's
+             the paper's; later windows keep more of what the upright sample shows. The pipeline's is `sampling.LATE`
 
     >>> from aliasfree.diffusion import MotionSchedule
     >>> late = MotionSchedule((0.5, 1.0))
@@ -207,7 +207,7 @@ class Motion:
         schedule: Window,
         batch_size: int = 1,
     ) -> Motion:
-        """Those of the three transforms that move anything. Amounts: one for all, or one for each of `batch_size`."""
+        """The motion of those that move anything. Amounts: one for all samples, or one for each of `batch_size`."""
         check_method(method)
         if len(translate) != 2:
             raise ArgumentError(f"translate needs two numbers of pixels, down and right, not {len(translate)}")

@@ -49,7 +49,7 @@ def bootstrap(
 
 
 def over_runs(values: Sequence[float]) -> Estimate:
-    """Mean over independent runs and its interval by Student's t; a single run has none. Raises for no run.
+    """Mean over independent runs and its interval by Student's t; none for a single run. Raises ArgumentError for no run.
 
     >>> from aliasfree.evaluation.intervals import over_runs
     >>> over_runs([9.0, 10.0, 11.0]).text()
@@ -67,7 +67,7 @@ def over_runs(values: Sequence[float]) -> Estimate:
 
 
 def share(hits: int, n: int) -> Estimate:
-    """hits / n with Wilson's interval, in [0, 1]; n >= 1.
+    """hits / n with Wilson's interval, in [0, 1]; n >= 1, 0 <= hits <= n. Raises ArgumentError.
 
     >>> from aliasfree.evaluation.intervals import share
     >>> share(98, 100).text(3)

@@ -18,7 +18,8 @@ __all__ = ["CrossCovarianceAttention", "SelfAttention"]
 class SelfAttention(nn.Module):
     """Attention and a feed-forward layer over the H*W pixels as tokens, each with its residual; per-pixel norms.
 
-    y = x + MHA(LN(x)), then y + W2 GELU(W1 LN(y)), all of width C; 4 heads, exact GELU (never filtered here).
+    y = x + MHA(LN(x)), then y + W2 GELU(W1 LN(y)), all of width C; exact GELU (never filtered here).
+    (N, channels, H, W) to the same shape; channels is a multiple of heads.
 
     >>> import torch
     >>> from aliasfree.nn import SelfAttention
@@ -51,6 +52,8 @@ class CrossCovarianceAttention(nn.Module):
         q, k, v = W norm(x)          1x1, heads of d = C / heads channels
         weights = softmax(4 q' k)    (d, d) a head, q and k of length 1 over the pixels
         y = x + W weights v,   then y + W2 GELU(W1 norm(y)) with the GELU filtered
+
+    (N, channels, H, W) to the same shape; channels is a multiple of heads.
 
     A softmax over pixels is a sum on the grid that stands for an integral, and its integrand has more bandwidth than
     the keys; here the products of planes without a Nyquist component are summed, which is exact on the grid, and the

@@ -16,6 +16,8 @@ __all__ = ["DoubleConv", "DownBlock", "UpBlock", "time_encoding"]
 class DoubleConv(nn.Module):
     """conv - norm - activation - conv - norm; with `residual`, activation(x + that) and in = out channels.
 
+    (N, in_channels, H, W) to (N, out_channels, H, W), by mid_channels between; None = out_channels.
+
     >>> import torch
     >>> from aliasfree import Config
     >>> from aliasfree.nn import DoubleConv, Layers
@@ -49,6 +51,8 @@ class DoubleConv(nn.Module):
 class DownBlock(nn.Module):
     """Halve, residual double convolution, double convolution, add the projected embedding.
 
+    (N, in_channels, H, W) and embedding (N, embedding_width) to (N, out_channels, H/2, W/2); H and W even.
+
     >>> import torch
     >>> from aliasfree import Config
     >>> from aliasfree.nn import DownBlock, Layers, time_encoding
@@ -71,6 +75,8 @@ class DownBlock(nn.Module):
 
 class UpBlock(nn.Module):
     """Double, concatenate the skip in front, residual double convolution, double convolution, add the embedding.
+
+    x (N, C, H, W), skip (N, in_channels - C, 2H, 2W) and embedding (N, embedding_width) to (N, out_channels, 2H, 2W).
 
     >>> import torch
     >>> from aliasfree import Config

@@ -55,7 +55,9 @@ class Downsample2d(nn.Module):
 
 
 class BilinearUpsample2d(nn.Module):
-    """The baseline's upsampling: bilinear by 2 with corners aligned (arXiv 2411.09174, Config A).
+    """The baseline's upsampling, (N, C, H, W) to (N, C, 2H, 2W): bilinear with corners aligned.
+
+    Source: arXiv 2411.09174, Config A.
 
     >>> import torch
     >>> from aliasfree.nn import BilinearUpsample2d

@@ -61,7 +61,7 @@ _ROUND = 1.5 * 2.0**23
 
 
 def power_of_2(u: Expression, coefficients: tuple[float, ...]) -> Expression:
-    """2^u for u at most a little above 0; 2^-126 for all below that; NaN stays.
+    """2^u for u up to a little above 0, and 2^-126 for u below -126; NaN stays.
 
     A polynomial on [-1/2, 1/2], fitted here.
     """
