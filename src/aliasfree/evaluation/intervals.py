@@ -49,7 +49,7 @@ def bootstrap(
 
 
 def over_runs(values: Sequence[float]) -> Estimate:
-    """Mean over independent runs and its interval by Student's t; none for a single run. Raises ArgumentError for no run.
+    """Mean over runs and its interval by Student's t; none for a single run. Raises ArgumentError for no run.
 
     >>> from aliasfree.evaluation.intervals import over_runs
     >>> over_runs([9.0, 10.0, 11.0]).text()
