@@ -28,7 +28,13 @@ _EQUIVARIANT = ("T",)
 
 
 def known_names() -> tuple[str, ...]:
-    """Every config that has a name, the paper's rows first."""
+    """Every config that has a name, the paper's rows first.
+
+    >>> from aliasfree.config import known_names
+    >>> names = known_names()
+    >>> len(names), names[0], "D-hq" in names
+    (29, 'A', True)
+    """
     rest = (f"{letter}-{name}" for name in FILTER_NAMES for letter in "BCD")
     return PAPER_CONFIGS + tuple(n for n in rest if n not in PAPER_CONFIGS) + _EQUIVARIANT
 
@@ -41,6 +47,14 @@ class Config:
     oversample   rate of the filtered activation, >= 2; the specs are carried to that rate by `FilterSpec.at_rate`
     running_oversample   its rate outside of training (`model.eval()`), >= 2; None = the same. The weights do not depend
                          on the rate: what is trained at 2x may run at 4x, where less of the nonlinearity folds
+
+    >>> from aliasfree import Config, FilterSpec
+    >>> config = Config.parse("D-2N")
+    >>> config.letter, config.up.taps, str(config)
+    ('D', 3, 'D-2N')
+    >>> longer = FilterSpec(taps=24, cutoff=0.375, kaiser_beta=4.0)
+    >>> Config("C", up=longer, down=longer).description
+    'alias-free nonlinearities'
     """
 
     letter: str = "A"
@@ -65,6 +79,10 @@ class Config:
         """A config from its name ("D-2N"), from `to_config()` of another, or itself.
 
         Raises ConfigError, listing the valid names and the nearest, for anything else.
+
+        >>> from aliasfree import Config
+        >>> Config.parse("T").running_oversample
+        4
         """
         if isinstance(name, Config):
             return name

@@ -14,7 +14,15 @@ from collections.abc import Iterable
 
 
 class AliasfreeError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose.
+
+    >>> from aliasfree import AliasfreeError, Config
+    >>> try:
+    ...     Config.parse("D-3N")
+    ... except AliasfreeError as error:
+    ...     print(str(error).partition(" Valid")[0])
+    unknown config 'D-3N'; did you mean 'D-2N'?
+    """
 
 
 class ConfigError(AliasfreeError, ValueError):

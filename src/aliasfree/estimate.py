@@ -12,6 +12,11 @@ class Estimate:
     """A figure and the ends of its 95 % interval; low = high = None where there is no interval.
 
     spread  of scores over splits and of KID over subsets: their standard deviation, as in published tables; else None
+
+    >>> from aliasfree.evaluation import Estimate
+    >>> score = Estimate(9.61, low=9.40, high=9.82)
+    >>> score.text(), round(score.half_width, 2)
+    ('9.61 [9.40, 9.82]', 0.21)
     """
 
     value: float

@@ -1,7 +1,7 @@
 """Files and folders that are whole or not there, and JSON that any reader takes.
 
-What is written goes to another name beside the wanted one, is brought to the disk, and renamed: a reader finds the old
-content or the new, never half of it, and so does whoever comes after a power cut.
+A file is written under another name beside its own, synced to the disk and renamed: a reader finds the old content or
+the new, never half of it, even after a power cut.
 
 JSON has no infinity and no NaN. They are written as the strings "Infinity", "-Infinity" and "NaN", which `float` reads.
 """
@@ -25,7 +25,7 @@ __all__ = ["new_folder", "plain", "replacing", "sync", "write_file", "write_json
 def replacing(path: str | Path) -> Iterator[Path]:
     """A name to write a file under, which takes the place of `path` when the block ends well; parents are made.
 
-    Raises OSError. After an error, of the block's too, `path` is what it was and nothing else is left.
+    Raises OSError. After an error, also one of the block, `path` is unchanged and no other file is left.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,6 +61,14 @@ class FilterSpec:
     gain         "unity": zero insertion is compensated by factor^2 and the polyphase sums are equal, so a
                  constant stays a constant; "none": neither, and the published code's alignment (the paper)
     window       a name in WINDOWS
+
+    >>> from aliasfree import FilterSpec
+    >>> hq = FilterSpec.named("hq")
+    >>> hq.taps, hq.cutoff, round(hq.stopband_attenuation_db)
+    (12, 0.5, -47)
+    >>> longer = FilterSpec("sinc", taps=24, cutoff=0.375, kaiser_beta=4.0)
+    >>> longer.kernel().shape
+    (24, 24)
     """
 
     kind: Literal["sinc", "jinc", "ideal"] = "sinc"
@@ -89,7 +97,12 @@ class FilterSpec:
 
     @classmethod
     def named(cls, name: str) -> FilterSpec:
-        """The filter of a config name: "0", "1", "2", "0N", "1N", "2N" (paper), "hq", "radial", "ideal" (ours)."""
+        """The filter of a config name: "0", "1", "2", "0N", "1N", "2N" (paper), "hq", "radial", "ideal" (ours).
+
+        >>> from aliasfree import FilterSpec
+        >>> FilterSpec.named("2N").taps
+        3
+        """
         try:
             return FILTER_NAMES[name]
         except KeyError:
@@ -114,6 +127,11 @@ class FilterSpec:
 
         A spec describes the filter of a factor-2 step; at 4x the same analogue filter has half the cutoff (as a
         fraction of the higher Nyquist) and twice the taps.
+
+        >>> from aliasfree import FilterSpec
+        >>> at_4x = FilterSpec.named("hq").at_rate(4)
+        >>> at_4x.taps, at_4x.cutoff
+        (24, 0.25)
         """
         if factor == 2:
             return self
@@ -122,11 +140,24 @@ class FilterSpec:
         return replace(self, cutoff=self.cutoff * 2 / factor, taps=(self.taps * factor) // 2)
 
     def kernel(self) -> Array:
-        """The taps, float64 (taps, taps), rows first. Raises ConfigError for "ideal", which has none."""
+        """The taps, float64 (taps, taps), rows first. Raises ConfigError for "ideal", which has none.
+
+        >>> from aliasfree import FilterSpec
+        >>> FilterSpec.named("2N").kernel().round(3)
+        array([[0.036, 0.119, 0.036],
+               [0.119, 0.377, 0.119],
+               [0.036, 0.119, 0.036]])
+        """
         return _kernel(self).copy()
 
     def response(self, n: int = 257) -> tuple[Array, Array]:
-        """Magnitude response along the horizontal axis at n frequencies from 0 to Nyquist: (frequency, magnitude)."""
+        """Magnitude response along the horizontal axis at n frequencies from 0 to Nyquist: (frequency, magnitude).
+
+        >>> from aliasfree import FilterSpec
+        >>> frequency, magnitude = FilterSpec.named("hq").response(3)
+        >>> frequency.tolist(), magnitude.round(2).tolist()
+        ([0.0, 0.5, 1.0], [1.0, 0.5, 0.0])
+        """
         frequency = np.linspace(0, 1, n)
         if self.kind == "ideal":
             magnitude = np.where(frequency < self.cutoff, 1.0, 0.0)
@@ -140,6 +171,11 @@ class FilterSpec:
 
         Equal gains keep a constant constant; unequal ones turn it into a checkerboard (paper, beta 2 normalised:
         0.377 / 0.239 / 0.239 / 0.145).
+
+        >>> from aliasfree import FilterSpec
+        >>> FilterSpec.named("2N").phase_gains().round(3)
+        array([[0.377, 0.239],
+               [0.239, 0.145]])
         """
         if self.kind == "ideal":
             return np.ones((factor, factor))
@@ -263,7 +299,7 @@ FILTER_NAMES: dict[str, FilterSpec] = {
     "radial": FilterSpec("jinc", taps=12, kaiser_beta=4.0, window="kaiser-radial"),
     "ideal": FilterSpec("ideal"),
 }
-"""Every filter that has a name; a newcomer's filter is one entry here."""
+"""Every filter that has a name. To name another, add an entry."""
 
 BELOW_NYQUIST = FilterSpec("ideal", cutoff=0.499)
 """The brick wall that keeps nothing at the lower rate's Nyquist frequency, where a fraction-of-a-pixel shift has no

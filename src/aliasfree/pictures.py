@@ -49,6 +49,11 @@ def to_uint8(images: Tensor | NDArray[Any]) -> Pixels:
     Values outside are clipped and the fraction is cut off: trunc((clip(x, -1, 1) + 1) / 2 * 255)
     in float32, as in the published code of arXiv 2411.09174. Raises ShapeError for another rank or number of
     channels and ArgumentError for NaN.
+
+    >>> import torch
+    >>> from aliasfree.pictures import to_uint8
+    >>> to_uint8(torch.tensor([-1.0, 0.0, 1.0]).reshape(1, 1, 1, 3)).ravel()
+    array([  0, 127, 255], dtype=uint8)
     """
     x = images if isinstance(images, np.ndarray) else images.detach().float().cpu().numpy()
     if x.ndim != 4 or x.shape[1] not in (1, 3):
@@ -68,6 +73,11 @@ def grid(images: Pixels, columns: int | None = None, pad: int = 2, scale: int = 
     scale    every pixel becomes scale x scale, >= 1
 
     Raises ShapeError or ArgumentError.
+
+    >>> import numpy as np
+    >>> from aliasfree.pictures import grid
+    >>> grid(np.zeros((4, 8, 8, 1), np.uint8), pad=2, scale=2).size
+    (34, 34)
     """
     x = _checked(images)
     n, h, w, c = x.shape
@@ -95,6 +105,12 @@ def strip(
 
     images uint8 (R, K, H, W, C), or (K, H, W, C) for one row; K column labels, R row labels (None = none).
     Raises ShapeError when the labels do not fit the images.
+
+    >>> import numpy as np
+    >>> from aliasfree.pictures import strip
+    >>> table = strip(np.zeros((2, 3, 8, 8, 1), np.uint8), ["-45°", "0°", "45°"], ["A", "D-hq"])
+    >>> table.mode, table.width > 3 * 32
+    ('L', True)
     """
     x = images[None] if images.ndim == 4 else images
     given = (None if row_labels is None else len(row_labels), len(column_labels))
@@ -120,7 +136,12 @@ def strip(
 
 
 def angle_label(degrees: float) -> str:
-    """ "-67.5°", "0°", "90°": the column label of an angle."""
+    """ "-67.5°", "0°", "90°": the column label of an angle.
+
+    >>> from aliasfree.pictures import angle_label
+    >>> angle_label(-67.5), angle_label(-0.0)
+    ('-67.5°', '0°')
+    """
     return f"{round(degrees, 2) + 0.0:g}°"
 
 
@@ -132,6 +153,11 @@ def collage(images: Pixels | Sequence[str | Path], out: str | Path, *, side: int
             rest of the last sheet stays black
 
     Returns the files written. Raises DataError naming a file that cannot be read or has another size.
+
+    >>> import numpy as np
+    >>> from aliasfree.pictures import collage
+    >>> [path.name for path in collage(np.zeros((5, 8, 8, 3), np.uint8), "collage.png", side=2)]
+    ['collage_0.png', 'collage_4.png']
     """
     if side < 1 or not len(images):
         raise ArgumentError("a collage needs at least one image and side >= 1")
@@ -153,13 +179,26 @@ def collage(images: Pixels | Sequence[str | Path], out: str | Path, *, side: int
 
 
 def pingpong(frames: Sequence[Image.Image], hold: int = 0) -> list[Image.Image]:
-    """There and back again without a jump, the two ends shown `hold` frames longer."""
+    """There and back again without a jump, the two ends shown `hold` frames longer.
+
+    >>> from PIL import Image
+    >>> from aliasfree.pictures import pingpong
+    >>> frames = [Image.new("L", (8, 8), level) for level in (0, 100, 200)]
+    >>> [frame.getpixel((0, 0)) for frame in pingpong(frames, hold=1)]  # then from the first again
+    [0, 0, 100, 200, 200, 100]
+    """
     there = [frames[0]] * hold + list(frames) + [frames[-1]] * hold
     return there + list(frames[-2:0:-1])
 
 
 def png_bytes(image: Image.Image) -> bytes:
-    """The image as a PNG file."""
+    """The image as a PNG file.
+
+    >>> from PIL import Image
+    >>> from aliasfree.pictures import png_bytes
+    >>> png_bytes(Image.new("L", (8, 8)))[1:4]
+    b'PNG'
+    """
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
@@ -171,6 +210,11 @@ def gif_bytes(frames: Sequence[Image.Image], fps: float = 12) -> bytes:
     Grey frames keep their 256 levels; colour frames with at most 256 colours between them are exact, others
     are reduced to 256 without dithering. GIF counts time in 1/100 s: the time of a frame is rounded to that.
     Raises ShapeError for frames of different sizes, ArgumentError for none or fps outside (0, 100].
+
+    >>> from PIL import Image
+    >>> from aliasfree.pictures import gif_bytes
+    >>> gif_bytes([Image.new("L", (8, 8), level) for level in (0, 100, 200)])[:6]
+    b'GIF89a'
     """
     _check_frames(frames, fps, fastest=100)
     if any(f.mode != "L" for f in frames):
@@ -182,19 +226,40 @@ def gif_bytes(frames: Sequence[Image.Image], fps: float = 12) -> bytes:
 
 
 def save_png(image: Image.Image, path: str | Path) -> None:
-    """Write a PNG, aside and renamed, parents made."""
+    """Write a PNG in one go (see `files.replacing`); parent folders are made.
+
+    >>> from PIL import Image
+    >>> from aliasfree.pictures import save_png
+    >>> save_png(Image.new("L", (8, 8)), "pictures/black.png")
+    >>> Image.open("pictures/black.png").size
+    (8, 8)
+    """
     write_file(path, png_bytes(image))
 
 
 def save_gif(frames: Sequence[Image.Image], path: str | Path, fps: float = 12) -> None:
-    """Write `gif_bytes`, aside and renamed, parents made."""
+    """Write `gif_bytes` in one go; parent folders are made.
+
+    >>> from PIL import Image
+    >>> from aliasfree.pictures import save_gif
+    >>> save_gif([Image.new("L", (8, 8), level) for level in (0, 100, 200)], "film.gif")
+    >>> Image.open("film.gif").n_frames
+    3
+    """
     write_file(path, gif_bytes(frames, fps))
 
 
 def save_mp4(frames: Sequence[Image.Image], path: str | Path, fps: float = 24) -> None:
-    """Write an H.264 film (yuv420p, plays everywhere), aside and renamed.
+    """Write an H.264 film (yuv420p, plays everywhere) in one go; parent folders are made.
 
     An odd width or height repeats its last column or row. Raises as `gif_bytes`, fps up to 1000.
+
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from aliasfree.pictures import save_mp4
+    >>> save_mp4([Image.new("RGB", (64, 64), (level, 0, 0)) for level in (0, 100, 200)], "film.mp4", fps=12)
+    >>> Path("film.mp4").stat().st_size > 0
+    True
     """
     import imageio.v2 as imageio
 
@@ -212,7 +277,12 @@ def save_mp4(frames: Sequence[Image.Image], path: str | Path, fps: float = 24) -
 
 
 def data_uri(content: Image.Image | bytes, mime: str = "image/png") -> str:
-    """A "data:..." address for a page without other files; an image becomes a PNG, bytes stay as they are."""
+    """A "data:..." address for a page without other files; an image becomes a PNG, bytes stay as they are.
+
+    >>> from aliasfree.pictures import data_uri
+    >>> data_uri(b"text", "text/plain")
+    'data:text/plain;base64,dGV4dA=='
+    """
     data = content if isinstance(content, bytes) else png_bytes(content)
     return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
 

@@ -1,4 +1,4 @@
-"""What can be asked of sampling by name, and the defaults: said here once, for every layer, and cheap to import.
+"""The names that sampling takes and its defaults, stated once for every layer and cheap to import.
 
 The defaults are those of `AliasFreePipeline`, `MotionCallback`, the command line and the experiments. They were
 measured on pixel models (docs/results.md); for the latents of other pipelines nothing was measured.

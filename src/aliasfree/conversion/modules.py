@@ -168,7 +168,7 @@ class AliasFreeGEGLU(Converted, GEGLU):
 
 
 class AliasFreeTransformer2DModel(Converted, Transformer2DModel):
-    """Tells its feed-forward layers the shape of the plane that its tokens are."""
+    """Tells its feed-forward layers the shape of the plane whose pixels are its tokens."""
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         plane = (hidden_states.shape[-2], hidden_states.shape[-1])
@@ -281,7 +281,7 @@ ACTIVATIONS: dict[type[nn.Module], type[FilteredActivation]] = {
         AliasFreeSigmoid,
     )
 }
-"""stock class -> its filtered counterpart; a newcomer's activation is one class above and one line here."""
+"""stock class -> its filtered counterpart. Another activation takes one class above and one line here."""
 
 CONVERTED: dict[type[nn.Module], type[Converted]] = {
     nn.Conv2d: AliasFreeConv2d,

@@ -42,6 +42,14 @@ class ConversionReport:
     touched, left                every module that was changed; every spatial module that was not, with the reason
     parameters                   numbers, the same before and after
     flops_before, flops_after    of one call, a multiply-add counting as 2; None = no inputs to call it with
+
+    >>> import torch
+    >>> from aliasfree import conversion_report, convert
+    >>> report = conversion_report(convert(torch.nn.Sequential(torch.nn.SiLU(), torch.nn.MaxPool2d(2)), "C-hq"))
+    >>> [(entry.name, entry.kind) for entry in report.touched]
+    [('0', 'SiLU')]
+    >>> [(entry.kind, entry.text) for entry in report.left]
+    [('MaxPool2d', 'takes maxima: no linear filter equals it')]
     """
 
     config: str
@@ -82,6 +90,17 @@ def conversion_report(model: nn.Module, inputs: Sequence[Any] | Mapping[str, Any
     as a Fourier transform of each line. LoRA layers added since count nowhere: fused, they cost nothing. The weights
     are neither used nor copied, and the model may be compiled or offloaded. Raises ArgumentError for inputs the model
     does not take.
+
+    >>> import torch
+    >>> from aliasfree import conversion_report, convert
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, stride=2, padding=1), torch.nn.SiLU())
+    >>> report = conversion_report(convert(model, "D-hq"), inputs=[torch.zeros(1, 3, 16, 16)])
+    >>> for entry in report.touched:
+    ...     print(entry.name, entry.kind, entry.text, sep=" | ")
+    0 | Conv2d | stride 1, low-pass, decimation by 2
+    1 | SiLU | filtered on planes; vectors pass
+    >>> report.flops_after > report.flops_before
+    True
     """
     bare = _bare_copy(model)
     conversions = {name: c for name, m in bare.named_modules() if (c := conversion_of(m)) is not None}
@@ -123,7 +142,7 @@ def _left(model: nn.Module, touched: set[str]) -> tuple[Entry, ...]:
 
 
 def _flops(ghost: nn.Module, inputs: Sequence[Any] | Mapping[str, Any]) -> tuple[int, int]:
-    """Of the stock model and of the model, which is undone."""
+    """FLOPs of the stock model and of the converted one. Undoes the conversion of `ghost`."""
     tally = _Tally()
     for module in ghost.modules():
         if "_treatment" in module.__dict__:

@@ -46,7 +46,7 @@ class Conversion:
 
 
 ROUND_TRIP: dict[type[nn.Module], type[nn.Module]] = {}
-"""stock model -> its subclass that is converted from birth; filled by `aliasfree.conversion.models`."""
+"""stock model -> its subclass that is converted when it is built; filled by `aliasfree.conversion.models`."""
 
 
 def convert(
@@ -66,9 +66,18 @@ def convert(
     feed_forward  also filter the GEGLU of transformer blocks, which acts on tokens
 
     Parameters, buffers and state-dict keys stay as they are: weights may be loaded before or after. `conversion_report`
-    says what was done. Of a saved model only the whole is known to be converted: convert it, not a part of it.
+    says what was done. A saved model remembers a conversion of the whole, not of a part: convert the whole model.
     Raises ArgumentError for a model that is converted, compiled, carries LoRA layers, or has modules whose `forward`
     was replaced on the object (by offloading, device maps, layerwise casting).
+
+    >>> import torch
+    >>> from aliasfree import convert
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, stride=2, padding=1), torch.nn.SiLU())
+    >>> x = torch.randn(1, 3, 16, 16)
+    >>> before = model(x)
+    >>> after = convert(model, "D-hq")(x)
+    >>> tuple(after.shape), torch.equal(after, before)
+    ((1, 8, 8, 8), False)
     """
     conversion = Conversion.of(config, padding_mode, feed_forward)
     if not isinstance(model, nn.Module):
@@ -87,6 +96,14 @@ def revert(model: Model) -> Model:
     """Undo `convert` exactly, in place. Returns the model.
 
     Raises ArgumentError for a model that is not converted, or as `convert` does.
+
+    >>> import torch
+    >>> from aliasfree import convert, revert
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, stride=2, padding=1), torch.nn.SiLU())
+    >>> x = torch.randn(1, 3, 16, 16)
+    >>> before = model(x)
+    >>> torch.equal(revert(convert(model, "D-hq"))(x), before)
+    True
     """
     conversion = conversion_of(model)
     if conversion is None:

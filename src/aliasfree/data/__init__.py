@@ -1,4 +1,4 @@
-"""Images by name or path, decoded once, memory-mapped ever after. Knows no model."""
+"""Images by name or path, decoded once and memory-mapped from then on. Knows no model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Decoded images on disk: one uint8 array file, labels and facts, made once and memory-mapped ever after.
+"""Decoded images on disk: one uint8 array file, labels and facts, made once and memory-mapped from then on.
 
-A cache folder is written aside and renamed when complete, so it exists whole or not at all; whoever finds it made
-uses it. Checksums tell damage; a damaged folder is made again, with a warning.
+A cache folder is written under another name and renamed when complete, so it is whole or absent, and processes may
+share it. Checksums show damage; a damaged folder is made again, with a warning.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class CacheMeta:
     """crc32 of images.npy in blocks of 16 MiB."""
     labels_crc: int
     notes: tuple[str, ...] = ()
-    """What was taken for what, a phrase each."""
+    """How the files were understood, a phrase each."""
     format: int = _FORMAT
 
 
@@ -74,10 +74,15 @@ def ensure(
     root: Path,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Path, CacheMeta]:
-    """The cache folder for a source with these settings, made if it is absent or damaged.
+    """The cache folder for a source with these settings, made if it is absent or damaged; and its facts.
 
-    Raises:
-        DataError: what the source raises; bad files without `skip_bad`; the cache folder cannot be written.
+    image_size  (height, width) in pixels; None = as stored
+    channels    1 or 3; None = as stored
+    skip_bad    leave out images that cannot be read; False = the first one is an error
+    root        the folder of all caches (`cache_root`)
+    progress    called with (done, total) while decoding
+
+    Raises DataError as the source does, for bad files without `skip_bad`, and for a folder that cannot be written.
     """
     settings = [_FORMAT, type(source).__name__, source.split, image_size, channels]
     key = hashlib.sha256(json.dumps([settings, source.stamp()]).encode()).hexdigest()[:32]

@@ -44,7 +44,7 @@ IMAGE_SUFFIXES = frozenset(
     }
 )
 MOST_PIXELS = 2**26
-"""Of one image; a header that claims more is refused before anything is allocated."""
+"""Most pixels of one image; a header that claims more is refused before anything is allocated."""
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
@@ -60,16 +60,14 @@ def is_image_name(path: str) -> bool:
 def decode(file: Path | IO[bytes], name: str) -> Image.Image:
     """The image in `file` as a PIL image of mode `L` or `RGB`.
 
-    Args:
-        file: a path or an open binary file.
-        name: what to call it in messages; `archive.zip!member` for a file inside a zip.
+    file  a path or an open binary file
+    name  its name in messages; `archive.zip!member` for a file inside a zip
 
-    Raises:
-        DataError: truncated, corrupt, of an unknown format, or with a value range that is not known.
+    Raises DataError for a file that is truncated, corrupt, of an unknown format, or whose range of values is not known.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # EXIF and palette remarks; pixels are what counts here
+            warnings.simplefilter("ignore")  # remarks on EXIF and palettes, which do not concern the pixels
             with Image.open(file) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise DataError(f"claims {image.width} x {image.height} pixels, more than 2^26; shrink it first.")

@@ -24,14 +24,20 @@ LABELS = ("auto", "none", "folders", "file")
 class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
     """Images of one split, uint8, memory-mapped and read-only; cheap to pickle, so any number of workers may share it.
 
-    Attributes:
-        images: uint8 memory map (N, C, H, W), C = 1 or 3.
-        labels: int64 (N,), 0-based; None = no labels.
-        class_names: one name for each label value; None = no labels.
-        fingerprint: sha256 (hex) of pixels, labels, class names and shape.
-        skipped: one sentence for each bad file that was left out.
-        notes: what was taken for what, a phrase each: splits, shards, files of labels.
-        source, split: what was opened.
+    images         uint8 memory map (N, C, H, W), C = 1 or 3
+    labels         int64 (N,), from 0; None = no labels
+    class_names    one name for each label value; None = no labels
+    fingerprint    sha256 (hex) of pixels, labels, class names and shape
+    skipped        one sentence for each bad file that was left out
+    notes          how the files were understood, a phrase each: splits, shards, files of labels
+    source, split  what was opened
+
+    >>> from aliasfree.data import open_images
+    >>> data = open_images("digits")
+    >>> len(data), data.channels, data.image_size, data.num_classes
+    (1797, 1, (16, 16), 10)
+    >>> tuple(data[5]["image"].shape), data[5]["label"]
+    ((1, 16, 16), 5)
     """
 
     def __init__(self, folder: Path, meta: CacheMeta, source: str, split: str) -> None:
@@ -98,33 +104,37 @@ def open_images(
     cache_dir: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImageData:
-    """Opens images by name or path; decodes them on the first call, maps the cache on later ones.
+    """Open images by name or path: decoded on the first call, read from the cache on later ones.
 
-    Args:
-        source: `digits`, `mnist`, `cifar10`, `mnist-m`, `mnist-m:DIGITS:BACKGROUNDS`, `hub:NAME`, or the path of an
-            IDX, CSV, zip, tar or npz file or of a folder. `mnist`, `cifar10` and `mnist-m` are looked for in
-            $ALIASFREE_DATA, then in ./data.
-        image_size: pixels, one number (square) or (height, width); None = as stored (`digits`: 16), and then all must
-            be equal. Bilinear and antialiased as in the paper; other proportions are cut at the centre.
-        channels: 1 or 3 converts; None = as stored, and then all must agree.
-        split: `train`, `val`, `test`, or `all` (no folder is a split); other names in use, such as `validation`, are
-            understood. A source without splits is `train`, and what its name says.
-        labels: of folders and zips: `none`, `folders`, `file`; `auto` = a file of labels, else class folders.
-        skip_bad: leave out images that cannot be read, and list them in `.skipped`; False = the first one is an error.
-        cache_dir: None = $ALIASFREE_CACHE, or ~/.cache/aliasfree.
-        progress: called with (done, total) while decoding.
+    source      "digits", "mnist", "cifar10", "mnist-m", "mnist-m:DIGITS:BACKGROUNDS", "hub:NAME", or the path of an
+                IDX, CSV, zip, tar or npz file or of a folder. "mnist", "cifar10" and "mnist-m" are looked for in
+                $ALIASFREE_DATA, then in ./data
+    image_size  pixels, one number (square) or (height, width); None = as stored ("digits": 16), and then all must be
+                equal. Bilinear and antialiased as in the paper; images of other proportions are cut at the centre
+    channels    1 (grey) or 3 (colour) converts; None = as stored, and then all must agree
+    split       "train", "val", "test", or "all" (no folder is a split); other names in use, such as "validation", are
+                understood. A source without splits serves as "train", and as the split that its file name contains
+    labels      of folders and zips: "none", "folders" or "file"; "auto" = a file of labels, else class folders
+    skip_bad    leave out images that cannot be read, and list them in `.skipped`; False = the first one is an error
+    cache_dir   None = $ALIASFREE_CACHE, or ~/.cache/aliasfree
+    progress    called with (done, total) while decoding
 
-    Raises:
-        DataError: missing, damaged, mixed or unknown data; the message names the file or line and the cure.
-        ArgumentError: an argument out of range.
+    Raises DataError, naming the file or line and the cure, for missing, damaged, mixed or unknown data, and
+    ArgumentError for an argument out of range.
+
+    >>> from aliasfree.data import open_images
+    >>> open_images("digits", image_size=32, channels=3).images.shape
+    (1797, 3, 32, 32)
     """
     if channels not in (None, 1, 3):
         raise ArgumentError(f"Images have 1 or 3 channels, not {channels!r}; choose with `channels=1` or `channels=3`.")
     found = registry.resolve(source, split)
     if labels not in LABELS:
-        raise ArgumentError(f"Unknown labels {labels!r}; use one of {', '.join(LABELS)}.")
+        raise ArgumentError(f"There is no `labels` {labels!r}; use one of {', '.join(LABELS)}.")
     if labels != "auto" and not found.takes_labels:
-        raise ArgumentError(f"The labels of {str(source)!r} are its own; labels is for folders and zips of images.")
+        raise ArgumentError(
+            f"The labels of {str(source)!r} are its own; leave out `labels`, which is for folders and zips of images."
+        )
     found.labels = labels
     folder, meta = cache.ensure(
         found,
@@ -138,15 +148,27 @@ def open_images(
 
 
 def unit_range(images: torch.Tensor) -> torch.Tensor:
-    """uint8 images, any shape, to float32 in [-1, 1]: x / 127.5 - 1."""
+    """uint8 images, any shape, to float32 in [-1, 1]: x / 127.5 - 1.
+
+    >>> import torch
+    >>> from aliasfree.data import unit_range
+    >>> unit_range(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([-1.,  1.])
+    """
     return images.to(torch.float32) / 127.5 - 1.0
 
 
 def export_images(data: ImageData, folder: Path, limit: int | None = None) -> int:
-    """Writes the first `limit` images (None = all) as `<folder>/000000.png`, ...; returns how many.
+    """Write the first `limit` images (None = all) as `<folder>/000000.png`, ...; returns how many.
 
-    Raises:
-        DataError: the folder cannot be written.
+    Raises DataError when the folder cannot be written.
+
+    >>> from pathlib import Path
+    >>> from aliasfree.data import export_images, open_images
+    >>> export_images(open_images("digits"), Path("digits"), limit=2)
+    2
+    >>> sorted(path.name for path in Path("digits").iterdir())
+    ['000000.png', '000001.png']
     """
     count = len(data) if limit is None else min(limit, len(data))
     try:

@@ -21,24 +21,26 @@ def read_labels(
 ) -> tuple[dict[str, str], list[str]]:
     """Labels by the path of the image, and the label files they came from.
 
-    names  label files, relative posix paths; what they say is relative to their folder
-    read   the content of one, at most so many bytes
-    title  what to call the root in messages
+    names  label files, relative posix paths; the paths in them are relative to their folder
+    read   read(name, most) gives the first `most` bytes of a label file
+    title  the name of the root in messages
 
-    Raises DataError: not readable as its name says.
+    Raises DataError for a file that is not what its name says.
     """
     found: dict[str, str] = {}
     used = []
     for name in sorted(names):
         raw = read(name, _MOST_BYTES + 1)
         if len(raw) > _MOST_BYTES:
-            raise DataError(f"{title}/{name} is larger than 256 MiB; leave it aside with labels 'folders' or 'none'.")
+            raise DataError(
+                f"{title}/{name} is larger than 256 MiB; leave it aside with `labels='folders'` or `labels='none'`."
+            )
         folder, _, base = name.rpartition("/")
         prefix = folder + "/" if folder else ""
         try:
             rows = _PARSERS[base](raw.decode("utf-8-sig"))
         except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
-            cure = "correct it, or choose labels 'folders' or 'none'"
+            cure = "correct it, or choose `labels='folders'` or `labels='none'`"
             raise DataError(f"{title}/{name} cannot be read as labels ({error}); {cure}.") from error
         if rows:
             used.append(name)

@@ -1,4 +1,4 @@
-"""From what the user wrote after `--data` to a source: by name, by prefix, or by what lies at the path."""
+"""From the text of a source (`data`) to the source: by name, by prefix, or by the content of the path."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ def _kinds() -> tuple[type[Source], ...]:
 
 
 def source_names() -> tuple[str, ...]:
-    """The bare names `open_images` knows, sorted."""
+    """The bare names `open_images` knows, sorted.
+
+    >>> from aliasfree.data import source_names
+    >>> source_names()
+    ('cifar10', 'digits', 'mnist', 'mnist-m')
+    """
     return tuple(sorted({*_STORED_NAMES, *(n for k in _kinds() for n in k.names)}))
 
 
@@ -55,14 +60,11 @@ def find_named(name: str) -> Path | None:
 def resolve(text: str | Path, split: str) -> Source:
     """The source that `text` means.
 
-    Args:
-        text: a bare name, `hub:NAME`, `mnist-m:DIGITS:BACKGROUNDS`, or a path. A name wins over a path of the same
-            spelling; write `./mnist` for the path.
-        split: `train`, `val` or `test`.
+    text   a bare name, "hub:NAME", "mnist-m:DIGITS:BACKGROUNDS", or a path. A name wins over a path of the same
+           spelling; write "./mnist" for the path
+    split  "train", "val", "test" or "all", or another name in use
 
-    Raises:
-        ArgumentError: an unknown split.
-        DataError: no such name or path, or a path with nothing known in it.
+    Raises ArgumentError for an unknown split, DataError for no such name or path, or a path of no known kind.
     """
     split = check_split(split)
     written = str(text)

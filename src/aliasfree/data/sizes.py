@@ -12,8 +12,7 @@ Size = int | tuple[int, int]
 def height_width(size: Size) -> tuple[int, int]:
     """(height, width) in pixels from one number (square) or a pair.
 
-    Raises:
-        ArgumentError: not one or two positive whole numbers.
+    Raises ArgumentError for anything but one or two positive whole numbers.
     """
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in pair):
@@ -24,12 +23,14 @@ def height_width(size: Size) -> tuple[int, int]:
 def check_image_size(size: Size, multiple: int = 8) -> tuple[int, int]:
     """(height, width) when both can be halved three times, as the UNet does.
 
-    Args:
-        size: pixels; one number (square) or (height, width).
-        multiple: what both must be divisible by; 8 = three downsamplings by 2.
+    size      pixels, one number (square) or (height, width)
+    multiple  what both must be divisible by, >= 1; 8 = three downsamplings by 2
 
-    Raises:
-        ArgumentError: not positive whole numbers, or not divisible; the message names the nearest sizes.
+    Raises ArgumentError for other than positive whole numbers, and, naming the nearest sizes, for indivisible ones.
+
+    >>> from aliasfree.data import check_image_size
+    >>> check_image_size(32), check_image_size((32, 48))
+    ((32, 32), (32, 48))
     """
     pair = height_width(size)
     for n in pair:

@@ -40,7 +40,7 @@ OTHER_SPLITS = frozenset({"unlabeled", "unlabelled", "unsup", "unsupervised", "e
 _HASHED_BYTES = 64 * 2**20
 
 Bad = Callable[[DataError], None]
-"""Told of an image that cannot be read: raises it, or records it when bad files are skipped."""
+"""Called with the error of an image that cannot be read: raises it, or records it when bad files are skipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Source(ABC):
     names: ClassVar[tuple[str, ...]] = ()
     """Bare names it answers to, such as `digits`."""
     prefix: ClassVar[str] = ""
-    """What a source text must begin with, such as `hub:`; empty = none."""
+    """How the text of a source begins, such as `hub:`; empty = by name or content only."""
     priority: ClassVar[int] = 0
     """Higher is asked first by content; a plain folder, which takes anything, is asked last."""
     default_size: ClassVar[tuple[int, int] | None] = None
@@ -72,10 +72,10 @@ class Source(ABC):
     resample: ClassVar[Image.Resampling] = Image.Resampling.BILINEAR
 
     labels: str = "auto"
-    """`auto`, or what overrules it where `takes_labels`: `none`, `folders` or `file`."""
+    """Where labels come from: `auto`, or, for a source that `takes_labels`, `none`, `folders` or `file`."""
     takes_labels: ClassVar[bool] = False
     notes: tuple[str, ...] = ()
-    """What was taken for what, a phrase each; known once `items` is exhausted."""
+    """How the files were understood, a phrase each; known once `items` is exhausted."""
     class_names: tuple[str, ...] | None = None
     """Known once `items` is exhausted; None = numbered by the labels, or no labels."""
 
@@ -115,16 +115,15 @@ def check_split(split: str) -> str:
 
 
 def split_of(name: str) -> str | None:
-    """The split a file or folder name speaks of (`t10k-images`, `cifar10-train.zip`), or None."""
+    """The split that is in the name of a file or folder (`t10k-images`, `cifar10-train.zip`), or None."""
     words = set(re.split(r"[^a-z0-9]+", name.lower()))
     return next((split for split, aliases in SPLITS.items() if words & aliases), None)
 
 
 def single_split(path: Path, split: str) -> None:
-    """Checks that a source without splits may serve as `split`: always as `train`, else if its name says so.
+    """Check that a source without splits may serve as `split`: always as `train`, else if its name contains it.
 
-    Raises:
-        DataError: another split than the source holds.
+    Raises DataError for another split than the source holds.
     """
     if split not in ("train", "all", split_of(path.name)):
         raise DataError(f"{path} has no {split!r} split; name the file or folder of those images, or use 'train'.")
@@ -146,11 +145,7 @@ def holds_images(folder: Path) -> bool:
 
 
 def pick_file(files: Iterable[Path], split: str, folder: Path) -> Path:
-    """Of the files of one kind in a folder, the one of this split.
-
-    Raises:
-        DataError: none or several fit.
-    """
+    """Of the files of one kind in a folder, the one of this split. Raises DataError when none or several fit."""
     candidates = sorted(files)
     fitting = [f for f in candidates if split_of(f.name) == split]
     if not fitting and len(candidates) == 1:

@@ -28,7 +28,7 @@ class Tree:
     class_names: tuple[str, ...] | None
     has_splits: bool
     notes: tuple[str, ...] = ()
-    """What was taken for what, a phrase each."""
+    """How the files were understood, a phrase each."""
 
 
 def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def arrange(
     labels: str = "auto",
     read: Callable[[str, int], bytes] | None = None,
 ) -> Tree:
-    """Sorts image files into one split and its classes.
+    """Sort image files into one split and its classes.
 
     Files that are no images, hidden ones and `__MACOSX` are left out. Outer folders that hold everything are looked
     through. Folders named after splits are splits, never classes; folders beside them are training images when there
@@ -72,11 +72,11 @@ def arrange(
 
     paths   paths relative to the root, as an archive may spell them
     split   `train`, `val` or `test`; without split folders, all images are taken; `all` = no folder is a split
-    title   what to call the root in messages
+    title   the name of the root in messages
     labels  `auto`, `none`, `folders` (the first folder, whatever its name), or `file` (one must be there)
-    read    the content of a label file, at most so many bytes; None = label files are not read
+    read    read(name, most) gives the first `most` bytes of a label file; None = label files are not read
 
-    Raises DataError: no images, no such split, no such labels, a path that leaves the root, or images both beside
+    Raises DataError for no images, no such split, no such labels, a path that leaves the root, or images both beside
     and inside class folders.
     """
     spelled = list(paths)
@@ -95,7 +95,7 @@ def arrange(
         )
     parts = {n: n.split("/") for n in names}
     depth = 0
-    # While one folder holds everything it says nothing, unless it is called like a split.
+    # A folder that holds everything divides nothing: look inside it, unless it is named like a split.
     while all(len(p) > depth + 1 for p in parts.values()):
         top = {p[depth] for p in parts.values()}
         if len(top) > 1 or (split != "all" and _split_name(next(iter(top)))):
@@ -129,7 +129,9 @@ def arrange(
         by_file, sheets = read_labels(candidates, lambda name, most: read(given[name], most), title)
     covered = [n for n in used if n in by_file]
     if labels == "file" and not all(n in by_file for n in chosen):
-        raise DataError(f"{title} has no file of labels for all its images; choose labels 'folders' or 'none'.")
+        raise DataError(
+            f"{title} has no file of labels for all its images; choose `labels='folders'` or `labels='none'`."
+        )
 
     label_of: dict[str, str] = {n: by_file[n] for n in covered}
     if labels in ("auto", "folders"):
@@ -148,7 +150,7 @@ def arrange(
     classes = sort_classes(label_of.values()) if label_of else None
     missing = [n for n in chosen if n not in label_of]
     if 0 < len(missing) < len(chosen):
-        raise DataError(f"{title} has no label for {missing[0]!r}; complete the labels, or choose labels 'none'.")
+        raise DataError(f"{title} has no label for {missing[0]!r}; complete the labels, or choose `labels='none'`.")
     if missing or (classes and len(classes) < 2):
         classes = None
     if classes:

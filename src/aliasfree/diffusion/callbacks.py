@@ -32,8 +32,8 @@ PIPELINES: dict[str, str] = {
     "FluxImg2ImgPipeline": "packed",
 }
 """Pipelines that motion was tested in, and how they keep their latents: "planes" (N, C, H, W), or "packed" into
-tokens (N, H/2 W/2, 4 C). Not among them are those that hold more images than the latents (inpainting, ControlNet), and
-those of videos."""
+tokens (N, H/2 W/2, 4 C). Pipelines for videos, and pipelines that hold other images beside the latents (inpainting,
+ControlNet), are not among them."""
 
 
 class MotionCallback(PipelineCallback):
@@ -56,6 +56,11 @@ class MotionCallback(PipelineCallback):
     What the scheduler remembers of past steps moves along. May be used again, and for several runs one after the other.
     Raises ArgumentError for amounts out of range, a pipeline not in `PIPELINES`, and co-moving noise of a scheduler
     that keeps a noise tree.
+
+    >>> from aliasfree.diffusion import MotionCallback
+    >>> turning = MotionCallback(rotate=45.0, schedule=(0.5, 1.0))  # for pipe(prompt, callback_on_step_end=turning)
+    >>> turning.tensor_inputs, turning.noise
+    (['latents'], 'co-moving')
     """
 
     tensor_inputs = ["latents"]  # noqa: RUF012 (what diffusers asks the pipeline for)

@@ -34,6 +34,16 @@ def training_loss(
     weights        (T,), of the squared errors at each timestep (`AliasFreeUNet2DModel.loss_weights`); None = 1
 
     Nothing here waits for the device. Raises ShapeError, ArgumentError.
+
+    >>> import torch
+    >>> from aliasfree import AliasFreeUNet2DModel, PaperDDPMScheduler
+    >>> from aliasfree.diffusion import training_loss
+    >>> model = AliasFreeUNet2DModel("A", sample_size=16, in_channels=1, out_channels=1, base_channels=4)
+    >>> images = torch.zeros(8, 1, 16, 16)
+    >>> loss = training_loss(model, images, PaperDDPMScheduler(), torch.Generator().manual_seed(0))
+    >>> loss.backward()
+    >>> loss.ndim, loss.item() > 0
+    (0, True)
     """
     if images.ndim != 4:
         raise ShapeError(f"expected images of shape (N, C, H, W), got {tuple(images.shape)}")

@@ -23,6 +23,13 @@ def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator
 
     seed, indices  integers >= 0; an index may occur more than once (one image at many angles)
     Raises ArgumentError for a negative one.
+
+    >>> import torch
+    >>> from aliasfree.diffusion import sample_generators
+    >>> first, second = sample_generators(seed=0, indices=[0, 1])
+    >>> again = sample_generators(seed=0, indices=[1])[0]  # sample 1, in another batch
+    >>> torch.equal(torch.randn(4, generator=second), torch.randn(4, generator=again))
+    True
     """
     if min(seed, *indices, 0) < 0:
         raise ArgumentError("the seed and the indices of the samples must be 0 or more")
@@ -51,7 +58,7 @@ def draw(
 
 
 class MovedNoise(TorchFunctionMode):
-    """While active, white noise of the samples' shape comes out moved, whoever draws it. Put a scheduler's step in it.
+    """While active, white noise drawn in the samples' shape comes out moved. A scheduler's step runs inside it.
 
     move   of (N, ...); with `each` it moves every sample by another amount, else it takes any N
     shape  of the samples. Noise is drawn for all of them, or for one after the other (a list of generators)

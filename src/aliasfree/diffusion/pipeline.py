@@ -29,7 +29,19 @@ __all__ = ["AliasFreePipeline", "AliasFreePipelineOutput"]
 
 @dataclass
 class AliasFreePipelineOutput(BaseOutput):
-    """images in the asked form; frames likewise with one entry a kept step in front, or None."""
+    """What `AliasFreePipeline` gives.
+
+    images   as `output_type` says: a list of N PIL images, or float (N, H, W, C) or (N, C, H, W) in [0, 1]
+    frames   the same for each kept step, as a list or with an axis in front; None unless `return_frames`
+
+    >>> from aliasfree import AliasFreePipeline, AliasFreeUNet2DModel, PaperDDPMScheduler
+    >>> unet = AliasFreeUNet2DModel("A", sample_size=16, base_channels=4)
+    >>> output = AliasFreePipeline(unet, PaperDDPMScheduler())(
+    ...     batch_size=2, num_inference_steps=3, output_type="pt", return_frames=True
+    ... )
+    >>> tuple(output.images.shape), tuple(output.frames.shape)
+    ((2, 3, 16, 16), (3, 2, 3, 16, 16))
+    """
 
     images: Any
     frames: Any = None
@@ -41,6 +53,16 @@ class AliasFreePipeline(DiffusionPipeline):
     unet        forward(sample, t[, class_labels]).sample predicts the noise: `AliasFreeUNet2DModel`, diffusers'
                 `UNet2DModel`, or what looks like them (`config`, `dtype`)
     scheduler   `PaperDDPMScheduler`, or any of diffusers' that predicts noise
+
+    >>> from aliasfree import AliasFreePipeline, AliasFreeUNet2DModel, PaperDDPMScheduler
+    >>> from aliasfree.diffusion import sample_generators
+    >>> unet = AliasFreeUNet2DModel("A", sample_size=16, in_channels=1, out_channels=1, base_channels=4)
+    >>> pipeline = AliasFreePipeline(unet, PaperDDPMScheduler())
+    >>> output = pipeline(
+    ...     batch_size=2, num_inference_steps=3, rotate=[0.0, 45.0], generator=sample_generators(seed=0, indices=[7, 7])
+    ... )
+    >>> [image.size for image in output.images]
+    [(16, 16), (16, 16)]
     """
 
     model_cpu_offload_seq = "unet"
@@ -98,8 +120,8 @@ class AliasFreePipeline(DiffusionPipeline):
                               main memory: float32 each, 4 N C H W bytes a frame (a quarter of that for "pil")
         progress              called with (steps done, steps); None = a progress bar on the terminal
         eta                   of DDIM: 0 deterministic, 1 ancestral
-        latents               starting noise (N, C, H, W) instead of drawn one
-        step_noise            noise to inject, (steps, N, C, H, W), instead of drawn; turned too when co-moving
+        latents               starting noise (N, C, H, W), standard normal; None = drawn
+        step_noise            noise to inject, (steps, N, C, H, W), turned too when co-moving; None = drawn
 
         The state is kept in float32 (float64 for a float64 UNet) whatever the UNet's dtype.
         Returns AliasFreePipelineOutput(images, frames) or the pair. Raises ArgumentError, ShapeError.

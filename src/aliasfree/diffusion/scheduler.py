@@ -110,6 +110,19 @@ class PaperDDPMScheduler(_LinearSchedule):
     At full length the sampler visits t = T-1 .. 1 (t = 0 never) and the last step adds no noise:
     x <- (x - (1 - alpha_t) / sqrt(1 - ahat_t) eps) / sqrt(alpha_t) + sqrt(beta_t) noise. With fewer steps the visited
     times are evenly spaced over T-1 .. 1, alpha_t becomes ahat_t / ahat_next and beta_t = 1 - alpha_t.
+
+    >>> import torch
+    >>> from aliasfree import PaperDDPMScheduler
+    >>> scheduler = PaperDDPMScheduler()
+    >>> scheduler.set_timesteps(4)
+    >>> scheduler.timesteps.tolist()
+    [999, 666, 334, 1]
+    >>> x = torch.randn(1, 3, 8, 8)
+    >>> for t in scheduler.timesteps:
+    ...     predicted_noise = torch.zeros_like(x)  # a network's
+    ...     x = scheduler.step(predicted_noise, t, x).prev_sample
+    >>> tuple(x.shape)
+    (1, 3, 8, 8)
     """
 
     def _visited(self, total: int, steps: int) -> list[int]:
@@ -222,8 +235,8 @@ class AnyStepDDIMScheduler(_LinearSchedule):
 class ClippedDDIMScheduler(AnyStepDDIMScheduler):
     """DDIM whose predicted clean image is clipped to [-1, 1] at every step, and the predicted noise made to fit it.
 
-    For images in [-1, 1] alone, not for latents. Without noise injected on the way nothing else takes the errors of a
-    network that has trained little out again: at the noisiest times they count a hundredfold in the clean image.
+    For images in [-1, 1] alone, not for latents. Where no noise is injected, nothing else removes the
+    errors of a network that has trained little; at the noisiest times they count a hundredfold in the clean image.
     """
 
     clips = True
@@ -239,6 +252,12 @@ def make_scheduler(name: str, num_train_timesteps: int = 1000) -> Any:
     name   "ddpm" (the paper's ancestral sampler), "ddim" or "dpm++" (DPM-Solver++ 2M), the last two deterministic; with
            "-clipped" after it the predicted clean image is kept within [-1, 1]
     Raises ArgumentError for another name.
+
+    >>> from aliasfree.diffusion import make_scheduler
+    >>> scheduler = make_scheduler("ddim-clipped")
+    >>> scheduler.set_timesteps(4)
+    >>> scheduler.timesteps.tolist()
+    [999, 749, 499, 249]
     """
     if name == "ddpm":
         return PaperDDPMScheduler(num_train_timesteps=num_train_timesteps)

@@ -23,7 +23,20 @@ Window = tuple[float, float] | Callable[[float], float]
 
 
 class Transform(Protocol):
-    """A motion that can be done in shares. Amounts are one number for all samples, or one for each."""
+    """A motion that can be done in shares. Amounts are one number for all samples, or one for each.
+
+    >>> import torch
+    >>> from aliasfree.diffusion import Motion, MotionSchedule
+    >>> class QuarterTurns:
+    ...     fixes_centre, is_identity = True, False
+    ...     def move(self, x, start, end):
+    ...         return x.rot90(round(4 * end) - round(4 * start), (2, 3))
+    ...     def at(self, share):
+    ...         return {"rotate": 90.0 * round(4 * share)}
+    >>> x = torch.randn(1, 3, 8, 8)
+    >>> torch.equal(Motion((QuarterTurns(),), MotionSchedule()).move(x, 0.0, 0.5), x.rot90(2, (2, 3)))
+    True
+    """
 
     fixes_centre: ClassVar[bool]
     """Leaves the image centre where it is. All such transforms commute with one another."""
@@ -42,7 +55,14 @@ class Transform(Protocol):
 
 @dataclass(frozen=True)
 class Rotation:
-    """Counter-clockwise by `degrees` (within +-3600) about the image centre; `method` as in `rotate2d`."""
+    """Counter-clockwise by `degrees` (within +-3600) about the image centre; `method` as in `rotate2d`.
+
+    >>> import torch
+    >>> from aliasfree.diffusion import Rotation
+    >>> x = torch.randn(1, 3, 8, 8)
+    >>> torch.equal(Rotation(180.0).move(x, 0.0, 0.5), x.rot90(1, (2, 3)))
+    True
+    """
 
     degrees: Amount
     method: Method = "fourier"
@@ -66,7 +86,14 @@ class Rotation:
 
 @dataclass(frozen=True)
 class Translation:
-    """By (dy, dx) pixels, down and right; periodic for "fourier" and "spline"."""
+    """By (dy, dx) pixels, down and right; periodic for "fourier" and "spline".
+
+    >>> import torch
+    >>> from aliasfree.diffusion import Translation
+    >>> x = torch.randn(1, 3, 8, 8)
+    >>> torch.equal(Translation(dy=0.0, dx=4.0).move(x, 0.0, 0.5), x.roll(2, 3))
+    True
+    """
 
     dy: Amount
     dx: Amount
@@ -95,6 +122,10 @@ class Zoom:
     """By `factor` (0.1 to 10) about the image centre, above 1 magnifying; a share s is factor^s.
 
     No zoom is orthogonal: noise loses its whiteness on the way, see `zoom2d`.
+
+    >>> from aliasfree.diffusion import Zoom
+    >>> Zoom(4.0).at(0.5)["zoom"].tolist()
+    [2.0]
     """
 
     factor: Amount
@@ -122,7 +153,12 @@ class MotionSchedule:
     """When the motion happens: from sampling progress in [0, 1] to the share of the motion done by then.
 
     window   (a, b) with 0 <= a <= b <= 1, linear inside (a = b: all at once), or a function of progress. (0, 1) is
-             the paper's; later windows keep more of what the sample shows upright: `sampling.LATE`, the pipeline's
+             the paper's; later windows keep more of what the upright sample shows. The pipeline's is `sampling.LATE`
+
+    >>> from aliasfree.diffusion import MotionSchedule
+    >>> late = MotionSchedule((0.5, 1.0))
+    >>> late.share(0.25), late.share(0.75), late.share(1.0)
+    (0.0, 0.5, 1.0)
     """
 
     window: Window = PAPER_WINDOW
@@ -150,6 +186,12 @@ class Motion:
 
     The frame at share s is what the transforms that fix the centre make of it, then shifted: a translation counts in
     pixels of the final image. A step from one share to the next undoes the shift before and redoes it after.
+
+    >>> from aliasfree.diffusion import Motion, MotionSchedule, Rotation, Translation
+    >>> motion = Motion((Rotation(90.0), Translation(dy=0.0, dx=4.0)), MotionSchedule((0.5, 1.0)))
+    >>> halfway = motion.frame(motion.schedule.share(0.75))
+    >>> halfway.rotate.tolist(), halfway.translate[1].tolist()
+    ([45.0], [2.0])
     """
 
     transforms: tuple[Transform, ...]
@@ -165,7 +207,7 @@ class Motion:
         schedule: Window,
         batch_size: int = 1,
     ) -> Motion:
-        """Those of the three transforms that move anything. Amounts: one for all, or one for each of `batch_size`."""
+        """The motion of those that move anything. Amounts: one for all samples, or one for each of `batch_size`."""
         check_method(method)
         if len(translate) != 2:
             raise ArgumentError(f"translate needs two numbers of pixels, down and right, not {len(translate)}")

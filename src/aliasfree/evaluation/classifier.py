@@ -47,6 +47,12 @@ class Classifier(nn.Module):
     """Six 3x3 convolutions with batch norm in three stages, halved between, then the mean over all pixels.
 
     forward: images (N, C, H, W) in [-1, 1], H and W from 8 upwards -> logits (N, classes).
+
+    >>> import torch
+    >>> from aliasfree.evaluation.classifier import Classifier, Shape
+    >>> classifier = Classifier(Shape(channels=1, classes=10, width=4))
+    >>> tuple(classifier.probabilities(torch.zeros(2, 1, 16, 16)).shape)
+    (2, 10)
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -98,6 +104,16 @@ def train_classifier(
     width    channels of the first stage, >= 1
 
     Raises ShapeError for other shapes, ArgumentError for negative labels, one class only, or epochs < 1.
+
+    >>> import torch
+    >>> from aliasfree.evaluation import accuracy, train_classifier
+    >>> labels = torch.arange(64) % 2
+    >>> images = -torch.ones(64, 1, 8, 8)
+    >>> images[labels == 0, :, :4] = 1.0  # bright above
+    >>> images[labels == 1, :, 4:] = 1.0  # bright below
+    >>> classifier = train_classifier(images, labels, epochs=40, width=4)
+    >>> accuracy(classifier, images, labels)
+    1.0
     """
     _check(images)
     if labels.shape != images.shape[:1]:
@@ -136,12 +152,29 @@ def train_classifier(
 
 
 def accuracy(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
-    """Share of images (N, C, H, W) whose most probable class is the label (N,)."""
+    """Share of images (N, C, H, W) whose most probable class is the label (N,).
+
+    >>> import torch
+    >>> from aliasfree.evaluation import accuracy
+    >>> from aliasfree.evaluation.classifier import Classifier, Shape
+    >>> untrained = Classifier(Shape(channels=1, classes=2, width=4))
+    >>> images = torch.zeros(4, 1, 8, 8)  # all alike, so of one class
+    >>> accuracy(untrained, images, torch.tensor([0, 1, 0, 1]))
+    0.5
+    """
     return (classifier.probabilities(images).argmax(1).cpu() == labels.cpu()).double().mean().item()
 
 
 def accepted_share(classifier: Classifier, images: Tensor, confidence: float = 0.9) -> float:
-    """Share of images (N, C, H, W) in [-1, 1] to which the classifier gives one class at least `confidence`."""
+    """Share of images (N, C, H, W) in [-1, 1] to which the classifier gives one class at least `confidence`.
+
+    >>> import torch
+    >>> from aliasfree.evaluation import accepted_share
+    >>> from aliasfree.evaluation.classifier import Classifier, Shape
+    >>> untrained = Classifier(Shape(channels=1, classes=10, width=4))
+    >>> accepted_share(untrained, torch.randn(8, 1, 16, 16).clamp(-1, 1))  # it is sure of nothing
+    0.0
+    """
     if not 0 < confidence <= 1:
         raise ArgumentError(f"confidence must be in (0, 1], not {confidence}")
     return (classifier.probabilities(images).amax(1) >= confidence).double().mean().item()
@@ -164,6 +197,16 @@ def cached_classifier(
     `path` ("classifier.safetensors") holds the weights; beside it a .json holds the accuracy, a checksum of the
     weights and a key of all that decides them (images, labels, settings). When the key or the checksum differs,
     the classifier is trained again and both files are replaced. Raises what `train_classifier` raises.
+
+    >>> import torch
+    >>> from aliasfree.evaluation import cached_classifier
+    >>> labels = torch.arange(64) % 2
+    >>> images = 0.1 * torch.randn(64, 1, 8, 8) + (labels - 0.5)[:, None, None, None]
+    >>> data = (images, labels, images, labels)
+    >>> trained, _ = cached_classifier("classifier.safetensors", *data, epochs=1, width=4)
+    >>> read, _ = cached_classifier("classifier.safetensors", *data, epochs=1, width=4)
+    >>> torch.equal(read.probabilities(images), trained.probabilities(images))
+    True
     """
     path = Path(path)
     note_path = path.with_suffix(".json")

@@ -33,7 +33,13 @@ FramedMap = Callable[[Tensor, dict[str, Any]], Tensor]
 
 @dataclass(frozen=True)
 class Agreement:
-    """Energies of signal and error, float64 (N,): one entry a sample and transform."""
+    """Energies of signal and error, float64 (N,): one entry a sample and transform.
+
+    >>> import torch
+    >>> from aliasfree.evaluation.equivariance import Agreement
+    >>> Agreement(signal=torch.tensor([60.0, 40.0]), error=torch.tensor([0.5, 0.5])).db
+    20.0
+    """
 
     signal: Tensor
     error: Tensor
@@ -71,7 +77,19 @@ def eq_t(
     seed: int = 0,
     framed: FramedMap | None = None,
 ) -> float:
-    """EQ-T of fn in dB, or EQ-T_frac with `fractional`; arguments and errors are those of `translation_agreement`."""
+    """EQ-T of fn in dB, or EQ-T_frac with `fractional`; arguments and errors are those of `translation_agreement`.
+
+    >>> import torch
+    >>> from aliasfree import filtered_activation2d
+    >>> from aliasfree.evaluation import eq_t
+    >>> x = torch.randn(8, 1, 32, 32)
+    >>> eq_t(torch.relu, x, periodic=True) > 100  # a pointwise map commutes with whole pixels, up to rounding
+    True
+    >>> plain = eq_t(torch.relu, x, fractional=True, periodic=True)
+    >>> filtered = eq_t(lambda v: filtered_activation2d(v, "relu", "ideal"), x, fractional=True, periodic=True)
+    >>> filtered > plain + 5
+    True
+    """
     options: dict[str, Any] = {
         "framed": framed,
         "reach": reach,
@@ -94,7 +112,16 @@ def eq_r(
     seed: int = 0,
     framed: FramedMap | None = None,
 ) -> float:
-    """EQ-R of fn in dB; arguments and errors are those of `rotation_agreement`."""
+    """EQ-R of fn in dB; arguments and errors are those of `rotation_agreement`.
+
+    >>> import torch
+    >>> from aliasfree.evaluation import eq_r
+    >>> x = torch.randn(4, 1, 16, 16)
+    >>> eq_r(torch.relu, x, degrees=[0.0, 90.0, 180.0, 270.0])  # a pointwise map commutes with quarter turns
+    inf
+    >>> eq_r(torch.relu, x, degrees=[30.0] * 4) < 30
+    True
+    """
     return rotation_agreement(
         fn, x, degrees=degrees, margin=margin, method=method, repeats=repeats, seed=seed, framed=framed
     ).db
@@ -121,10 +148,17 @@ def translation_agreement(
     margin      pixels dropped at each edge of the valid region, >= 0
     periodic    the plane has no edge (circular padding): every pixel counts, `margin` must be 0
     repeats     shifts per sample, >= 1
-    framed      fn for shifted images, told {"translate": (down, right)} with a number for each: for networks that know
-                the frame, whose law is g fn(x, frame) = fn(g x, g frame); None = fn
+    framed      called as framed(shifted x, {"translate": (down, right)}), both float64 (N,), in the place of fn: for
+                networks that know the frame, whose law is g fn(x, frame) = fn(g x, g frame); None = fn
 
     Raises ShapeError, ArgumentError.
+
+    >>> import torch
+    >>> from aliasfree.evaluation.equivariance import translation_agreement
+    >>> agreement = translation_agreement(torch.relu, torch.randn(8, 1, 16, 16), fractional=True, periodic=True)
+    >>> estimate = agreement.estimate()
+    >>> len(agreement.error), estimate.low < agreement.db < estimate.high
+    (8, True)
     """
     _check(x, repeats)
     if not 0 < reach <= 0.5 or margin < 0 or (periodic and margin):
@@ -170,9 +204,15 @@ def rotation_agreement(
     margin   pixels by which the disc is smaller than the inscribed one, for the support of the filters; None = W / 16
     method   how images are turned, as in `rotate2d`
     repeats  angles per sample, >= 1
-    framed   fn for turned images, told {"rotate": degrees} with a number for each; None = fn
+    framed   called as framed(turned x, {"rotate": degrees}), one for each image, in the place of fn; None = fn
 
     Raises ShapeError, ArgumentError.
+
+    >>> import torch
+    >>> from aliasfree.evaluation.equivariance import rotation_agreement
+    >>> agreement = rotation_agreement(torch.relu, torch.randn(4, 1, 16, 16), repeats=2)
+    >>> len(agreement.error), agreement.db < 30
+    (8, True)
     """
     _check(x, repeats)
     n, _, h, w = x.shape
@@ -194,6 +234,12 @@ def image_agreement(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Agreeme
     """Image level: peak energy 4 a pixel (of images in [-1, 1]) against |a - b|^2, where the mask is true.
 
     a, b  (N, C, H, W); mask bool, broadcast to them, None = every pixel. Raises ShapeError.
+
+    >>> import torch
+    >>> from aliasfree.evaluation.equivariance import image_agreement
+    >>> a = torch.zeros(2, 3, 8, 8)
+    >>> round(image_agreement(a, a + 0.2).db, 3)
+    20.0
     """
     if a.shape != b.shape or a.ndim != 4:
         raise ShapeError(f"expected two batches of images of one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
@@ -206,6 +252,13 @@ def disc_mask(side: int, margin: float | None = None) -> Tensor:
     """Pixels whose centre lies within (side - 1)/2 - margin of the image's centre: bool (1, 1, side, side).
 
     margin  pixels, >= 0; None = side / 16. Raises ArgumentError when no pixel is left.
+
+    >>> from aliasfree.evaluation.equivariance import disc_mask
+    >>> disc_mask(4, margin=0.0)[0, 0].int()
+    tensor([[0, 0, 0, 0],
+            [0, 1, 1, 0],
+            [0, 1, 1, 0],
+            [0, 0, 0, 0]], dtype=torch.int32)
     """
     margin = side / 16 if margin is None else margin
     line = torch.arange(side, dtype=torch.float64) - (side - 1) / 2

@@ -33,7 +33,14 @@ EXTRACTORS = ("classifier", "inception", "pixels")
 
 @dataclass(frozen=True)
 class Features:
-    """values (N, D) float32, and class probabilities (N, K) or None where the extractor knows no classes."""
+    """values (N, D) float32, and class probabilities (N, K) or None where the extractor knows no classes.
+
+    >>> import torch
+    >>> from aliasfree.evaluation.features import Features
+    >>> features = Features(values=torch.randn(10, 64), probabilities=None)
+    >>> len(features), len(features[:3])
+    (10, 3)
+    """
 
     values: Tensor
     probabilities: Tensor | None
@@ -46,7 +53,17 @@ class Features:
 
 
 class Extractor(Protocol):
-    """Features of a batch of images; `key` names all that decides them, for caches."""
+    """Features of a batch of images; `key` names all that decides them, for caches.
+
+    >>> import torch
+    >>> from aliasfree.evaluation.features import Features, extract
+    >>> class MeanColour:
+    ...     name = key = "mean colour"
+    ...     def __call__(self, images):
+    ...         return Features(images.float().mean((2, 3)), None)
+    >>> tuple(extract(MeanColour(), torch.zeros(5, 3, 8, 8, dtype=torch.uint8)).values.shape)
+    (5, 3)
+    """
 
     name: str
     key: str
@@ -60,7 +77,13 @@ def extract(
     batch_size: int = 500,
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
-    """Features of images (N, C, H, W), uint8, N >= 1, batch by batch. Raises ShapeError."""
+    """Features of images (N, C, H, W), uint8, N >= 1, batch by batch. Raises ShapeError.
+
+    >>> import torch
+    >>> from aliasfree.evaluation.features import PixelFeatures, extract
+    >>> tuple(extract(PixelFeatures(), torch.zeros(5, 1, 32, 32, dtype=torch.uint8), batch_size=2).values.shape)
+    (5, 64)
+    """
     if images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != torch.uint8 or not len(images):
         raise ShapeError(f"expected uint8 images (N, C, H, W), N >= 1, got {images.dtype} {tuple(images.shape)}")
     parts = []
@@ -73,7 +96,13 @@ def extract(
 
 
 class PixelFeatures:
-    """Block means, at most 8x8 of them, in [-1, 1]: 64 features a channel."""
+    """Block means, at most 8x8 of them, in [-1, 1]: 64 features a channel.
+
+    >>> import torch
+    >>> from aliasfree.evaluation.features import PixelFeatures
+    >>> PixelFeatures()(torch.full((1, 1, 32, 32), 255, dtype=torch.uint8)).values.unique()
+    tensor([1.])
+    """
 
     name, key = "pixels", "pixels-8"
 
@@ -87,6 +116,14 @@ class ClassifierFeatures:
     """The last features of a `Classifier`, averaged over the pixels, and its probabilities.
 
     accuracy  share of held-out real images it gets right; report it beside every figure
+
+    >>> import torch
+    >>> from aliasfree.evaluation.classifier import Classifier, Shape
+    >>> from aliasfree.evaluation.features import ClassifierFeatures, extract
+    >>> classifier = Classifier(Shape(channels=1, classes=10, width=4))
+    >>> features = extract(ClassifierFeatures(classifier, accuracy=0.1), torch.zeros(5, 1, 16, 16, dtype=torch.uint8))
+    >>> tuple(features.values.shape), tuple(features.probabilities.shape)
+    ((5, 16), (5, 10))
     """
 
     name = "classifier"

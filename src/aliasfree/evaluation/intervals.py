@@ -29,6 +29,12 @@ def bootstrap(
 
     The interval is centred on the estimate and not made of the percentiles: a Frechet distance grows with every
     repeated image, so its resampled values lie above the estimate and their percentiles would miss it.
+
+    >>> import torch
+    >>> from aliasfree.evaluation.intervals import bootstrap
+    >>> estimate = bootstrap(lambda x: x.mean().item(), torch.arange(100.0))
+    >>> estimate.value, 40 < estimate.low < 49.5 < estimate.high < 60
+    (49.5, True)
     """
     if resamples < 2:
         raise ArgumentError(f"a bootstrap needs at least 2 resamples, not {resamples}")
@@ -43,7 +49,12 @@ def bootstrap(
 
 
 def over_runs(values: Sequence[float]) -> Estimate:
-    """Mean over independent runs and its interval by Student's t; a single run has none. Raises for no run."""
+    """Mean over runs and its interval by Student's t; none for a single run. Raises ArgumentError for no run.
+
+    >>> from aliasfree.evaluation.intervals import over_runs
+    >>> over_runs([9.0, 10.0, 11.0]).text()
+    '10.00 [7.52, 12.48]'
+    """
     if not values:
         raise ArgumentError("a mean over runs needs at least one run")
     mean = float(np.mean(values))
@@ -56,7 +67,12 @@ def over_runs(values: Sequence[float]) -> Estimate:
 
 
 def share(hits: int, n: int) -> Estimate:
-    """hits / n with Wilson's interval, in [0, 1]; n >= 1."""
+    """hits / n with Wilson's interval, in [0, 1]; n >= 1, 0 <= hits <= n. Raises ArgumentError.
+
+    >>> from aliasfree.evaluation.intervals import share
+    >>> share(98, 100).text(3)
+    '0.980 [0.930, 0.994]'
+    """
     if n < 1 or not 0 <= hits <= n:
         raise ArgumentError(f"a share needs 0 <= hits <= n and n >= 1, not {hits} of {n}")
     p, z = hits / n, NORMAL

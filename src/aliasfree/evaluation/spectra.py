@@ -17,6 +17,13 @@ def radial_power_spectrum(images: Tensor) -> tuple[Tensor, Tensor]:
 
     Frequencies are fractions of Nyquist, 0 .. 1, one bin a cycle over the shorter side; the corners beyond 1 are left
     out. Power is |DFT|^2 / (H W): white noise of variance v has v everywhere. The mean of each image is taken out.
+
+    >>> import torch
+    >>> from aliasfree.evaluation.spectra import radial_power_spectrum
+    >>> noise = torch.randn(1000, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    >>> frequency, power = radial_power_spectrum(noise)
+    >>> len(frequency), [round(p, 1) for p in power.tolist()[1:4]]
+    (9, [1.0, 1.0, 1.0])
     """
     if images.ndim != 4 or not images.numel():
         raise ShapeError(f"expected images (N, C, H, W), N >= 1, got shape {tuple(images.shape)}")
@@ -30,6 +37,12 @@ def without_nyquist(images: Tensor) -> Tensor:
     """Images (N, C, H, W) less what they have at the Nyquist frequency of an even side.
 
     A sine there is seen at its zeros alone, so a shift by a fraction of a pixel has no meaning for it.
+
+    >>> import torch
+    >>> from aliasfree.evaluation.spectra import without_nyquist
+    >>> checkerboard = (-1.0) ** (torch.arange(8)[:, None] + torch.arange(8))
+    >>> bool(without_nyquist(checkerboard[None, None]).abs().max() < 1e-6)
+    True
     """
     spectrum = torch.fft.fft2(images)
     h, w = images.shape[-2:]
@@ -41,7 +54,14 @@ def without_nyquist(images: Tensor) -> Tensor:
 
 
 def radial_mean(plane: Tensor) -> tuple[Tensor, Tensor]:
-    """(frequency, mean) over rings of a DFT plane (H, W) in `torch.fft.fft2`'s order; see `radial_power_spectrum`."""
+    """(frequency, mean) over rings of a DFT plane (H, W) in `torch.fft.fft2`'s order; see `radial_power_spectrum`.
+
+    >>> import torch
+    >>> from aliasfree.evaluation.spectra import radial_mean
+    >>> frequency, mean = radial_mean(torch.ones(4, 4))
+    >>> frequency.tolist(), mean.tolist()
+    ([0.0, 0.5, 1.0], [1.0, 1.0, 1.0])
+    """
     h, w = plane.shape
     rows, columns = (torch.fft.fftfreq(n, dtype=torch.float64, device=plane.device) * 2 for n in (h, w))
     radius = (rows[:, None] ** 2 + columns**2).sqrt()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["analyze"]
 
 FILMS = 3
-"""Of how many of the guiltiest layers the page shows a feature map that moves."""
+"""How many of the guiltiest layers the page shows as a moving feature map."""
 
 
 def analyze(

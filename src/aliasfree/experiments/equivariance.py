@@ -32,9 +32,9 @@ LEVELS = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75)
 REAL = 10_000
 """Real images that turned samples are compared with."""
 SHOWN = 6
-"""Samples of each way that are kept to be looked at."""
+"""Samples of each way that are kept for the picture."""
 RESAMPLES = 30
-"""For the interval of each of many distances: its length is then known to 13 %."""
+"""Resamples for the interval of a distance; the length of the interval is then known to 13 %."""
 Progress = Callable[[int, int], None]
 
 

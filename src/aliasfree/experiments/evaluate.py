@@ -32,7 +32,7 @@ __all__ = [
 
 PROTOCOLS = ("default", "paper")
 MANIFOLD = 10_000
-"""Images of each set that precision and recall see; their cost is the product of both."""
+"""Most images of each set for precision and recall, whose cost is the product of the two numbers."""
 Progress = Callable[[int, int], None]
 
 
@@ -74,7 +74,7 @@ def evaluate(
 
     out       the JSON; None = RUN/metrics.json, or FOLDER-metrics.json beside the folder. Figures of other features of
               the same images that are there already are kept. A .png of the same name shows the first images
-    progress  progress("sampling") gives what is told (done, total) of that stage
+    progress  progress("sampling") gives the function that is called with (done, total) during that stage
 
     Under torchrun all processes sample, and all but the first give None. Raises ArgumentError, DataError, RunError.
     """

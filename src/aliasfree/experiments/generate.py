@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["MotionSettings", "SampleSettings", "Sampler", "collage_folder", "rotate_run", "sample_run"]
 
 GRID_IMAGES = 400
-"""A grid shows at most so many images; the PNGs are all there."""
+"""Most images that a grid shows; every image has its PNG."""
 Report = Callable[[int, int], None]
 Pixels = NDArray[np.uint8]
 
@@ -116,7 +116,7 @@ class Sampler:
         """Images number `indices` of the seed, an index as often as you like: uint8 (N, H, W, C).
 
         angles    degrees for each image; None = `motion.rotate` for all
-        progress  told (image steps done, in all)
+        progress  called with (image steps done, image steps in all)
         """
         from aliasfree.diffusion import sample_generators
 

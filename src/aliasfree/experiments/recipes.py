@@ -74,7 +74,7 @@ RECIPES: dict[str, Recipe] = {
         evaluation={"data": "cifar10", "num": 500},
     ),
 }  # fmt: skip
-"""By name. A newcomer's recipe is one entry here."""
+"""name -> recipe. To add one, add an entry."""
 
 
 def find_recipe(name: str) -> Recipe:

@@ -46,7 +46,7 @@ class Processes:
         return self.rank == 0
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes are here."""
         if self.count > 1:
             import torch.distributed as dist
 
@@ -76,7 +76,7 @@ class SampleStore:
         self.weights = digest.hexdigest()[:16]
 
     def key(self, motion: MotionSettings) -> str:
-        """Names all that decides the images; how and when nothing moves is no part of that."""
+        """A name for all that decides the images; method, noise and window count only where something moves."""
         moving = motion.rotate or any(motion.translate) or motion.zoom != 1
         chosen = dataclasses.asdict(self.settings) | (dataclasses.asdict(motion) if moving else {})
         del chosen["batch_size"]

@@ -55,6 +55,15 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
 
     5,897,155 parameters at 32x32 with 3 channels, 5,896,513 with one; 36 K C more for a frame. Raises ConfigError,
     ShapeError, ArgumentError.
+
+    >>> import torch
+    >>> from aliasfree import AliasFreeUNet2DModel
+    >>> model = AliasFreeUNet2DModel("D-hq", sample_size=16, in_channels=1, out_channels=1, base_channels=4)
+    >>> tuple(model(torch.zeros(2, 1, 16, 16), timestep=500).sample.shape)
+    (2, 1, 16, 16)
+    >>> model.save_pretrained("model")
+    >>> AliasFreeUNet2DModel.from_pretrained("model").config["alias_free"]
+    'D-hq'
     """
 
     _supports_gradient_checkpointing = True

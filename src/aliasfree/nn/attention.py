@@ -18,7 +18,13 @@ __all__ = ["CrossCovarianceAttention", "SelfAttention"]
 class SelfAttention(nn.Module):
     """Attention and a feed-forward layer over the H*W pixels as tokens, each with its residual; per-pixel norms.
 
-    y = x + MHA(LN(x)), then y + W2 GELU(W1 LN(y)), all of width C; 4 heads, exact GELU (never filtered here).
+    y = x + MHA(LN(x)), then y + W2 GELU(W1 LN(y)), all of width C; exact GELU (never filtered here).
+    (N, channels, H, W) to the same shape; channels is a multiple of heads.
+
+    >>> import torch
+    >>> from aliasfree.nn import SelfAttention
+    >>> tuple(SelfAttention(8)(torch.zeros(1, 8, 4, 4)).shape)
+    (1, 8, 4, 4)
     """
 
     def __init__(self, channels: int, heads: int = 4) -> None:
@@ -47,10 +53,19 @@ class CrossCovarianceAttention(nn.Module):
         weights = softmax(4 q' k)    (d, d) a head, q and k of length 1 over the pixels
         y = x + W weights v,   then y + W2 GELU(W1 norm(y)) with the GELU filtered
 
+    (N, channels, H, W) to the same shape; channels is a multiple of heads.
+
     A softmax over pixels is a sum on the grid that stands for an integral, and its integrand has more bandwidth than
     the keys; here the products of planes without a Nyquist component are summed, which is exact on the grid, and the
     planes themselves are only mixed. Linear in the number of pixels. Source: El-Nouby et al. 2021 (XCiT), eq. 2, with
     a fixed temperature instead of a learned one.
+
+    >>> import torch
+    >>> from aliasfree import Config
+    >>> from aliasfree.nn import CrossCovarianceAttention, Layers
+    >>> block = CrossCovarianceAttention(Layers(Config.parse("T"), "circular"), 8)
+    >>> tuple(block(torch.zeros(1, 8, 4, 4)).shape)
+    (1, 8, 4, 4)
     """
 
     def __init__(self, layers: Layers, channels: int, heads: int = 4) -> None:

@@ -14,7 +14,16 @@ __all__ = ["DoubleConv", "DownBlock", "UpBlock", "time_encoding"]
 
 
 class DoubleConv(nn.Module):
-    """conv - norm - activation - conv - norm; with `residual`, activation(x + that) and in = out channels."""
+    """conv - norm - activation - conv - norm; with `residual`, activation(x + that) and in = out channels.
+
+    (N, in_channels, H, W) to (N, out_channels, H, W), by mid_channels between; None = out_channels.
+
+    >>> import torch
+    >>> from aliasfree import Config
+    >>> from aliasfree.nn import DoubleConv, Layers
+    >>> tuple(DoubleConv(Layers(Config.parse("D-hq")), 3, 8)(torch.zeros(1, 3, 8, 8)).shape)
+    (1, 8, 8, 8)
+    """
 
     def __init__(
         self,
@@ -40,7 +49,17 @@ class DoubleConv(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Halve, residual double convolution, double convolution, add the projected embedding."""
+    """Halve, residual double convolution, double convolution, add the projected embedding.
+
+    (N, in_channels, H, W) and embedding (N, embedding_width) to (N, out_channels, H/2, W/2); H and W even.
+
+    >>> import torch
+    >>> from aliasfree import Config
+    >>> from aliasfree.nn import DownBlock, Layers, time_encoding
+    >>> block = DownBlock(Layers(Config.parse("D-hq")), 4, 8, embedding_width=16)
+    >>> tuple(block(torch.zeros(1, 4, 8, 8), time_encoding(torch.tensor([10]), 16)).shape)
+    (1, 8, 4, 4)
+    """
 
     def __init__(self, layers: Layers, in_channels: int, out_channels: int, embedding_width: int) -> None:
         super().__init__()
@@ -55,7 +74,18 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Double, concatenate the skip in front, residual double convolution, double convolution, add the embedding."""
+    """Double, concatenate the skip in front, residual double convolution, double convolution, add the embedding.
+
+    x (N, C, H, W), skip (N, in_channels - C, 2H, 2W) and embedding (N, embedding_width) to (N, out_channels, 2H, 2W).
+
+    >>> import torch
+    >>> from aliasfree import Config
+    >>> from aliasfree.nn import Layers, UpBlock, time_encoding
+    >>> block = UpBlock(Layers(Config.parse("D-hq")), 8, 4, embedding_width=16)  # 8 = 4 of x and 4 of the skip
+    >>> x, skip = torch.zeros(1, 4, 4, 4), torch.zeros(1, 4, 8, 8)
+    >>> tuple(block(x, skip, time_encoding(torch.tensor([10]), 16)).shape)
+    (1, 4, 8, 8)
+    """
 
     def __init__(self, layers: Layers, in_channels: int, out_channels: int, embedding_width: int) -> None:
         super().__init__()
@@ -78,6 +108,12 @@ def _inverse_frequencies(width: int, device: torch.device) -> Tensor:
 
 
 def time_encoding(t: Tensor, width: int = 256) -> Tensor:
-    """Sinusoidal encoding of the timesteps t (N,), float32 (N, width): sines of t 10000^(-2k/width), then cosines."""
+    """Sinusoidal encoding of the timesteps t (N,), float32 (N, width): sines of t 10000^(-2k/width), then cosines.
+
+    >>> import torch
+    >>> from aliasfree.nn import time_encoding
+    >>> time_encoding(torch.tensor([0, 500]), width=4)[0]
+    tensor([0., 0., 1., 1.])
+    """
     angle = t.float()[:, None] * _inverse_frequencies(width, t.device)
     return torch.cat([angle.sin(), angle.cos()], dim=-1)

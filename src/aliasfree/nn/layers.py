@@ -19,7 +19,14 @@ __all__ = ["BilinearUpsample2d", "Downsample2d", "FilteredActivation2d", "Layers
 
 
 class Upsample2d(nn.Module):
-    """`upsample2d` as a module: (N, C, H, W) to (N, C, 2H, 2W). Holds no parameter and no state."""
+    """`upsample2d` as a module: (N, C, H, W) to (N, C, 2H, 2W). Holds no parameter and no state.
+
+    >>> import torch
+    >>> from aliasfree import FilterSpec
+    >>> from aliasfree.nn import Upsample2d
+    >>> tuple(Upsample2d(FilterSpec.named("hq"))(torch.zeros(1, 4, 8, 8)).shape)
+    (1, 4, 16, 16)
+    """
 
     def __init__(self, filter: FilterSpec, padding: Padding = "zeros") -> None:
         super().__init__()
@@ -30,7 +37,14 @@ class Upsample2d(nn.Module):
 
 
 class Downsample2d(nn.Module):
-    """`downsample2d` as a module: (N, C, H, W) to (N, C, H/2, W/2). Holds no parameter and no state."""
+    """`downsample2d` as a module: (N, C, H, W) to (N, C, H/2, W/2). Holds no parameter and no state.
+
+    >>> import torch
+    >>> from aliasfree import FilterSpec
+    >>> from aliasfree.nn import Downsample2d
+    >>> tuple(Downsample2d(FilterSpec.named("hq"))(torch.zeros(1, 4, 8, 8)).shape)
+    (1, 4, 4, 4)
+    """
 
     def __init__(self, filter: FilterSpec, padding: Padding = "zeros") -> None:
         super().__init__()
@@ -41,7 +55,15 @@ class Downsample2d(nn.Module):
 
 
 class BilinearUpsample2d(nn.Module):
-    """The baseline's upsampling: bilinear by 2 with corners aligned (arXiv 2411.09174, Config A)."""
+    """The baseline's upsampling, (N, C, H, W) to (N, C, 2H, 2W): bilinear with corners aligned.
+
+    Source: arXiv 2411.09174, Config A.
+
+    >>> import torch
+    >>> from aliasfree.nn import BilinearUpsample2d
+    >>> tuple(BilinearUpsample2d()(torch.zeros(1, 4, 8, 8)).shape)
+    (1, 4, 16, 16)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
@@ -51,6 +73,14 @@ class FilteredActivation2d(nn.Module):
     """`filtered_activation2d` as a module, same shape out. Holds no parameter and no state.
 
     running_factor   the rate in `eval()`; None = `factor`, that of training
+
+    >>> import torch
+    >>> from aliasfree import FilterSpec
+    >>> from aliasfree.nn import FilteredActivation2d
+    >>> hq = FilterSpec.named("hq")
+    >>> act = FilteredActivation2d("silu", hq, hq, padding="circular", running_factor=4)
+    >>> tuple(act.eval()(torch.zeros(1, 4, 8, 8)).shape)  # at 4 times the rate
+    (1, 4, 8, 8)
     """
 
     def __init__(
@@ -77,6 +107,14 @@ class Layers:
     """Turns a Config and a padding mode into layers; blocks ask here and decide nothing themselves.
 
     padding_mode   "zeros", "circular" or "reflect", for convolutions and filters alike
+
+    >>> from aliasfree import Config
+    >>> from aliasfree.nn import Layers
+    >>> for name in ("A", "D-hq"):
+    ...     layers = Layers(Config.parse(name))
+    ...     print(type(layers.downsample()).__name__, type(layers.activation()).__name__)
+    MaxPool2d GELU
+    Downsample2d FilteredActivation2d
     """
 
     config: Config

@@ -42,6 +42,13 @@ class Spectrum:
     colours  the principal axes of the channels, orthogonal: rows of (C, C)
     power    along each axis, by ring from frequency 0 to the corner: |DFT|^2 / (H W), so that white noise of unit
              variance has 1 everywhere
+
+    >>> from aliasfree.nn import Spectrum
+    >>> photographs = Spectrum.natural(channels=3, side=32)
+    >>> photographs.mean, len(photographs.power), len(photographs.power[0])
+    ((0.0, 0.0, 0.0), 3, 24)
+    >>> Spectrum.of(photographs.to_dict()) == photographs
+    True
     """
 
     side: int
@@ -92,6 +99,13 @@ def measure_spectrum(images: Tensor) -> Spectrum:
     """The spectrum of images (N, C, H, W), uint8 or floats in [-1, 1], in float64. Raises ShapeError.
 
     Of more than 4,096 images evenly spaced ones are taken.
+
+    >>> import torch
+    >>> from aliasfree.nn import measure_spectrum
+    >>> noise = torch.randn(1000, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    >>> spectrum = measure_spectrum(noise)
+    >>> spectrum.side, [round(power, 1) for power in spectrum.power[0][1:4]]
+    (16, [1.0, 1.0, 1.0])
     """
     if images.ndim != 4 or not images.numel():
         raise ShapeError(f"expected images (N, C, H, W), N >= 1, got shape {tuple(images.shape)}")

@@ -41,6 +41,15 @@ def filtered_activation2d(
     padding      "zeros", "circular" or "reflect", for both steps
 
     Raises as `upsample2d`. Source: arXiv 2411.09174, configs C and D, after StyleGAN3 (Karras et al. 2021, sec. 3.2).
+
+    >>> import torch
+    >>> from aliasfree import FilterSpec, filtered_activation2d
+    >>> x = torch.randn(2, 4, 16, 16)
+    >>> tuple(filtered_activation2d(x, "gelu", "hq").shape)
+    (2, 4, 16, 16)
+    >>> at_4x = FilterSpec.named("hq").at_rate(4)
+    >>> tuple(filtered_activation2d(x, torch.tanh, at_4x, factor=4).shape)
+    (2, 4, 16, 16)
     """
     name, up_spec, down_spec = check_activation(x, activation, up, down, factor, padding)
     arguments = (name, up_spec.key, down_spec.key, factor, padding)
@@ -60,7 +69,7 @@ def check_activation(
     factor: int,
     padding: str,
 ) -> tuple[str | None, FilterSpec, FilterSpec]:
-    """(name of the activation, filter up, filter down), when the arguments can be served at all."""
+    """(name of the activation, filter up, filter down) of checked arguments. Raises as `filtered_activation2d`."""
     first = check(x, up, factor, padding)
     last = first if down is None else check(x, down, factor, padding)
     activation_function(activation)
@@ -75,7 +84,15 @@ def filtered_activation2d_reference(
     factor: int = 2,
     padding: Padding = "zeros",
 ) -> Tensor:
-    """The literal algorithm: zero insertion, full-rate filters, every factor-th sample."""
+    """The literal algorithm: zero insertion, full-rate filters, every factor-th sample.
+
+    >>> import torch
+    >>> from aliasfree.ops import filtered_activation2d, filtered_activation2d_reference
+    >>> x = torch.randn(1, 2, 8, 8)
+    >>> fast = filtered_activation2d(x, "gelu", "hq", backend="torch")
+    >>> torch.allclose(fast, filtered_activation2d_reference(x, "gelu", "hq"), atol=1e-5)
+    True
+    """
     up = check(x, up, factor, padding)
     y = activation_function(activation)(upsample2d_reference(x, up, factor, padding))
     return downsample2d_reference(y, up if down is None else check(x, down, factor, padding), factor, padding)

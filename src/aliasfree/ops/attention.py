@@ -35,7 +35,7 @@ def attention(qkv: Tensor, heads: int, backend: str = "auto") -> Tensor:
 
 
 def attention_choice(qkv: Tensor, heads: int, backend: str = "auto") -> Choice:
-    """Who runs `attention`, and why not another (`aliasfree.ops.explain("attention", qkv, heads)` says the same)."""
+    """Which backend runs `attention`, and why not another: what `explain("attention", qkv, heads)` gives."""
     if qkv.ndim != 3 or heads < 1 or qkv.shape[2] % (3 * heads):
         raise ShapeError(f"expected tokens (N, L, 3 * {heads} heads * d), got {tuple(qkv.shape)}")
     return choose(call_of("attention", qkv, heads), backend)

@@ -1,8 +1,8 @@
 """The kernels as PyTorch custom ops: known to autograd, torch.compile, torch.export and opcheck.
 
 Six ops in the namespace `aliasfree`: `upsample2d`, `downsample2d`, `filtered_activation2d` and the `..._backward` of
-each. Filters travel as `FilterSpec.key`; `backend` is any name of `dispatch.NAMES`: the op asks for it again
-when it runs, since a compiler, an exported program or a gradient comes here without the function before it.
+each. Filters are given as `FilterSpec.key`. `backend` is any name of `dispatch.NAMES`: the op chooses again when it
+runs, because compilers, exported programs and gradients call it directly.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["downsample2d", "filtered_activation2d", "upsample2d"]
 
 
 def _runner(op: str, x: Tensor, *arguments: Any, size: tuple[int, int] | None = None) -> Any:
-    """What has the op's functions: the kernels of the backend that the last argument asks for, or the plain path.
+    """The object that computes the op: the kernels of the backend that the last argument names, or the plain path.
 
     size  of the op's input, when x is the gradient of its output
     """

@@ -26,9 +26,9 @@ from aliasfree.ops.layout import is_channels_last
 __all__ = ["ENVIRONMENT", "NAMES", "Call", "Choice", "PlaneKernels", "backend_for", "call_of", "choose", "kernels"]
 
 ENVIRONMENT = "ALIASFREE_BACKEND"
-"""Environment variable that stands for every backend="auto"."""
+"""Environment variable that names the backend wherever a call says backend="auto"."""
 DEVICES = {"numba": "cpu", "triton": "cuda"}
-"""Backends with kernels, and the device they were written for: Triton's interpreter, too, runs on the CPU, slowly."""
+"""Backends with kernels, and the device they are for. (Triton's interpreter runs on the CPU too, slowly.)"""
 NAMES: tuple[str, ...] = ("auto", *DEVICES, "torch", "reference")
 ARGUMENTS = {
     "upsample2d": ("up", "factor", "padding"),
@@ -36,7 +36,7 @@ ARGUMENTS = {
     "filtered_activation2d": ("activation", "up", "down", "factor", "padding"),
     "attention": ("heads",),
 }
-"""The ops, and the fields of `Call` that their arguments after the tensor are; filters travel as `FilterSpec.key`."""
+"""op -> the fields of `Call` that its arguments after the tensor set, in order; a filter is given as its `key`."""
 _KERNELS = {
     **{(op, "numba"): "aliasfree.ops.backends.cpu.backend:NumbaBackend" for op in ARGUMENTS if op != "attention"},
     ("attention", "numba"): "aliasfree.ops.backends.cpu.attention",
@@ -44,12 +44,12 @@ _KERNELS = {
 }
 """(op, backend) -> "module:class" of its kernels, or the module itself."""
 LARGE = 1 << 20
-"""Elements of a tensor from which "auto" says that no kernel serves it."""
+"""From this many elements on, "auto" warns when no kernel serves a tensor."""
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """What an op is asked to do, as far as it decides who can do it. Equal calls are one object (`call_of`)."""
+    """What decides which backends can run a call of an op. Equal calls are one object (`call_of`)."""
 
     op: str  # a key of ARGUMENTS
     shape: tuple[int, ...]  # (N, C, H, W); for attention (N, L, 3 C)
@@ -92,7 +92,7 @@ class PlaneKernels(Protocol):
 
 @dataclass(frozen=True)
 class Choice:
-    """The backend that runs a call, and what is to be said about it and the others."""
+    """The backend that runs a call, and why the ones asked before it do not."""
 
     name: str
     asked: str  # the argument, or what the environment says for "auto"
@@ -157,9 +157,9 @@ def spec_of(key: str) -> FilterSpec:
 
 
 def choose(call: Call, backend: str = "auto") -> Choice:
-    """Who runs `call`. Raises BackendError for an unknown name, or one that was asked for and cannot.
+    """The backend that runs `call`. Raises BackendError for an unknown name, or a backend asked for that cannot run it.
 
-    A backend that the environment names has no say where it has no kernels at all for an op.
+    For an op that it has no kernels for, a backend named by the environment is passed over.
     """
     forced = os.environ.get(ENVIRONMENT) if backend == "auto" else None
     decide = _decide if torch.compiler.is_compiling() else _choice
@@ -196,7 +196,7 @@ def _refusal(name: str, call: Call) -> str | None:
     return reason
 
 
-# kept by their arguments; compilers that trace a call cannot look into such a cache and take the functions themselves
+# cached by argument; while a compiler traces, the plain functions are called, because it cannot see into a cache
 _call = lru_cache(maxsize=4096)(_make_call)
 _choice = lru_cache(maxsize=4096)(_decide)
 _LOADED: dict[tuple[str, str], Any] = {}

@@ -26,6 +26,7 @@ def explain(op: str, x: Tensor, *arguments: Any, **options: Any) -> Choice:
     Raises ArgumentError for an unknown op, BackendError for a backend that cannot run it, else as the op itself.
 
     >>> import torch
+    >>> from aliasfree.ops import explain
     >>> print(explain("upsample2d", torch.zeros(1, 3, 32, 32, dtype=torch.float64), "hq"))
     torch (asked for: auto)
     not numba: it computes in float32 and bfloat16, not float64

@@ -20,7 +20,15 @@ __all__ = ["downsample2d_reference", "upsample2d_reference"]
 
 
 def upsample2d_reference(x: Tensor, spec: FilterSpec, factor: int = 2, padding: Padding = "zeros") -> Tensor:
-    """The literal algorithm: zero insertion, then a full-rate convolution (a product of spectra for "ideal")."""
+    """The literal algorithm: zero insertion, then a full-rate convolution (a product of spectra for "ideal").
+
+    >>> import torch
+    >>> from aliasfree import FilterSpec
+    >>> from aliasfree.ops import upsample2d, upsample2d_reference
+    >>> x, hq = torch.randn(1, 2, 8, 8), FilterSpec.named("hq")
+    >>> torch.allclose(upsample2d(x, hq, backend="torch"), upsample2d_reference(x, hq), atol=1e-5)
+    True
+    """
     n, c, h, w = x.shape
     z = x.new_zeros(n, c, h * factor, w * factor)
     z[:, :, ::factor, ::factor] = x
@@ -37,7 +45,15 @@ def upsample2d_reference(x: Tensor, spec: FilterSpec, factor: int = 2, padding: 
 
 
 def downsample2d_reference(x: Tensor, spec: FilterSpec, factor: int = 2, padding: Padding = "zeros") -> Tensor:
-    """The literal algorithm: a full-rate convolution, then every factor-th sample."""
+    """The literal algorithm: a full-rate convolution, then every factor-th sample.
+
+    >>> import torch
+    >>> from aliasfree import FilterSpec
+    >>> from aliasfree.ops import downsample2d, downsample2d_reference
+    >>> x, hq = torch.randn(1, 2, 8, 8), FilterSpec.named("hq")
+    >>> torch.allclose(downsample2d(x, hq, backend="torch"), downsample2d_reference(x, hq), atol=1e-5)
+    True
+    """
     if spec.kind == "ideal":
         return _brick_wall(x, spec, shift=-(factor - 1) / 2)[:, :, ::factor, ::factor]
     k = torch.from_numpy(downsampling_kernel(spec, factor).copy()).to(x)

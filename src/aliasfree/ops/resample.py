@@ -37,12 +37,18 @@ def upsample2d(
 
     filter    a FilterSpec for this rate, or the name of one ("hq", "2N", ...)
     factor    integer >= 2
-    padding   what lies outside the plane: "zeros", "circular" or "reflect"; "ideal" is periodic whatever it says
+    padding   what lies outside the plane: "zeros", "circular" or "reflect"; "ideal" is always periodic
     backend   "auto" = the fastest that can (`aliasfree.ops.explain` tells which); "numba", "triton", "torch", or
               "reference" (the literal algorithm); $ALIASFREE_BACKEND stands for "auto"
 
     Dtype, device and memory format are those of x; differentiable in x. Raises ShapeError, ArgumentError,
     ConfigError and BackendError. Source: arXiv 2411.09174, section on alias-free resampling.
+
+    >>> import torch
+    >>> from aliasfree import upsample2d
+    >>> y = upsample2d(torch.ones(1, 3, 8, 8), "hq", padding="circular")
+    >>> tuple(y.shape), torch.allclose(y, torch.ones_like(y))
+    ((1, 3, 16, 16), True)
     """
     spec = check(x, filter, factor, padding)
     chosen = backend_for("upsample2d", x, (spec.key, factor, padding), backend)
@@ -63,6 +69,14 @@ def downsample2d(
     """Downsample (N, C, H, W) to (N, C, ceil(H / factor), ceil(W / factor)); arguments as for `upsample2d`.
 
     For gain "unity" this is the adjoint of `upsample2d` divided by factor^2 (padding "zeros" and "circular").
+
+    >>> import torch
+    >>> from aliasfree import downsample2d
+    >>> stripes = torch.tensor([1.0, -1.0]).repeat(16, 8)[None, None]
+    >>> bool((stripes[..., ::2, ::2] == 1).all())  # without a filter they fold to a constant
+    True
+    >>> bool(downsample2d(stripes, "hq", padding="circular").abs().max() < 0.01)
+    True
     """
     spec = check(x, filter, factor, padding)
     chosen = backend_for("downsample2d", x, (spec.key, factor, padding), backend)
@@ -74,7 +88,7 @@ def downsample2d(
 
 
 def check(x: Tensor, filter: FilterSpec | str, factor: int, padding: str) -> FilterSpec:
-    """The filter, when the arguments can be served at all."""
+    """The filter of checked arguments. Raises ShapeError, ArgumentError, ConfigError."""
     if x.ndim != 4:
         raise ShapeError(f"expected images of shape (N, C, H, W), got {tuple(x.shape)}")
     if not x.is_floating_point():

@@ -50,6 +50,17 @@ def rotate2d(x: Tensor, degrees: Amount, method: Method = "fourier", return_mask
     by quarters: there `degrees` must lie within 45 of a multiple of 180.
 
     Raises ShapeError (rank, number of angles, non-square), ArgumentError (method, angle not finite, dtype).
+
+    >>> import torch
+    >>> from aliasfree import rotate2d
+    >>> x = torch.randn(4, 3, 16, 16)
+    >>> torch.equal(rotate2d(x, 90.0), x.rot90(1, (2, 3)))
+    True
+    >>> torch.allclose(rotate2d(rotate2d(x, 30.0), -30.0), x, atol=1e-5)
+    True
+    >>> turned, mask = rotate2d(x, [0.0, 10.0, 20.0, 30.0], return_mask=True)
+    >>> tuple(turned.shape), tuple(mask.shape)
+    ((4, 3, 16, 16), (1, 1, 16, 16))
     """
     work, (angles,) = _prepare(x, method, degrees=degrees)
     h, w = x.shape[-2:]
@@ -94,6 +105,14 @@ def translate2d(x: Tensor, dy: Amount, dx: Amount, method: Method = "fourier", r
 
     "fourier" shifts by whole pixels are `torch.roll` bit for bit; others are orthogonal, the inverse is the transpose.
     Raises ShapeError (rank, number of shifts), ArgumentError (method, shift not finite, dtype).
+
+    >>> import torch
+    >>> from aliasfree import translate2d
+    >>> x = torch.randn(2, 3, 16, 16)
+    >>> torch.equal(translate2d(x, 1.0, 0.0), x.roll(1, 2))
+    True
+    >>> torch.allclose(translate2d(translate2d(x, 0.25, 0.5), -0.25, -0.5), x, atol=1e-5)
+    True
     """
     work, (dys, dxs) = _prepare(x, method, dy=dy, dx=dx)
     h, w = x.shape[-2:]
@@ -134,6 +153,13 @@ def zoom2d(x: Tensor, factor: Amount, method: Method = "fourier", return_mask: b
     factor^2 of its variance. A sampler that zooms over many steps must expect both.
 
     Raises ShapeError (rank, number of factors), ArgumentError (method, factor not finite and > 0, dtype).
+
+    >>> import torch
+    >>> from aliasfree import zoom2d
+    >>> x = torch.randn(1, 3, 8, 8)
+    >>> halved, mask = zoom2d(x, 0.5, return_mask=True)
+    >>> tuple(halved.shape), mask.float().mean().item()  # a quarter of the pixels shows the image, the rest its copies
+    ((1, 3, 8, 8), 0.25)
     """
     work, (factors,) = _prepare(x, method, factor=factor)
     if min(factors) <= 0:
@@ -164,7 +190,7 @@ def _prepare(x: Tensor, method: str, **amounts: Amount) -> tuple[Tensor, list[tu
 
 
 def check_method(method: str) -> None:
-    """Raises ArgumentError, listing the methods, for another."""
+    """Raise ArgumentError, listing the methods, unless `method` is one of them."""
     if method not in get_args(Method):
         raise ArgumentError(f"unknown method {method!r}{did_you_mean(str(method), get_args(Method))}")
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 KEPT = 16
-"""Tables of one kind that are kept."""
+"""How many tables of one kind are kept."""
 LARGEST = 1 << 16
 """Samples x pixels above which a table is built anew at each call (spline tables take 192 bytes a pixel)."""
 

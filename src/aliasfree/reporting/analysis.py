@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["advice", "compose", "db", "equivariance", "film", "percent"]
 
 SPECTRA = 6
-"""Of how many of the guiltiest layers the spectra are drawn."""
+"""How many of the guiltiest layers have their spectra drawn."""
 
 
 def advice(layer: LayerAliasing) -> str:
@@ -51,7 +51,7 @@ def compose(
         f"{percent(worst.guilt)} of that error from {worst.name}",
         f"Measured on {images}. Guilt is the share of the network's error under shifts by fractions of a pixel "
         f"that goes when one layer is replaced by its alias-free counterpart, which looks at {found.rate} times the "
-        "resolution; all with periodic padding, so that the border is told apart.",
+        "resolution; all with periodic padding, so that borders have no part in it.",
         _totals(found),
         _layers(found),
         _films(films),
@@ -61,7 +61,7 @@ def compose(
 
 
 def db(value: float) -> str:
-    """ "14.1 dB", with a space that does not break; exact where there is no error, none where there is nothing else."""
+    """ "14.1 dB", with a space that does not break; "exact" for inf (no error), "none" for -inf (no signal)."""
     if value == -math.inf:
         return "none"
     return "exact" if value == math.inf else f"{value:.1f}\u00a0dB".replace("-", "−")

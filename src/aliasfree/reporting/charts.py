@@ -25,7 +25,7 @@ DASHES = ("-", "--", "-.", ":")
 MOST_BANDS = 8
 """Panels with more curves show no bands, which would hide one another."""
 DPI = 180
-"""Of pictures that pages show at half their size."""
+"""Dots an inch; pages show the pictures at half their size."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 

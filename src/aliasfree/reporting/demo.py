@@ -19,7 +19,7 @@ from aliasfree.reporting.runs import measured_section
 __all__ = ["write_report"]
 
 TARGET = 0.6
-"""Share of accepted samples from which the headline says that a network makes digits."""
+"""From this share of accepted samples on, the headline says that a network makes digits."""
 
 
 def write_report(result: DemoResult, out: Path) -> Path:

@@ -59,7 +59,7 @@ def filter_table(names: Sequence[str]) -> list[FilterRow]:
 
 
 def draw_filters(names: Sequence[str], path: str | Path) -> None:
-    """Draw the filters of configs ("D-2N", "D-hq"), one row each, as a PNG written aside and renamed.
+    """Draw the filters of configs ("D-2N", "D-hq"), one row each, as a PNG, written in one go.
 
     Raises ConfigError for an unknown name and for A, ArgumentError for no name.
     """

@@ -84,7 +84,7 @@ class Spectra:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """Everything `aliasfree evaluate` finds. What is of a run's network alone is None for a folder of images."""
+    """Everything `aliasfree evaluate` finds. Figures of the network are None for a folder of images."""
 
     source: str  # the run or the folder
     num: int  # generated images
@@ -122,7 +122,7 @@ class Metrics:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it, without what is not known."""
+        """For JSON; figures that are None are left out."""
         return {k: v for k, v in plain(self).items() if v is not None}
 
     def write(self, path: Path) -> None:

@@ -27,7 +27,7 @@ _SECONDS_BETWEEN_LINES = 30.0
 class TensorBoardLog:
     """Scalars and pictures under `tensorboard/`, with what a killed run wrote after `start` purged.
 
-    Written at once by the caller's thread: `SummaryWriter` has a thread for it, which dies of a full disk unheard.
+    Written at once by the caller's thread: `SummaryWriter` writes from its own, where the error of a full disk is lost.
     """
 
     def __init__(self, folder: Path, start: int) -> None:
@@ -100,7 +100,7 @@ class Journal:
         self._board.sync()
 
     def close(self) -> None:
-        """Close all, whatever one of them says."""
+        """Close all of them, even when closing one fails."""
         with contextlib.ExitStack() as stack:
             for part in (self._losses, self._board, self._bar):
                 stack.callback(part.close)

@@ -1,4 +1,4 @@
-"""losses.csv: one row a step, appended while a run goes, read by whoever wants to know."""
+"""losses.csv: one row a step, appended while a run goes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process or several: the accelerator, and work that one process does while all learn how it went."""
+"""One process or several: the accelerator, and work that one process does for all."""
 
 from __future__ import annotations
 

@@ -34,6 +34,11 @@ class RunFolder:
     `config.json` (settings, versions, data, network), `losses.csv`, `model/` (the averaged weights, for
     `from_pretrained`), `checkpoints/`, `samples/` (grids over time), `images/` (generated images), `tensorboard/`, and
     `training_images/` when asked for.
+
+    >>> from aliasfree.training import RunFolder
+    >>> run = RunFolder("runs/digits")
+    >>> run.exists, run.latest_checkpoint(), run.model.as_posix()
+    (False, None, 'runs/digits/model')
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -24,6 +24,13 @@ class RunSettings:
 
     Raises `ArgumentError` (a value out of range) or `ConfigError` (no such config) on construction, so that a
     `RunSettings` that exists is valid.
+
+    >>> from aliasfree.training import RunSettings
+    >>> settings = RunSettings(data="digits", config="D-hq", out="runs/digits", image_size=16, epochs=10)
+    >>> settings.total_steps(num_images=1797, world_size=1)
+    1124
+    >>> RunSettings.from_dict(settings.to_dict()) == settings
+    True
     """
 
     data: str  # a name ("digits", "mnist", "cifar10", "mnist-m"), a path, or "hub:NAME"

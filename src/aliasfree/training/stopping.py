@@ -13,7 +13,13 @@ _NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 
 class RunStopped(RunError):  # noqa: N818  # stopping on request is no error
-    """A run was asked to stop, saved a checkpoint and did; `exit_code` is 128 plus the signal's number."""
+    """A run was asked to stop, saved a checkpoint and did; `exit_code` is 128 plus the signal's number.
+
+    >>> import signal
+    >>> from aliasfree.training import RunStopped
+    >>> RunStopped("Stopped by SIGTERM after step 7 of 100, and saved.", signal.SIGTERM).exit_code
+    143
+    """
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

@@ -56,6 +56,18 @@ def train(
     Raises `RunError` (folder in use or not empty, disk full, loss not finite), `CheckpointError` (no whole checkpoint,
     other architecture or data), `RunStopped` after SIGTERM or Ctrl-C (a checkpoint has been saved), and what
     `open_images` raises.
+
+    >>> from rich.console import Console
+    >>> from aliasfree.training import RunSettings, train
+    >>> settings = RunSettings(
+    ...     data="digits", config="A", out="run", image_size=16, base_channels=4, steps=2, sample_every=None
+    ... )
+    >>> run = train(settings, console=Console(quiet=True))
+    >>> steps, losses = run.losses()
+    >>> steps.tolist(), run.latest_checkpoint().name
+    ([1, 2], 'step-00000002')
+    >>> type(run.load_model()).__name__
+    'AliasFreeUNet2DModel'
     """
     accelerator = make_accelerator(settings)
     console = console or Console(stderr=True)

@@ -1,4 +1,4 @@
-"""One file a data source; the registry imports them all, so a new source touches nothing else."""
+"""One file for each data source. The registry imports them all, so a new source is one new file."""
 
 from __future__ import annotations
 

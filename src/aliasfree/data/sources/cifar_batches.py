@@ -1,6 +1,6 @@
 """CIFAR-10 as its authors publish it: five pickled batches and a test batch, in a folder or a tar archive.
 
-A pickle can run code; these are read by an unpickler that knows NumPy arrays and builtin containers and nothing else.
+A pickle can run code; these are read by an unpickler that knows only NumPy arrays and builtin containers.
 """
 
 from __future__ import annotations
@@ -127,12 +127,10 @@ class _PlainUnpickler(pickle.Unpickler):
 def load_plain_pickle(raw: bytes, name: str) -> Any:
     """A pickle of NumPy arrays and builtin containers; anything else in it is refused before it can run.
 
-    Args:
-        raw: the bytes of the pickle.
-        name: what to call it in messages.
+    raw   the bytes of the pickle
+    name  its name in messages
 
-    Raises:
-        DataError: damaged, or it asks for anything but arrays, dicts, lists, tuples, strings and numbers.
+    Raises DataError for a damaged pickle, or one of anything but arrays, dicts, lists, tuples, strings and numbers.
     """
     try:
         return _PlainUnpickler(io.BytesIO(raw), encoding="latin1").load()

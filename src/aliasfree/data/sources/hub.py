@@ -94,7 +94,7 @@ class HubSource(Source):
         return self._data
 
     def _split_of(self, load: Callable[[str], Any]) -> Any:
-        """The hub calls `val` by other names too: the first that it knows."""
+        """The split as `load` gives it; `val` is called "validation" or "val" on the hub."""
         if self.split != "val":
             return load(self.split)
         try:

@@ -20,7 +20,7 @@ _IMAGES_MAGIC, _LABELS_MAGIC = 2051, 2049  # uint8 with 3 dimensions, uint8 with
 _CHUNK_IMAGES = 1024
 _PIECE = 2**20
 _MOST_PIXELS = 2**26
-"""What one image may have."""
+"""Most pixels of one image."""
 _IMAGES_NAME = re.compile(r"^(train|t10k|test)-images[-.]idx3-ubyte(\.gz)?$")
 _IDX_NAME = re.compile(r"(idx\d|ubyte)[^.]*(\.gz)?$", re.IGNORECASE)
 

@@ -96,26 +96,31 @@ def make_mnist_m(
     seed: int = 42,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Writes MNIST-M-like images as `<out_dir>/<class>/<index>.png`; nothing is left behind when it fails.
+    """Write images like MNIST-M's as `<out_dir>/<class>/<index>.png`, and return how many; after an error none is left.
 
-    Args:
-        digits_source: any source of grey, labelled digits; MNIST in IDX, for one.
-        backgrounds: folder or zip of photographs (BSDS500); those under `train/` are used if there is such a folder.
-        out_dir: must be absent or empty. For both splits, call twice with `DIR/train` and `DIR/test`.
-        num: how many digits, from the first; None = all.
-        split: which digits.
-        seed: image i depends on (seed, split, i) only.
-        progress: called with (done, total).
+    digits_source  any source of grey, labelled digits, as `open_images` takes it; MNIST in IDX, for example
+    backgrounds    folder or zip of photographs (BSDS500); those under `train/` if there is such a folder, else all
+    out_dir        must be absent or empty. For both splits, call twice with `DIR/train` and `DIR/test`
+    num            how many digits, from the first, >= 1; None = all
+    split          of the digits: "train", "val" or "test"
+    seed           integer >= 0; image i depends on (seed, split, i) only
+    progress       called with (done, total)
 
-    Returns:
-        The number of images written.
+    Raises DataError for damaged or missing input, photographs smaller than the digits or an `out_dir` that is not
+    empty, and ArgumentError for `num` below 1.
 
-    Raises:
-        DataError: damaged or missing input, photographs smaller than the digits, or `out_dir` not empty.
-        ArgumentError: `num` below 1.
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from aliasfree.data import make_mnist_m
+    >>> from aliasfree.pictures import save_png
+    >>> save_png(Image.effect_noise((64, 64), 50), "photographs/noise.png")
+    >>> make_mnist_m("digits", Path("photographs"), Path("mnist-m"), num=3)
+    3
+    >>> sorted(path.as_posix() for path in Path("mnist-m").rglob("*.png"))
+    ['mnist-m/0/00000.png', 'mnist-m/1/00001.png', 'mnist-m/2/00002.png']
     """
     if num is not None and num < 1:
-        raise ArgumentError(f"The number of images must be at least 1, not {num}; leave it out to use all digits.")
+        raise ArgumentError(f"`num` must be at least 1, not {num}; leave it out to use all digits.")
     out = Path(out_dir)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} is not an empty folder; name a new one, or empty it first.")

@@ -20,7 +20,7 @@ _IMAGE_KEYS = ("images", "image", "imgs", "x", "data", "arr_0")
 _LABEL_KEYS = ("labels", "label", "y", "targets", "target", "arr_1")
 _CHUNK_BYTES = 4 * 2**20
 _MOST_BYTES = 256 * 2**20
-"""What one image, or all labels together, may take."""
+"""Most bytes of one image, and of all labels together."""
 
 
 class NpzSource(Source):

@@ -17,7 +17,7 @@ from aliasfree.data.tree import Tree, arrange
 from aliasfree.errors import DataError
 
 _MOST_BYTES = 256 * 2**20
-"""What one member may unpack to."""
+"""Most bytes that one member may unpack to."""
 
 
 class ZipSource(Source):

@@ -55,7 +55,7 @@ def attention_backward(grad: Tensor, qkv: Tensor, out: Tensor, lse: Tensor, head
 
 
 def _run(qkv: Tensor, grad: Tensor | None, out: Tensor, lse: Tensor, result: Tensor, heads: int) -> None:
-    """Fill out and lse, or from grad fill result."""
+    """Fill out and lse; or, where grad is given, read them and fill result."""
     if not qkv.numel():
         return
     n, tokens, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // (3 * heads)

@@ -6,7 +6,7 @@ Dao 2023 (arXiv 2307.08691); weights live in a tile of the innermost cache. Scor
 
 Arguments that recur:
     job    a call (`layout.FORWARD_JOB`, `BACKWARD_JOB`); `job.at` says where each area of the scratch begins
-    blank  a tuple of as many numbers as a part of a head has; its type alone counts
+    blank  a tuple of as many numbers as a part of a head has; only its type is used
     s, w   scratch of this thread, as float32 and as words (`words`): float32, or int32 that hold two bfloat16
 
 Shapes: N images, L tokens, H heads of d numbers. In the scratch, (a, b) is b numbers side by side, a times; there are

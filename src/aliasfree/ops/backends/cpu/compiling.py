@@ -1,4 +1,4 @@
-"""How kernels are compiled: Numba's options, two words to its compiler, and what makes compiled code out of date."""
+"""How kernels are compiled: Numba's options, two hints to its compiler, and when compiled code is out of date."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 __all__ = ["inlined", "jit", "keep_apart", "kernel", "sources", "sources_version", "unliteral"]
 
-# called by kernels alone, so without what would let Python call them, and kept on disk only as part of those
+# only kernels call these, so they need no wrappers for Python and no compiled code of their own on disk
 jit = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 inlined = numba.njit(nogil=True, error_model="numpy", inline="always")  # else LLVM would compile it twice
 kernel = numba.cfunc(types.void(types.intp), nogil=True, cache=True, error_model="numpy")

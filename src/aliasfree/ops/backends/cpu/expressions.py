@@ -12,10 +12,10 @@ from aliasfree.ops.backends.cpu.vectors import VECTOR
 
 
 class Expression:
-    """Vectors in a formula, all treated alike and in step; `pointwise` turns the formula into instructions.
+    """Several vectors in a formula, all treated alike; `pointwise` turns the formula into instructions.
 
-    In step, because one vector's instructions wait for each other, and a processor does not look far enough ahead to
-    fill the waiting with those of the next.
+    Their instructions are interleaved: those of one vector wait for each other, and a processor does not look far
+    enough ahead to fill the wait with those of the next vector.
     """
 
     def __init__(self, b: Any, values: list[Any]) -> None:

@@ -48,7 +48,7 @@ def _silu_slope(u: Expression) -> Expression:
     return g * (1.0 - g).times_plus(u, 1.0)
 
 
-# what is not finite must stay so: u 0; and the rounding left where Phi is 0 would grow with u
+# u 0 stays NaN where u is not finite; Phi is cut to 0 far out, because its rounding error would be multiplied by u
 gelu = pointwise(lambda u: u * u.pick(-_PHI_END, 0.0, _phi(u) + 0.5))
 gelu_slope = pointwise(lambda u: u.times_plus(u.constant(0.0), _slope(u) + 0.5))
 silu = pointwise(lambda u: u * _sigmoid(u))
@@ -61,7 +61,7 @@ _ROUND = 1.5 * 2.0**23
 
 
 def power_of_2(u: Expression, coefficients: tuple[float, ...]) -> Expression:
-    """2^u for u at most a little above 0; 2^-126 for all below that; NaN stays.
+    """2^u for u up to a little above 0, and 2^-126 for u below -126; NaN stays.
 
     A polynomial on [-1/2, 1/2], fitted here.
     """

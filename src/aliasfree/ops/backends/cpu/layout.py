@@ -1,4 +1,4 @@
-"""What the CPU kernels are told: records that Python fills and compiled code reads by name (`plan.ring.stride`).
+"""What the CPU kernels are given: records that Python fills and compiled code reads by name (`plan.ring.stride`).
 
 Python keeps each as a NumPy array of shape () and hands over its address; a kernel makes a record of the address again
 (`memory.record`). Every field is an int64: a number, the address of an array, or a place in a thread's scratch, which
@@ -18,7 +18,7 @@ KEYS = 64
 
 # what the walk computes
 ACTIVATION, ACTIVATION_BACKWARD, SPREAD, GATHER = range(4)
-# what a filter's sums may end in: an activation, SLOPE + that for its derivative, or TIMES for a product
+# what is done with a filter's sums: an activation, SLOPE + its number for the derivative, or TIMES for a product
 IDENTITY, RELU, GELU, SILU = range(4)
 SLOPE, TIMES = 4, 8
 ACTIVATIONS = {"gelu": GELU, "silu": SILU, "relu": RELU, "identity": IDENTITY}
@@ -41,11 +41,11 @@ TABLE = _record(
     "pairs",  # how many
     "most_terms",  # that a phase has
     "most_taps",  # that a line (of a gather: a low-rate row) has
-    "row_pairs",  # address; pairs row_pairs[i] .. row_pairs[i + 1] - 1 are those of high-rate row i
+    "row_pairs",  # address; high-rate row i has the pairs row_pairs[i] .. row_pairs[i + 1] - 1
     "pair_row",  # address; the high-rate row of a pair
     "pair_phase",  # address
-    "pair_lines",  # address; lines pair_lines[p] .. pair_lines[p + 1] - 1 are those of pair p
-    "phase_terms",  # address; terms phase_terms[p] .. phase_terms[p + 1] - 1 are those of phase p
+    "pair_lines",  # address; pair p has the lines pair_lines[p] .. pair_lines[p + 1] - 1
+    "phase_terms",  # address; phase p has the terms phase_terms[p] .. phase_terms[p + 1] - 1
     "output_taps",  # address; taps output_taps[i] .. output_taps[i + 1] - 1 make line i, of a gather low-rate row i
     "tap_source",  # address; the low-rate row that a tap reads, of a gather the line: pair * most_terms + term
     "tap_weight",  # address of float32
@@ -106,7 +106,7 @@ PLAN = _record(
     "offsets",  # in the integers: where the rows lie that vertical taps read
     "floats",  # how many the scratch has
 )
-"""All that one shape of tensors settles for the walk (`plan`)."""
+"""Everything about the walk that the shape of the tensors decides (`plan`)."""
 
 DENSE_PLAN = _record(
     "mode",
@@ -135,7 +135,7 @@ DENSE_PLAN = _record(
     "other",  # another one
     "floats",
 )
-"""The same for dense matrices (`dense`)."""
+"""Everything about products with dense matrices that the shape of the tensors decides (`dense`)."""
 
 JOB = _record(
     "x",  # address of the tensor

@@ -1,4 +1,4 @@
-"""Plans: what a shape of tensors settles, where everything lies in a thread's scratch, and how one is carried out."""
+"""Plans: what the shape of the tensors decides, where everything lies in a thread's scratch, and how a plan is run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "Scratch", "divide", "plan", "run", "spaced"]
 
 WHOLE = 2048
-"""Planes of at most so many pixels are brought into the scratch at once, others row by row."""
+"""Most pixels of a plane that is loaded into the scratch at once; larger planes are loaded row by row."""
 SHARE = 1 << 15
 """Pixels below which a second thread costs more than it brings."""
 Size = tuple[int, int]
@@ -153,6 +153,6 @@ def plan(
     record["ring"] = room.ring(d["pairs"], min(d["pairs"], d["most_taps"] + 2), d["most_terms"] * row, d["extra_left"])
     pieces = out[1] < LANES and not channels
     record["out"] = room.vectors(out[0] * out[1] + beyond) if pieces else -1
-    # a gathered row's, and behind them those of the high-rate row that it waits for
+    # places of the lines that a gathered row reads; behind them those of the rows that make its high-rate row
     record["offsets"] = room.numbers(d["most_taps"] + max(spread["most_taps"] for spread in spreads) + 2)
     return Plan.of(record, room, tables)

@@ -13,13 +13,13 @@ class Group(NamedTuple):
     """LANES planes."""
 
     image: int
-    """Their image, or the first plane where planes lie apart."""
+    """The image they are of; where channels are not last in memory, the number of the first plane."""
     channel: int
-    """The first one's channel, or 0 where planes lie apart."""
+    """The channel of the first one; 0 where channels are not last."""
     step: int
     """Elements from a pixel to the next."""
     last: int
-    """Which of them is the last there is; -1 where channels are last, which have no gaps."""
+    """The place in the group of its last real plane, the others being copies of it; -1 where channels are last."""
 
 
 @inlined

@@ -1,4 +1,4 @@
-"""How compiled CPU kernels are run: on torch's threads, with scratch that stays, and a word when one is compiled.
+"""How compiled CPU kernels are run: on torch's threads, with scratch that is kept, and a note when one is compiled.
 
 A kernel is a C function of the address of a job, a record of `layout`; any number of threads may be given the same job.
 """
@@ -47,7 +47,7 @@ _LOG = logging.getLogger("aliasfree")
 
 
 def run_on(threads: int, function: Any, job: int) -> None:
-    """Call function(job) on so many threads: those of torch's own OpenMP where it is GNU's, else new ones."""
+    """Call function(job) on each of `threads` threads: torch's own where its OpenMP is GNU's, else new ones."""
     if threads == 1 or _FORKED:  # a pool of threads does not survive a fork
         function(job)
         return

@@ -5,7 +5,7 @@ One routine, `_walk`, serves every op and its backward:
     ACTIVATION_BACKWARD  the high-rate rows of x and of grad, multiplied as act'(x) grad, gathered
     SPREAD, GATHER       one half alone
 A high-rate row lives only until the lines that are gathered from it are made; those, and the rows of x in use, lie in
-small rings. Names of what a kernel is told, and of all tables, are explained in `layout`.
+small rings. What a kernel is given, and the fields of all tables, is explained in `layout`.
 
 Arguments that recur:
     x, grad, y  tensors, of float32 or bfloat16
@@ -57,7 +57,7 @@ from aliasfree.ops.backends.cpu.vectors import (
     zeros,
 )
 
-# taps along a row that the presets have, of the paper's 3x3 kernel and of 12: how many, and every which input
+# presets of taps along a row, for the paper's 3x3 kernel and for 12 taps: (taps, inputs from one output to the next)
 ANY, SHORT_UP, SHORT_DOWN, LONG_UP, LONG_DOWN = range(5)
 short_up, short_down, long_up, long_down = (
     consecutive(taps, every) for taps, every in ((2, 1), (3, 2), (6, 1), (12, 2))

@@ -3,8 +3,8 @@
 Two bfloat16 are multiplied at once where the processor can (AVX-512 BF16). Two numbers of a head share a word in
 products of queries and keys; two keys (or two queries) share one in sums over them.
 
-`words` is an array of float32, or of int32 for pairs: its type tells what a word is. Of `blank`, a tuple of as many
-numbers as a part of a head has, the type alone counts.
+`words` is an array of float32, or of int32 for pairs: its type tells what a word is. `blank` is a tuple of as many
+numbers as a part of a head has; only its type is used.
 """
 
 from __future__ import annotations
