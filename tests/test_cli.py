@@ -327,3 +327,26 @@ def test_the_examples_run_one_after_the_other(tmp_path):
 
 def _example(name: str, *arguments: object) -> None:
     subprocess.run([sys.executable, EXAMPLES / name, *map(str, arguments)], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data", "digits", "--config", "D-hqq"], "did you mean 'D-hq'"),
+        (["--data", "digits", "--config", "A", "--lr", "-1"], "--lr must be a positive number"),
+        (["--data", "no-such-data", "--config", "A"], "There is no data at 'no-such-data'"),
+        (["--resume"], "There is no run in"),
+    ],
+)
+def test_training_is_refused_before_torch_is_imported(options, message, tmp_path):
+    command = ["train", *options, "--out", str(tmp_path / "run")]
+    script = (
+        "import sys; from aliasfree.cli import main\n"
+        f"sys.argv = ['aliasfree', *{command!r}]\n"
+        "try: main()\n"
+        "except SystemExit as stopped: print('code', stopped.code)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert message in done.stderr
+    assert done.stdout.split() == ["code", "2", "False"]

@@ -101,7 +101,8 @@ def run(given: dict[str, Any], resume: bool) -> None:
     """Turn the options that were given into settings, and train."""
     from aliasfree.cli.parse import parse_size
     from aliasfree.errors import ArgumentError
-    from aliasfree.training import RunFolder, RunSettings, train
+    from aliasfree.training.run_folder import RunFolder, check_folder
+    from aliasfree.training.settings import RunSettings
 
     if "image_size" in given:
         given["image_size"] = parse_size(given["image_size"])
@@ -117,6 +118,14 @@ def run(given: dict[str, Any], resume: bool) -> None:
         settings = RunFolder(given["out"]).settings.replace(**given)
     else:
         settings = RunSettings(**given)
+    # refusals first: torch and diffusers take seconds to import
+    check_folder(RunFolder(settings.out), resume)
+    if not settings.data.startswith("hub:"):
+        from aliasfree.data.registry import resolve
+
+        resolve(settings.data, "train")
+    from aliasfree.training.trainer import train
+
     folder = train(settings, resume=resume)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun, one process speaks for all
         typer.echo(f"The run is in {folder.path}; sample from it with `aliasfree sample {folder.path}`.")

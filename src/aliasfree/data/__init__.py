@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from aliasfree.data.images import ImageData, export_images, open_images, unit_range
-from aliasfree.data.registry import source_names
-from aliasfree.data.sizes import check_image_size
-from aliasfree.data.sources.mnist_m import make_mnist_m
+from typing import TYPE_CHECKING
+
+from aliasfree.lazy import attributes
+
+if TYPE_CHECKING:
+    from aliasfree.data.images import ImageData, export_images, open_images, unit_range
+    from aliasfree.data.registry import source_names
+    from aliasfree.data.sizes import check_image_size
+    from aliasfree.data.sources.mnist_m import make_mnist_m
 
 __all__ = [
     "ImageData",
@@ -16,3 +21,14 @@ __all__ = [
     "source_names",
     "unit_range",
 ]
+
+_WHERE = {
+    "ImageData": "images",
+    "check_image_size": "sizes",
+    "export_images": "images",
+    "make_mnist_m": "sources.mnist_m",
+    "open_images": "images",
+    "source_names": "registry",
+    "unit_range": "images",
+}
+__getattr__ = attributes(__name__, _WHERE)

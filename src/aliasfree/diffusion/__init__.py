@@ -1,11 +1,18 @@
 """Noise schedule, training objective, motions and sampling."""
 
-from aliasfree.diffusion.callbacks import MotionCallback
-from aliasfree.diffusion.loss import training_loss
-from aliasfree.diffusion.noise import sample_generators
-from aliasfree.diffusion.pipeline import AliasFreePipeline, AliasFreePipelineOutput
-from aliasfree.diffusion.scheduler import SCHEDULERS, PaperDDPMScheduler, make_scheduler
-from aliasfree.diffusion.transforms import Motion, MotionSchedule, Rotation, Transform, Translation, Zoom
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aliasfree.lazy import attributes
+
+if TYPE_CHECKING:
+    from aliasfree.diffusion.callbacks import MotionCallback
+    from aliasfree.diffusion.loss import training_loss
+    from aliasfree.diffusion.noise import sample_generators
+    from aliasfree.diffusion.pipeline import AliasFreePipeline, AliasFreePipelineOutput
+    from aliasfree.diffusion.scheduler import SCHEDULERS, PaperDDPMScheduler, make_scheduler
+    from aliasfree.diffusion.transforms import Motion, MotionSchedule, Rotation, Transform, Translation, Zoom
 
 __all__ = [
     "SCHEDULERS",
@@ -23,3 +30,21 @@ __all__ = [
     "sample_generators",
     "training_loss",
 ]
+
+_WHERE = {
+    "AliasFreePipeline": "pipeline",
+    "AliasFreePipelineOutput": "pipeline",
+    "Motion": "transforms",
+    "MotionCallback": "callbacks",
+    "MotionSchedule": "transforms",
+    "PaperDDPMScheduler": "scheduler",
+    "Rotation": "transforms",
+    "SCHEDULERS": "scheduler",
+    "Transform": "transforms",
+    "Translation": "transforms",
+    "Zoom": "transforms",
+    "make_scheduler": "scheduler",
+    "sample_generators": "noise",
+    "training_loss": "loss",
+}
+__getattr__ = attributes(__name__, _WHERE)

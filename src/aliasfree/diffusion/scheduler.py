@@ -1,4 +1,4 @@
-"""The paper's noise schedule and its ancestral sampler, and DDIM and DPM-Solver++ on it with any number of steps."""
+"""The paper's noise schedule and its ancestral sampler, and DDIM on it with any number of steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
+from diffusers import SchedulerMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers import KarrasDiffusionSchedulers
 from diffusers.utils import BaseOutput
@@ -20,7 +20,6 @@ from aliasfree.sampling import SCHEDULERS
 __all__ = [
     "SCHEDULERS",
     "AnyStepDDIMScheduler",
-    "AnyStepDPMSolverScheduler",
     "ClippedDDIMScheduler",
     "ClippedDDPMScheduler",
     "PaperDDPMScheduler",
@@ -43,7 +42,7 @@ def _times(total: int, steps: int, last: float) -> list[int]:
     return [int(t) for t in np.floor(np.linspace(total - 1, last, steps) + 0.5)]
 
 
-def _trailing_times(total: int, steps: int) -> list[int]:
+def trailing_times(total: int, steps: int) -> list[int]:
     """Even steps whose last one, to the clean image, is as long as the others; t = 0 is not visited, nor trained on.
 
     "Trailing" of Lin et al. 2024 (arXiv 2305.08891, table 2), but for all steps in 1 .. total-1: diffusers' own gives
@@ -168,7 +167,7 @@ class ClippedDDPMScheduler(_LinearSchedule):
     """
 
     def _visited(self, total: int, steps: int) -> list[int]:
-        return _trailing_times(total, steps)
+        return trailing_times(total, steps)
 
     def step(
         self,
@@ -204,7 +203,7 @@ class AnyStepDDIMScheduler(_LinearSchedule):
     clips = False
 
     def _visited(self, total: int, steps: int) -> list[int]:
-        return _trailing_times(total, steps)
+        return trailing_times(total, steps)
 
     def step(
         self,
@@ -243,15 +242,6 @@ class ClippedDDIMScheduler(AnyStepDDIMScheduler):
     clips = True
 
 
-class AnyStepDPMSolverScheduler(DPMSolverMultistepScheduler):
-    """diffusers' DPM-Solver++ at times that are trained on, for any number of steps 1 .. T-1."""
-
-    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
-        """Visit `num_inference_steps` (1 .. T-1) times. Raises ArgumentError for another number."""
-        times = _trailing_times(int(self.config["num_train_timesteps"]), num_inference_steps)
-        super().set_timesteps(timesteps=times, device=device)
-
-
 def _standard_normal(like: Tensor, generator: Generators) -> Tensor:
     return draw(per_sample_generators(generator, len(like)), like.shape[1:], like.device, like.dtype)
 
@@ -278,6 +268,8 @@ def make_scheduler(name: str, num_train_timesteps: int = 1000) -> Any:
     if name == "ddim-clipped":
         return ClippedDDIMScheduler(num_train_timesteps=num_train_timesteps)
     if name in ("dpm++", "dpm++-clipped"):
+        from aliasfree.diffusion.dpm_solver import AnyStepDPMSolverScheduler  # with it comes scipy.stats, a second
+
         return AnyStepDPMSolverScheduler(
             num_train_timesteps=num_train_timesteps,
             beta_start=1e-4,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.unets.unet_2d import UNet2DOutput
+from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from aliasfree.config import Config
@@ -20,10 +21,17 @@ from aliasfree.nn import DoubleConv, DownBlock, Frame, Layers, UpBlock, time_enc
 from aliasfree.nn.preconditioning import Spectrum, precondition, residual_variance
 from aliasfree.ops.resample import Padding
 
-__all__ = ["AliasFreeUNet2DModel"]
+__all__ = ["AliasFreeUNet2DModel", "UNet2DOutput"]
 
 EMBEDDING_WIDTH = 256
 LEAST_RESIDUAL = 1e-4
+
+
+@dataclass
+class UNet2DOutput(BaseOutput):
+    """The predicted noise, `sample` (N, C, H, W): diffusers' class of this name, without its import of all models."""
+
+    sample: Tensor
 
 
 class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from aliasfree.training.run_folder import RunFolder
-from aliasfree.training.settings import RunSettings
-from aliasfree.training.stopping import RunStopped
+from aliasfree.lazy import attributes
 
 if TYPE_CHECKING:
+    from aliasfree.training.run_folder import RunFolder
+    from aliasfree.training.settings import RunSettings
+    from aliasfree.training.stopping import RunStopped
     from aliasfree.training.trainer import train
 
-__all__ = ["RunFolder", "RunSettings", "RunStopped", "train"]
+__all__ = [
+    "RunFolder",
+    "RunSettings",
+    "RunStopped",
+    "train",
+]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "train":  # with it come accelerate and diffusers, which reading a run folder does not need
-        from aliasfree.training.trainer import train
-
-        return train
-    raise AttributeError(f"module 'aliasfree.training' has no attribute {name!r}")
+_WHERE = {
+    "RunFolder": "run_folder",
+    "RunSettings": "settings",
+    "RunStopped": "stopping",
+    "train": "trainer",
+}
+__getattr__ = attributes(__name__, _WHERE)

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,12 +22,12 @@ from torch import Tensor
 
 from aliasfree.errors import CheckpointError, RunError
 from aliasfree.files import sync
+from aliasfree.training.checkpoint_names import list_checkpoints, resume_command
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 STATE = "state.json"
 GROUPS = ("model", "ema", "optimizer")
-_NAME = re.compile(r"step-(\d{8,})")
 _UNFINISHED = ".unfinished-"
 _DAMAGED = "damaged-"
 # no room, over quota, over the file size limit, failing device, mounted read-only
@@ -52,14 +51,6 @@ class Checkpoint:
 def checkpoint_path(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step lies."""
     return folder / f"step-{step:08d}"
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """All checkpoints in a folder, the oldest first, found by their names; none when there is no folder."""
-    if not folder.is_dir():
-        return []
-    found = {int(m[1]): path for path in folder.iterdir() if (m := _NAME.fullmatch(path.name)) and path.is_dir()}
-    return [found[step] for step in sorted(found)]
 
 
 def save_checkpoint(
@@ -178,11 +169,6 @@ def cannot_write(target: Path | str, error: OSError, checkpoints: Path) -> RunEr
         f"Cannot write {target} ({error.strerror or error}); {kept}, so make room on the disk and go on with "
         f"{resume_command(checkpoints.parent)}."
     )
-
-
-def resume_command(run: Path) -> str:
-    """What to type to go on with a run."""
-    return f"`aliasfree train --resume --out {run}`"
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:

@@ -13,13 +13,16 @@ import numpy as np
 
 from aliasfree.errors import CheckpointError, RunError
 from aliasfree.files import write_file, write_json
-from aliasfree.training.checkpoint import Checkpoint, list_checkpoints, load_latest
+from aliasfree.training.checkpoint_names import list_checkpoints, resume_command
 from aliasfree.training.losses import read_losses
 from aliasfree.training.settings import RunSettings
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from aliasfree.training.checkpoint import Checkpoint
+
+__all__ = ["RunFolder", "check_folder"]
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # the name diffusers gives
 LOCK = ".lock"
@@ -93,6 +96,8 @@ class RunFolder:
 
     def load_checkpoint(self) -> Checkpoint:
         """The newest whole checkpoint. Raises `CheckpointError` when there is none."""
+        from aliasfree.training.checkpoint import load_latest
+
         checkpoint, _ = load_latest(self.checkpoints)
         if checkpoint is None:
             raise CheckpointError(f"The run {self.path} has no checkpoint yet; go on with `aliasfree train --resume`.")
@@ -176,3 +181,17 @@ def _safetensors_error() -> type[Exception]:
     from safetensors import SafetensorError
 
     return SafetensorError
+
+
+def check_folder(folder: RunFolder, resume: bool) -> None:
+    """Refuse a new run in a folder with content, and a resume without a run. Writes nothing; raises `RunError`."""
+    if resume and not folder.exists:
+        raise RunError(f"There is no run in {folder.path} to resume; leave out `resume=True` to start one.")
+    if not resume and folder.exists:
+        raise RunError(
+            f"There is a run in {folder.path} already; go on with it by {resume_command(folder.path)}, or choose "
+            f"another `out`."
+        )
+    if not resume and not folder.is_empty:
+        what = "is not empty" if folder.path.is_dir() else "is a file"
+        raise RunError(f"{folder.path} {what}; choose another `out` for the new run.")

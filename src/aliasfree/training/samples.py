@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from aliasfree.diffusion import AliasFreePipeline, make_scheduler, sample_generators
 from aliasfree.pictures import grid, to_uint8
 from aliasfree.training.settings import RunSettings
 
@@ -22,6 +21,9 @@ def sample_grid(model: AliasFreeUNet2DModel, settings: RunSettings) -> Image.Ima
 
     A class-conditional network samples its classes in turn.
     """
+    # diffusers' pipelines take seconds to import, and the first grid comes after many steps
+    from aliasfree.diffusion import AliasFreePipeline, make_scheduler, sample_generators
+
     classes = model.config["num_class_embeds"]
     labels = None if classes is None else [i % classes for i in range(settings.sample_num)]
     pipeline = AliasFreePipeline(model, make_scheduler("ddpm", num_train_timesteps=settings.num_train_timesteps))

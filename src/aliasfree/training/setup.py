@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from aliasfree.config import Config
-from aliasfree.errors import ArgumentError, CheckpointError, RunError
-from aliasfree.training.checkpoint import resume_command
+from aliasfree.errors import ArgumentError, CheckpointError
 from aliasfree.training.pretrained import load_unet
 from aliasfree.training.run_folder import RunFolder
 from aliasfree.training.settings import RunSettings
@@ -91,20 +90,6 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
 def some_images(data: ImageData, most: int = 4096) -> torch.Tensor:
     """At most `most` evenly spaced images of the data, uint8 (N, C, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(data.images[:: -(-len(data) // most)]))
-
-
-def check_folder(folder: RunFolder, resume: bool) -> None:
-    """Refuse a new run in a folder with content, and a resume without a run. Writes nothing; raises `RunError`."""
-    if resume and not folder.exists:
-        raise RunError(f"There is no run in {folder.path} to resume; leave out `resume=True` to start one.")
-    if not resume and folder.exists:
-        raise RunError(
-            f"There is a run in {folder.path} already; go on with it by {resume_command(folder.path)}, or choose "
-            f"another `out`."
-        )
-    if not resume and not folder.is_empty:
-        what = "is not empty" if folder.path.is_dir() else "is a file"
-        raise RunError(f"{folder.path} {what}; choose another `out` for the new run.")
 
 
 def describe(settings: RunSettings, data: ImageData, model: AliasFreeUNet2DModel, processes: int) -> dict[str, Any]:

@@ -18,11 +18,12 @@ from aliasfree.pictures import save_png
 from aliasfree.progress import bar
 from aliasfree.training import checkpoint as checkpoints
 from aliasfree.training import setup
-from aliasfree.training.checkpoint import Checkpoint, resume_command
+from aliasfree.training.checkpoint import Checkpoint
+from aliasfree.training.checkpoint_names import resume_command
 from aliasfree.training.logs import Journal
 from aliasfree.training.losses import StepRecord
 from aliasfree.training.processes import make_accelerator, on_main
-from aliasfree.training.run_folder import RunFolder
+from aliasfree.training.run_folder import RunFolder, check_folder
 from aliasfree.training.samples import sample_grid
 from aliasfree.training.settings import RunSettings
 from aliasfree.training.state import TrainingState
@@ -71,7 +72,7 @@ def train(
     accelerator = make_accelerator(settings)
     console = console or Console(stderr=True)
     folder = RunFolder(settings.out)
-    on_main(accelerator, lambda: setup.check_folder(folder, resume))
+    on_main(accelerator, lambda: check_folder(folder, resume))
     if data is None:
         silent = Console(quiet=True)
         told = console if accelerator.is_main_process else silent
@@ -83,7 +84,7 @@ def train(
     model = setup.build_model(settings, data)
     with contextlib.ExitStack() as stack:
         on_main(accelerator, lambda: stack.enter_context(folder.lock()))
-        on_main(accelerator, lambda: setup.check_folder(folder, resume))
+        on_main(accelerator, lambda: check_folder(folder, resume))
         run = _Run(settings, data, model, accelerator, folder, on_step, console)
         stack.callback(run.state.stream.close)
         if data.skipped:
