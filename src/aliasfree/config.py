@@ -1,4 +1,4 @@
-"""What is filtered, and by which filter: the configs A, B-0 ... D-2N of the paper, D-hq, D-radial, D-ideal, T and R."""
+"""What is filtered, and by which filter: the configs A, B-0 ... D-2N of the paper, D-hq, D-radial, D-ideal and T."""
 
 from __future__ import annotations
 
