@@ -25,6 +25,8 @@ MODULES = (
     "aliasfree.evaluation.features",
     "aliasfree.evaluation.fidelity",
     "aliasfree.evaluation.intervals",
+    "aliasfree.evaluation.noise_error",
+    "aliasfree.evaluation.pretrained",
     "aliasfree.evaluation.spectra",
     "aliasfree.filters",
     "aliasfree.models",
@@ -36,6 +38,7 @@ MODULES = (
 
 WITHOUT_EXAMPLE = {
     "aliasfree.evaluation.features.InceptionFeatures": "its weights, 91 MB, would have to be downloaded",
+    "aliasfree.evaluation.pretrained.FidelityFeatures": "the weights would have to be downloaded",
 }
 """Public names whose docstring has no example, and why."""
 

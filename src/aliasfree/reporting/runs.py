@@ -26,7 +26,9 @@ __all__ = ["Row", "csv_text", "equivariance_figure", "markdown", "measured_secti
 
 COLUMNS = (
     ("is", "IS", 1.0, 2), ("fid", "FID", 1.0, 2), ("kid", "KID x 1000", 1000.0, 2), ("precision", "precision", 1.0, 3),
-    ("recall", "recall", 1.0, 3), ("eq_t", "EQ-T dB", 1.0, 1), ("eq_t_frac", "EQ-T_frac dB", 1.0, 1),
+    ("recall", "recall", 1.0, 3), ("accuracy_score", "CAS %", 100.0, 1),
+    ("noise_error", "noise error x 1000", 1000.0, 2), ("eq_t", "EQ-T dB", 1.0, 1),
+    ("eq_t_frac", "EQ-T_frac dB", 1.0, 1),
     ("eq_r", "EQ-R dB", 1.0, 1), ("images_per_second", "images/s", 1.0, 1), ("parameters", "parameters", 1.0, 0),
 )  # fmt: skip
 """key, title, factor, digits."""
@@ -216,7 +218,7 @@ def measured_section(metrics: Sequence[Metrics], title: str = "Measured") -> Htm
 def _tables(rows: Sequence[Row]) -> list[Html]:
     """All figures, in two tables so that each fits a page."""
     tables: list[Html] = []
-    for columns in (COLUMNS[:5], COLUMNS[5:]):
+    for columns in (COLUMNS[:6], COLUMNS[6:]):
         shown = [c for c in columns if any(c[0] in row.figures for row in rows)]
         body = [
             [
@@ -243,6 +245,8 @@ def _row(name: str, members: list[tuple[Metrics, str]]) -> Row:
         elif found:
             figures[key] = found[0]
     floor = {k: v for k, v in first.floor.items() if v}
+    if facts.accuracy_score:
+        floor["accuracy_score"] = facts.accuracy_score.floor
     return Row(name, features, len(members), facts.num, first.accuracy, figures, floor)
 
 
@@ -250,6 +254,10 @@ def _figure(key: str, facts: Metrics, fidelity: Fidelity) -> Estimate | None:
     if key in ("images_per_second", "parameters"):
         value = getattr(facts, key)
         return None if value is None else Estimate(float(value))
+    if key == "noise_error":
+        return next((e.error for e in facts.noise_error or () if e.t is None), None)
+    if key == "accuracy_score":
+        return facts.accuracy_score.generated if facts.accuracy_score else None
     if key.startswith("eq_"):
         return getattr(facts.equivariance.overall, key) if facts.equivariance else None
     return fidelity.generated.get(key)
