@@ -21,6 +21,7 @@ MODULES = (
     "aliasfree.diffusion",
     "aliasfree.evaluation",
     "aliasfree.evaluation.aliasing",
+    "aliasfree.evaluation.comparison",
     "aliasfree.evaluation.equivariance",
     "aliasfree.evaluation.features",
     "aliasfree.evaluation.fidelity",

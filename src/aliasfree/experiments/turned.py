@@ -31,11 +31,15 @@ def evaluate_turned(
     num: int,
     sampling: SampleSettings,
     *,
+    split: str = "train",
+    num_real: int | None = None,
     out: Path | None = None,
     device: str = "auto",
     progress: Callable[[str], Progress] | None = None,
 ) -> tuple[list[RotationCurve], Path] | None:
     """`rotation_curves` of a run; writes `out` (None = RUN/rotation.html), and .json and .png of the same name.
+
+    split, num_real  as in `EvaluateSettings`
 
     The paper's way is always among the `ways`. Parts that were sampled before are used again. Under torchrun all
     processes sample, and all but the first give None. Raises ArgumentError, DataError, RunError.
@@ -53,7 +57,7 @@ def evaluate_turned(
     config = run.config["model"]
     size = config["sample_size"]
     shape = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    real = open_real(data, shape, int(config["in_channels"]), progress=told("reading"))
+    real = open_real(data, shape, int(config["in_channels"]), split=split, num=num_real, progress=told("reading"))
     store = SampleStore(run, sampling, source / "evaluation", device, processes)
     if not processes.is_main:
         for motion in [Way().motion(0.0), *(w.motion(a) for w in ways for a in angles if a)]:
