@@ -97,6 +97,12 @@ class Sampler:
         if settings.compile:
             compile_network(unet, chosen, sampling=True)
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of its images."""
+        size = self.pipeline.unet.config["sample_size"]
+        return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
     def _check_class(self, run: Path) -> None:
         label, count = self.settings.class_label, self.num_classes
         if label is None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aliasfree.evaluation.equivariance import Agreement
     from aliasfree.experiments.generate import Sampler
 
-__all__ = ["WINDOWS", "sampler_equivariance"]
+__all__ = ["WINDOWS", "sample_moved", "sampler_equivariance"]
 
 WINDOWS = ((0.0, 0.0), WHOLE)
 """The motion before the first step, and spread over all of them."""
@@ -50,21 +50,15 @@ def sampler_equivariance(
     """
     import torch
 
-    from aliasfree.diffusion import sample_generators
-    from aliasfree.diffusion.noise import draw
     from aliasfree.evaluation.equivariance import disc_mask, image_agreement
     from aliasfree.evaluation.lanczos import lanczos_translate2d
-    from aliasfree.evaluation.spectra import without_nyquist
     from aliasfree.ops import rotate2d, translate2d
 
     if num < 1:
         raise ArgumentError(f"`num` must be at least 1, not {num}.")
-    pipeline, settings = sampler.pipeline, sampler.settings
-    config, steps = pipeline.unet.config, settings.steps
-    size = config["sample_size"]
-    h, w = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    periodic = is_periodic(pipeline.unet)
-    generator = torch.Generator().manual_seed(settings.seed)
+    h, w = sampler.image_size
+    periodic = is_periodic(sampler.pipeline.unet)
+    generator = torch.Generator().manual_seed(sampler.settings.seed)
 
     def uniform(side: float) -> Tensor:
         return (torch.rand(num, generator=generator, dtype=torch.float64) * 2 - 1) * side
@@ -78,34 +72,15 @@ def sampler_equivariance(
     jobs, done = 1 + len(windows) * len(moves), 0
 
     def sampled(**motion: Any) -> Tensor:
-        """The last states of all samples, moved while they are sampled."""
         nonlocal done
-        images = []
-        for start in range(0, num, settings.batch_size):
-            part = list(range(start, min(num, start + settings.batch_size)))
-            generators = sample_generators(settings.seed, part)
-            shape = (int(config["in_channels"]), h, w)
-            drawn = [draw(generators, shape, torch.device("cpu"), torch.float32) for _ in range(steps + 1)]
-            noise = [without_nyquist(one) for one in drawn]
-
-            def report(step: int, of: int, before: int = start, n: int = len(part)) -> None:
-                if progress is not None:
-                    progress((done * num + before) * of + n * step, jobs * num * of)
-
-            output = pipeline(
-                batch_size=len(part),
-                num_inference_steps=steps,
-                class_labels=sampler.labels(part),
-                guidance_scale=settings.guidance,
-                latents=noise[0],
-                step_noise=torch.stack(noise[1:]),
-                output_type="latent",
-                progress=report,
-                **{k: _part(v, part) for k, v in motion.items()},
-            )
-            images.append(output.images.cpu())
+        before = done
         done += 1
-        return torch.cat(images)
+
+        def report(part: int, of: int) -> None:
+            if progress is not None:
+                progress(before * of + part, jobs * of)
+
+        return sample_moved(sampler, range(num), report, **motion)
 
     still = sampled()
     motions = []
@@ -121,9 +96,52 @@ def sampler_equivariance(
             if name == "eq_t_frac":
                 found["eq_t_lanczos"] = image_agreement(x, *lanczos_translate2d(still, *move["translate"]))
         motions.append(SampledMotion(window=window, **{k: v.estimate() for k, v in found.items()}))
+    settings = sampler.settings
     return SamplerEquivariance(
-        motions=tuple(motions), images=num, steps=steps, scheduler=settings.scheduler, periodic=periodic
+        motions=tuple(motions), images=num, steps=settings.steps, scheduler=settings.scheduler, periodic=periodic
     )
+
+
+def sample_moved(sampler: Sampler, indices: Sequence[int], progress: Progress | None = None, **motion: Any) -> Tensor:
+    """Images number `indices` of the seed, an index as often as you like: the last states, float (N, C, H, W).
+
+    motion    arguments of `AliasFreePipeline`, tensors with an amount for each image
+    progress  called with (image steps done, image steps in all)
+
+    The noise of each image is its own, less what it has at the Nyquist frequency.
+    """
+    import torch
+
+    from aliasfree.diffusion import sample_generators
+    from aliasfree.diffusion.noise import draw
+    from aliasfree.evaluation.spectra import without_nyquist
+
+    settings, images = sampler.settings, []
+    shape = (int(sampler.pipeline.unet.config["in_channels"]), *sampler.image_size)
+    for start in range(0, len(indices), settings.batch_size):
+        chosen = range(start, min(len(indices), start + settings.batch_size))
+        part = [indices[i] for i in chosen]
+        generators = sample_generators(settings.seed, part)
+        drawn = [draw(generators, shape, torch.device("cpu"), torch.float32) for _ in range(settings.steps + 1)]
+        noise = [without_nyquist(one) for one in drawn]
+
+        def report(step: int, of: int, before: int = start, n: int = len(part)) -> None:
+            if progress is not None:
+                progress(before * of + n * step, len(indices) * of)
+
+        output = sampler.pipeline(
+            batch_size=len(part),
+            num_inference_steps=settings.steps,
+            class_labels=sampler.labels(part),
+            guidance_scale=settings.guidance,
+            latents=noise[0],
+            step_noise=torch.stack(noise[1:]),
+            output_type="latent",
+            progress=report,
+            **{name: _part(amount, chosen) for name, amount in motion.items()},
+        )
+        images.append(output.images.cpu())
+    return torch.cat(images)
 
 
 def _part(amount: Any, part: Sequence[int]) -> Any:
