@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from aliasfree.errors import AliasfreeError, ArgumentError, CheckpointError, ConfigError
+from aliasfree.evaluation import eq_t
 from aliasfree.evaluation.spectra import radial_power_spectrum
 from aliasfree.experiments.analyze import analyze
 from aliasfree.experiments.subjects import SubjectSettings, natural_noise, open_subject
@@ -32,7 +34,7 @@ def test_a_config_is_analysed_into_a_page_and_its_figures(tmp_path):
     assert html.count("data:image/gif") == 3
     assert html.count("data:image/png") == 6
     assert "http" not in html
-    for key in ("eq_t", "eq_t_frac", "eq_r"):
+    for key in ("eq_t", "eq_t_frac", "eq_t_lanczos", "eq_r"):
         assert facts[key] == getattr(found, key)
         assert f"{facts[key]:.1f}\u00a0dB".replace("-", "−") in html
     # charts are at least 420 pixels wide, or their labels cannot be read
@@ -110,6 +112,16 @@ def test_a_damaged_model_folder_gets_a_sentence(tmp_path):
 def test_settings_out_of_range_are_refused(changes):
     with pytest.raises(ArgumentError):
         open_subject("A", SubjectSettings(**{"image_size": 16, "base_channels": 4, **changes}))
+
+
+def test_a_network_that_knows_the_frame_is_analysed_with_the_moved_one(tmp_path):
+    found, subject = analyze("T", tmp_path / "t.html", SubjectSettings(image_size=8, base_channels=4, images=1), rate=2)
+    assert subject.framed is not None
+    assert found.eq_t > 80
+    assert found.periodic == found.eq_t_frac > 40
+    assert found.without["all"] > 40  # the replaced network is told, too
+    blind = dataclasses.replace(subject, framed=None)
+    assert eq_t(blind.call, blind.images, fractional=True, periodic=True) < found.eq_t_frac - 10
 
 
 def test_the_page_must_be_html(tmp_path):

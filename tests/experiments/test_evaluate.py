@@ -88,7 +88,10 @@ def test_a_run_is_measured_and_a_stopped_measurement_goes_on(run):
     assert facts.parameters == sum(p.numel() for p in RunFolder(run).load_model().parameters())
     assert facts.images_per_second > 0
     overall = facts.equivariance.overall
-    assert None not in (overall.eq_t, overall.eq_t_frac, overall.eq_r)
+    assert None not in (overall.eq_t, overall.eq_t_frac, overall.eq_t_lanczos, overall.eq_r)
+    moved = facts.sampler.motions[0]
+    assert None not in (moved.eq_t, moved.eq_t_frac, moved.eq_t_lanczos, moved.eq_r)
+    assert (facts.sampler.images, facts.sampler.steps) == (16, 2)
 
     with Image.open(run / "metrics.png") as shown:
         assert shown.size == (10 * 34 - 2, 10 * 34 - 2)
@@ -355,6 +358,7 @@ def test_measured_runs_become_one_report(run, tmp_path):
     rows, files = write_report([run], tmp_path / "r.html")
     assert [f.suffix for f in files] == [".md", ".csv", ".html"]
     assert rows[0].name == "A"
+    assert {"eq_t_lanczos", "sampler_eq_t_frac", "sampler_eq_r"} <= set(rows[0].figures)
     html = (tmp_path / "r.html").read_text()
     assert html.count("data:image/png") == 4
     assert 'alt="the first images of A"' in html

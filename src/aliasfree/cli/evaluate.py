@@ -31,7 +31,8 @@ def evaluate(
     weights: Annotated[Path | None, typer.Option(help="The file of torch-fidelity's Inception weights.")] = None,
     protocol: Annotated[str, typer.Option(help="default, or paper: 2,000 images through Inception.")] = "default",
     equivariance: Annotated[
-        bool, typer.Option("--equivariance/--no-equivariance", help="Shift and turn a run's network, too.")
+        bool,
+        typer.Option("--equivariance/--no-equivariance", help="Shift and turn a run's network and its sampler, too."),
     ] = True,
     image_size: Annotated[
         str | None,

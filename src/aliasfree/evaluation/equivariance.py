@@ -14,13 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from aliasfree.errors import ArgumentError, ShapeError
+from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
 from aliasfree.evaluation.intervals import Estimate
+from aliasfree.evaluation.lanczos import lanczos_translate2d
 from aliasfree.ops.spatial import Method, rotate2d, translate2d
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 Map = Callable[[Tensor], Tensor]
+Ruler = Literal["fourier", "lanczos"]
 FramedMap = Callable[[Tensor, dict[str, Any]], Tensor]
 
 
@@ -76,6 +78,7 @@ def eq_t(
     repeats: int = 1,
     seed: int = 0,
     framed: FramedMap | None = None,
+    ruler: Ruler = "fourier",
 ) -> float:
     """EQ-T of fn in dB, or EQ-T_frac with `fractional`; arguments and errors are those of `translation_agreement`.
 
@@ -97,6 +100,7 @@ def eq_t(
         "periodic": periodic,
         "repeats": repeats,
         "seed": seed,
+        "ruler": ruler,
     }
     return translation_agreement(fn, x, fractional, **options).db
 
@@ -138,6 +142,7 @@ def translation_agreement(
     repeats: int = 1,
     seed: int = 0,
     framed: FramedMap | None = None,
+    ruler: Ruler = "fourier",
 ) -> Agreement:
     """fn(shifted x) against shifted fn(x), one shift per sample and repeat, the same for a seed.
 
@@ -150,6 +155,8 @@ def translation_agreement(
     repeats     shifts per sample, >= 1
     framed      called as framed(shifted x, {"translate": (down, right)}), both float64 (N,), in the place of fn: for
                 networks that know the frame, whose law is g fn(x, frame) = fn(g x, g frame); None = fn
+    ruler       what shifts fn(x): "fourier", as x is; or "lanczos", StyleGAN3's (`lanczos_translate2d`), whose pixels
+                count where its taps lie inside the image, `periodic` or not
 
     Raises ShapeError, ArgumentError.
 
@@ -161,6 +168,8 @@ def translation_agreement(
     (8, True)
     """
     _check(x, repeats)
+    if ruler not in get_args(Ruler):
+        raise ArgumentError(f"unknown ruler {ruler!r}{did_you_mean(str(ruler), get_args(Ruler))}")
     if not 0 < reach <= 0.5 or margin < 0 or (periodic and margin):
         raise ArgumentError(f"reach must be in (0, 0.5] and margin >= 0 (0 when periodic), not {reach:g} and {margin}")
     n, _, h, w = x.shape
@@ -176,9 +185,11 @@ def translation_agreement(
                 amounts.append(torch.randint(-most, most + 1, (n,), generator=generator).double())
         dy, dx = amounts
         moved, mask = translate2d(y, dy, dx, return_mask=True)
-        if periodic:
+        if ruler == "lanczos":
+            moved, mask = lanczos_translate2d(y, dy, dx)
+        elif periodic:
             mask = torch.ones_like(mask)
-        elif margin:
+        if margin:
             mask = _eroded(mask, margin)
         told = {"translate": (dy, dx)}
         parts.append(_agreement(moved, _applied_moved(fn, framed, translate2d(x, dy, dx), told), mask))

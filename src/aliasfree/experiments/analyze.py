@@ -48,8 +48,9 @@ def analyze(
     began = time.monotonic()
     subject = open_subject(target, settings or SubjectSettings())
     found = aliasing(
-        subject.model, subject.images, subject.call, rate=rate, periodic=subject.periodic, progress=progress
-    )
+        subject.model, subject.images, subject.call,
+        framed=subject.framed, rate=rate, periodic=subject.periodic, progress=progress,
+    )  # fmt: skip
     by_name = {layer.name: layer for layer in find_layers(subject.model, subject.call, subject.images)}
     films = [(layer, film(by_name[layer.name])) for layer in found.layers[:FILMS]]
     seconds = time.monotonic() - began

@@ -58,8 +58,9 @@ def network_equivariance(
     repeats   transforms per image and level
     levels    shares of T, in (0, 1)
 
-    Sums over levels come before the logarithm. Non-square images have no EQ-R. A network that knows the frame is given
-    the moved one; where shifts are fractional the noised images have nothing at the Nyquist frequency.
+    EQ-T_frac by StyleGAN3's ruler stands beside ours. Sums over levels come before the logarithm. Images that are not
+    square have no EQ-R. A network that knows the frame is given the moved one; where shifts are fractional the noised
+    images have nothing at the Nyquist frequency.
     """
     import torch
 
@@ -94,6 +95,7 @@ def network_equivariance(
         measured = {
             "eq_t": translation_agreement(fn, x, periodic=periodic, **options),
             "eq_t_frac": translation_agreement(fn, without_nyquist(x), True, periodic=periodic, **options),
+            "eq_t_lanczos": translation_agreement(fn, without_nyquist(x), True, ruler="lanczos", **options),
         }
         if x.shape[-2] == x.shape[-1]:
             measured["eq_r"] = rotation_agreement(fn, x, **options)
@@ -113,8 +115,7 @@ def is_periodic(model: Any) -> bool:
 
 
 def _level(t: int | None, found: dict[str, Agreement]) -> NoiseLevel:
-    eq_t, eq_t_frac, eq_r = (found[k].estimate() if k in found else None for k in ("eq_t", "eq_t_frac", "eq_r"))
-    return NoiseLevel(t=t, eq_t=eq_t, eq_t_frac=eq_t_frac, eq_r=eq_r)
+    return NoiseLevel(t=t, **{name: agreement.estimate() for name, agreement in found.items()})
 
 
 @dataclass(frozen=True)

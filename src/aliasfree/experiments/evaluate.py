@@ -31,6 +31,8 @@ __all__ = [
 ]  # fmt: skip
 
 PROTOCOLS = ("default", "paper")
+MOVED = 16
+"""Samples that are made again in motion, five times."""
 MANIFOLD = 10_000
 """Most images of each set for precision and recall, whose cost is the product of the two numbers."""
 Progress = Callable[[int, int], None]
@@ -45,7 +47,7 @@ class EvaluateSettings:
     features: str | None = None  # None = classifier where the data have labels, else pixels; inception with "paper"
     weights: Path | None = None  # of Inception
     protocol: str = "default"  # "paper": 2,000 images through Inception, the paper's full sampling chain, no interval
-    equivariance: bool = True  # of a run's network
+    equivariance: bool = True  # of a run's network and of its sampler
     image_size: int | tuple[int, int] | None = None  # of a folder's images; None = as they are, all of one size
     skip_bad: bool = False  # leave out images that cannot be read
     sampling: SampleSettings = field(default_factory=SampleSettings)
@@ -113,12 +115,18 @@ def evaluate(
     found = replace(found, fidelity={**(kept.fidelity if kept else {}), extractor.name: fidelity})
     if store is not None and settings.equivariance:
         from aliasfree.experiments.equivariance import network_equivariance
+        from aliasfree.experiments.samplers import sampler_equivariance
 
-        measured = (kept and kept.equivariance) or network_equivariance(
-            store.sampler.pipeline.unet, real.test, run.settings.num_train_timesteps,
-            progress=told("shifting and turning"),
-        )  # fmt: skip
-        found = replace(found, equivariance=measured)
+        measured = kept.equivariance if kept else None
+        if measured is None or measured.overall.eq_t_lanczos is None:  # None: of an older version
+            measured = network_equivariance(
+                store.sampler.pipeline.unet, real.test, run.settings.num_train_timesteps,
+                progress=told("shifting and turning"),
+            )  # fmt: skip
+        moving = (kept.sampler if kept else None) or sampler_equivariance(
+            store.sampler, MOVED, progress=told("sampling in motion")
+        )
+        found = replace(found, equivariance=measured, sampler=moving)
     found.write(path)
     save_png(first_images(images), path.with_suffix(".png"))
     return found
@@ -295,7 +303,7 @@ def _kept(path: Path, now: Metrics) -> Metrics | None:
         before = read_metrics(path)
     except ArgumentError:
         return None
-    changing: Any = {"fidelity": {}, "equivariance": None, "images_per_second": None, "steps": None}
+    changing: Any = {"fidelity": {}, "equivariance": None, "sampler": None, "images_per_second": None, "steps": None}
     return before if replace(before, **changing).to_dict() == replace(now, **changing).to_dict() else None
 
 

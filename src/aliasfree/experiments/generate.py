@@ -73,7 +73,9 @@ class Sampler:
     def __init__(self, run: RunFolder, settings: SampleSettings, device: str = "auto") -> None:
         import torch
 
+        from aliasfree.config import Config
         from aliasfree.diffusion import AliasFreePipeline, make_scheduler
+        from aliasfree.diffusion.clipping import FINE_RATE
         from aliasfree.models.compiling import compile_network, lay_out
 
         self.settings = settings
@@ -86,13 +88,20 @@ class Sampler:
         unet = run.load_model(ema=settings.ema)
         self.num_classes: int | None = unet.config.num_class_embeds
         self._check_class(run.path)
-        scheduler = make_scheduler(settings.scheduler, num_train_timesteps)
+        fine = Config.parse(unet.config.get("alias_free", "A")).is_equivariant
+        scheduler = make_scheduler(settings.scheduler, num_train_timesteps, FINE_RATE if fine else 1)
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         pipeline: Any = AliasFreePipeline(unet, scheduler)
         self.pipeline = pipeline.to(chosen)
         lay_out(unet, chosen)
         if settings.compile:
             compile_network(unet, chosen, sampling=True)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of its images."""
+        size = self.pipeline.unet.config["sample_size"]
+        return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
     def _check_class(self, run: Path) -> None:
         label, count = self.settings.class_label, self.num_classes
@@ -135,7 +144,7 @@ class Sampler:
             output = self.pipeline(
                 batch_size=len(part),
                 num_inference_steps=steps,
-                class_labels=self._labels(part),
+                class_labels=self.labels(part),
                 guidance_scale=self.settings.guidance,
                 generator=sample_generators(self.settings.seed, part),
                 progress=report,
@@ -145,7 +154,8 @@ class Sampler:
             sampled.append(pixels[..., None] if pixels.ndim == 3 else pixels)
         return np.concatenate(sampled)
 
-    def _labels(self, indices: list[int]) -> Any:
+    def labels(self, indices: Sequence[int]) -> Any:
+        """The class that each image is asked for, as the pipeline takes it; None = no class."""
         import torch
 
         label = self.settings.class_label

@@ -42,6 +42,7 @@ class Subject:
     """A network, what is asked of it, and images to ask it about.
 
     call      images (N, C, H, W) to images of the same shape
+    framed    the same of a network that knows the frame, given how images and frame have moved; None = it does not
     periodic  the network pads periodically
     """
 
@@ -51,6 +52,7 @@ class Subject:
     images: Tensor = field(repr=False)
     periodic: bool
     about: str  # the images, in words
+    framed: Callable[[Tensor, dict[str, Any]], Tensor] | None = field(default=None, repr=False)
 
 
 def open_subject(target: str, settings: SubjectSettings) -> Subject:
@@ -104,7 +106,6 @@ def _noised(x: Tensor, settings: SubjectSettings, total: int) -> Tensor:
 def _config_subject(name: str, s: SubjectSettings) -> Subject:
     import torch
 
-    from aliasfree.experiments.equivariance import is_periodic
     from aliasfree.models import AliasFreeUNet2DModel
 
     with torch.random.fork_rng():
@@ -121,12 +122,10 @@ def _config_subject(name: str, s: SubjectSettings) -> Subject:
     about = f"{s.images} images with the spectrum of photographs, noised to t = {s.timestep}"
     label = f"{name}, untrained, {model.config['padding_mode']} padding"
     x = _noised(images, s, 1000)
-    return Subject(label, model, lambda v: model(v, s.timestep).sample, x, is_periodic(model), about)
+    return _ours(label, model, x, about, s)
 
 
 def _run_subject(target: str, run: Any, s: SubjectSettings) -> Subject:
-    from aliasfree.experiments.equivariance import is_periodic
-
     model = run.load_model(ema=s.ema)
     trained = run.settings
     height, width = _pair(model.config["sample_size"])
@@ -144,7 +143,20 @@ def _run_subject(target: str, run: Any, s: SubjectSettings) -> Subject:
     x = _noised(images, s, trained.num_train_timesteps)
     label = f"{trained.config} in {target}"
     about = f"{s.images} {what}, noised to t = {s.timestep}"
-    return Subject(label, model, lambda v: model(v, s.timestep).sample, x, is_periodic(model), about)
+    return _ours(label, model, x, about, s)
+
+
+def _ours(label: str, model: Any, x: Tensor, about: str, s: SubjectSettings) -> Subject:
+    """One of the paper's networks."""
+    from aliasfree.experiments.equivariance import is_periodic
+    from aliasfree.nn import Frame
+
+    def framed(v: Tensor, moved: dict[str, Any]) -> Tensor:
+        image: Tensor = model(v, s.timestep, frame=Frame(**moved)).sample
+        return image
+
+    told = framed if model.config.get("frame_features") else None
+    return Subject(label, model, lambda v: model(v, s.timestep).sample, x, is_periodic(model), about, told)
 
 
 def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:

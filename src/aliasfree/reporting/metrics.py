@@ -12,7 +12,10 @@ from aliasfree.errors import ArgumentError
 from aliasfree.estimate import Estimate
 from aliasfree.files import plain, write_json
 
-__all__ = ["Fidelity", "Metrics", "NetworkEquivariance", "NoiseLevel", "Spectra", "metrics_file", "read_metrics"]
+__all__ = [
+    "Fidelity", "Metrics", "NetworkEquivariance", "NoiseLevel", "SampledMotion", "SamplerEquivariance", "Spectra",
+    "metrics_file", "read_metrics",
+]  # fmt: skip
 
 Figures = dict[str, Estimate | None]
 """By name: "is", "fid", "kid", "precision", "recall"; None where a figure has no meaning, as "is" without classes."""
@@ -42,12 +45,13 @@ class NoiseLevel:
     t: int | None = None
     eq_t: Estimate | None = None
     eq_t_frac: Estimate | None = None
+    eq_t_lanczos: Estimate | None = None  # the same by StyleGAN3's ruler
     eq_r: Estimate | None = None
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
         """From JSON."""
-        return cls(t=found.get("t"), **{k: _estimate(found.get(k)) for k in ("eq_t", "eq_t_frac", "eq_r")})
+        return cls(t=found.get("t"), **_estimates(found))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,40 @@ class NetworkEquivariance:
         levels = tuple(NoiseLevel.from_dict(level) for level in found.get("levels", ()))
         rest = {k: found.get(k) for k in ("images", "repeats", "periodic")}
         return cls(levels=levels, overall=NoiseLevel.from_dict(found["overall"]), **rest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledMotion:
+    """A sampler's equivariance in dB, image level, where the motion happens within a `window` of sampling progress."""
+
+    window: tuple[float, float]
+    eq_t: Estimate | None = None
+    eq_t_frac: Estimate | None = None
+    eq_t_lanczos: Estimate | None = None
+    eq_r: Estimate | None = None
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Self:
+        """From JSON."""
+        start, end = found["window"]
+        return cls(window=(float(start), float(end)), **_estimates(found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerEquivariance:
+    """A whole sampler's equivariance, noise and frame moved: the first motion happens before the first step."""
+
+    motions: tuple[SampledMotion, ...]
+    images: int
+    steps: int
+    scheduler: str
+    periodic: bool
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Self:
+        """From JSON."""
+        rest = {k: found[k] for k in ("images", "steps", "scheduler", "periodic")}
+        return cls(motions=tuple(SampledMotion.from_dict(m) for m in found["motions"]), **rest)
 
 
 @dataclass(frozen=True)
@@ -105,13 +143,14 @@ class Metrics:
     sampling: dict[str, Any] | None = None  # settings
     images_per_second: float | None = None
     equivariance: NetworkEquivariance | None = None
+    sampler: SamplerEquivariance | None = None
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
         """From JSON, of older versions too, where a figure that was not finite is null."""
-        parts = {"fidelity", "spectra", "equivariance", "image_size"}
+        parts = {"fidelity", "spectra", "equivariance", "sampler", "image_size"}
         plainly = {k: found[k] for k in cls.__dataclass_fields__ if k in found and k not in parts}
-        spectra, equivariance = found.get("spectra"), found.get("equivariance")
+        spectra, equivariance, sampler = (found.get(k) for k in ("spectra", "equivariance", "sampler"))
         height, width = found["image_size"]
         return cls(
             **plainly,
@@ -119,6 +158,7 @@ class Metrics:
             fidelity={name: Fidelity.from_dict(v) for name, v in found["fidelity"].items()},
             spectra=Spectra.from_dict(spectra) if spectra else None,
             equivariance=NetworkEquivariance.from_dict(equivariance) if equivariance else None,
+            sampler=SamplerEquivariance.from_dict(sampler) if sampler else None,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -162,6 +202,10 @@ def _estimate(found: Mapping[str, Any] | None) -> Estimate | None:
         return None
     low, high, spread = (None if found.get(k) is None else float(found[k]) for k in ("low", "high", "spread"))
     return Estimate(float(found["value"]), low, high, spread)
+
+
+def _estimates(found: Mapping[str, Any]) -> dict[str, Estimate | None]:
+    return {k: _estimate(found.get(k)) for k in ("eq_t", "eq_t_frac", "eq_t_lanczos", "eq_r")}
 
 
 def _number(value: float | str | None) -> float:

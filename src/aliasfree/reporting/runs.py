@@ -27,7 +27,9 @@ __all__ = ["Row", "csv_text", "equivariance_figure", "markdown", "measured_secti
 COLUMNS = (
     ("is", "IS", 1.0, 2), ("fid", "FID", 1.0, 2), ("kid", "KID x 1000", 1000.0, 2), ("precision", "precision", 1.0, 3),
     ("recall", "recall", 1.0, 3), ("eq_t", "EQ-T dB", 1.0, 1), ("eq_t_frac", "EQ-T_frac dB", 1.0, 1),
-    ("eq_r", "EQ-R dB", 1.0, 1), ("images_per_second", "images/s", 1.0, 1), ("parameters", "parameters", 1.0, 0),
+    ("eq_t_lanczos", "EQ-T_frac dB, StyleGAN3's ruler", 1.0, 1), ("eq_r", "EQ-R dB", 1.0, 1),
+    ("sampler_eq_t_frac", "sampler EQ-T_frac dB", 1.0, 1), ("sampler_eq_r", "sampler EQ-R dB", 1.0, 1),
+    ("images_per_second", "images/s", 1.0, 1), ("parameters", "parameters", 1.0, 0),
 )  # fmt: skip
 """key, title, factor, digits."""
 SEEDS = ("training seed", "seed")
@@ -125,7 +127,8 @@ def compose(runs: Sequence[Path], metrics: Sequence[Metrics], rows: Sequence[Row
             html.text(
                 "± is half of the 95 % interval: over images for a single run, over runs where several differ in their "
                 "seed alone. “real” is the same figure of as many real test images, the best a generator can expect. "
-                "EQ is the network's own, over all noise levels, in decibel: 20 more is a tenth of the error."
+                "EQ is the network's own, over all noise levels, in decibel: 20 more is a tenth of the error. The "
+                "sampler's is that of finished images, noise and frame moved before the first step."
             ),
             *tables,
         )
@@ -214,9 +217,9 @@ def measured_section(metrics: Sequence[Metrics], title: str = "Measured") -> Htm
 
 
 def _tables(rows: Sequence[Row]) -> list[Html]:
-    """All figures, in two tables so that each fits a page."""
+    """All figures, in three tables so that each fits a page."""
     tables: list[Html] = []
-    for columns in (COLUMNS[:5], COLUMNS[5:]):
+    for columns in (COLUMNS[:5], COLUMNS[5:11], COLUMNS[11:]):
         shown = [c for c in columns if any(c[0] in row.figures for row in rows)]
         body = [
             [
@@ -250,6 +253,8 @@ def _figure(key: str, facts: Metrics, fidelity: Fidelity) -> Estimate | None:
     if key in ("images_per_second", "parameters"):
         value = getattr(facts, key)
         return None if value is None else Estimate(float(value))
+    if key.startswith("sampler_"):
+        return getattr(facts.sampler.motions[0], key.removeprefix("sampler_")) if facts.sampler else None
     if key.startswith("eq_"):
         return getattr(facts.equivariance.overall, key) if facts.equivariance else None
     return fidelity.generated.get(key)
