@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 
@@ -13,15 +13,17 @@ from aliasfree.outputs import named
 
 __all__ = ["App"]
 
+Function = TypeVar("Function", bound=Callable[..., None])
+
 
 class App(typer.Typer):
     """Commands whose paths may begin with `~`, also where the shell leaves it (`--out=~/runs`), or be "." or ".."."""
 
-    def command(self, *args: Any, **options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:  # type: ignore[override]
         """As Typer's."""
-        register = super().command(*args, **options)
+        register = super().command(name, **options)
 
-        def add(function: Callable[..., None]) -> Callable[..., None]:
+        def add(function: Function) -> Function:
             @functools.wraps(function)
             def run(**arguments: Any) -> None:
                 function(**{name: _named(value) for name, value in arguments.items()})
