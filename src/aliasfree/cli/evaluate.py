@@ -61,6 +61,9 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="The JSON; with --angles the page, .html  [default: in the run's folder]")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that hold anything but figures of the same source.")
+    ] = False,
 ) -> None:
     """Compare generated images with real ones: IS, FID, KID, precision, recall, with intervals, and equivariance.
 
@@ -85,9 +88,9 @@ def evaluate(
     if angles is not None:
         ways = (windows.split(","), methods.split(","), noises.split(","))
         for source in sources:
-            _turned(source, settings, angles, ways, device, out)
+            _turned(source, settings, angles, ways, device, out, overwrite)
         return
-    found = [facts for source in sources if (facts := _upright(source, settings, device, out)) is not None]
+    found = [facts for source in sources if (facts := _upright(source, settings, device, out, overwrite)) is not None]
     if found:
         from rich.console import Console
 
@@ -96,16 +99,24 @@ def evaluate(
         Console().print(markdown(summarise(found)), markup=False, highlight=False, soft_wrap=True)
 
 
-def _upright(source: Path, settings: EvaluateSettings, device: str, out: Path | None) -> Metrics | None:
+def _upright(
+    source: Path, settings: EvaluateSettings, device: str, out: Path | None, overwrite: bool
+) -> Metrics | None:
     from aliasfree.experiments.evaluate import evaluate as run
     from aliasfree.progress import bars
 
     with bars() as told:
-        return run(source, settings, out=out, device=device, progress=told)
+        return run(source, settings, out=out, overwrite=overwrite, device=device, progress=told)
 
 
 def _turned(
-    source: Path, settings: EvaluateSettings, angles: str, ways: tuple[list[str], ...], device: str, out: Path | None
+    source: Path,
+    settings: EvaluateSettings,
+    angles: str,
+    ways: tuple[list[str], ...],
+    device: str,
+    out: Path | None,
+    overwrite: bool,
 ) -> None:
     from rich.console import Console
 
@@ -119,7 +130,7 @@ def _turned(
     with bars() as told:
         done = evaluate_turned(
             source, settings.data, chosen, parse_angles(angles), settings.num or 400, settings.sampling, out=out,
-            device=device, progress=told,
+            overwrite=overwrite, device=device, progress=told,
         )  # fmt: skip
     if done is not None:
         curves, page = done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -120,7 +121,7 @@ def run(given: dict[str, Any], resume: bool) -> None:
         settings = RunSettings(**given)
     # refusals first: torch and diffusers take seconds to import
     check_folder(RunFolder(settings.out), resume)
-    if not settings.data.startswith("hub:"):
+    if not resume and not settings.data.startswith("hub:"):
         from aliasfree.data.registry import resolve
 
         resolve(settings.data, "train")
@@ -128,4 +129,4 @@ def run(given: dict[str, Any], resume: bool) -> None:
 
     folder = train(settings, resume=resume)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun, one process speaks for all
-        typer.echo(f"The run is in {folder.path}; sample from it with `aliasfree sample {folder.path}`.")
+        typer.echo(f"The run is in {folder.path}; sample from it with `aliasfree sample {quote(str(folder.path))}`.")

@@ -251,9 +251,8 @@ def fir_downsample(treatment: Treatment, x: Tensor, line: tuple[int, ...]) -> Te
     """Filter planes with the symmetric taps `line` (scaled to sum 1) of even length, output i centred at 2 i + 0.5,
     at full rate; then low-pass and decimate. (N, C, H, W) to (N, C, H // 2, W // 2)."""
     c, h, w = x.shape[1:]
-    before = len(line) // 2 - 1
-    mode = {"zeros": "constant"}.get(treatment.padding, treatment.padding)
-    z = F.pad(x, (before, len(line) // 2, before, len(line) // 2), mode=mode)
+    before, after = len(line) // 2 - 1, len(line) // 2
+    z = treatment.surround(x, before, after)
     taps = x.new_tensor(line) / sum(line)
     z = F.conv2d(z, taps.reshape(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c)
     z = F.conv2d(z, taps.reshape(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)

@@ -13,6 +13,7 @@ from aliasfree.config import Config
 from aliasfree.errors import ShapeError
 from aliasfree.filters import FilterSpec
 from aliasfree.ops.activation import filtered_activation2d
+from aliasfree.ops.padding import extend_axis
 from aliasfree.ops.resample import Padding, downsample2d, upsample2d
 from aliasfree.ops.spatial import translate2d
 
@@ -71,8 +72,14 @@ class Treatment:
 
     def extend(self, x: Tensor, after: int) -> Tensor:
         """x with `after` more rows and columns behind its last ones, as the filters see them."""
-        mode = {"zeros": "constant"}.get(self.padding, self.padding)
-        return F.pad(x, (0, after, 0, after), mode=mode)
+        return self.surround(x, 0, after)
+
+    def surround(self, x: Tensor, before: int, after: int) -> Tensor:
+        """x with rows and columns before its first and behind its last ones; there may be more of them than x has."""
+        if self.padding == "zeros" or max(before, after) < min(x.shape[-2:]):
+            mode = {"zeros": "constant"}.get(self.padding, self.padding)
+            return F.pad(x, (before, after, before, after), mode=mode)
+        return extend_axis(extend_axis(x, 0, before, after, self.padding), 1, before, after, self.padding)
 
     def interpolate(self, x: Tensor, factor: int = 2, size: Sequence[int] | None = None) -> Tensor:
         """(N, C, H, W) to (N, C, factor H, factor W) or to `size`, which may differ from that by factor - 1 pixels.

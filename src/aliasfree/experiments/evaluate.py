@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aliasfree.devices import check_device, find_device
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments.extractors import kept_features, make_extractor
 from aliasfree.experiments.generate import SampleSettings
 from aliasfree.experiments.real import RealImages, open_real
 from aliasfree.experiments.sample_store import Processes, SampleStore
+from aliasfree.outputs import check_outputs, named
 from aliasfree.pictures import grid, save_png
 from aliasfree.reporting.metrics import Fidelity, Figures, Metrics, Spectra, metrics_file, read_metrics
 
@@ -69,22 +71,38 @@ def evaluate(
     settings: EvaluateSettings,
     *,
     out: Path | None = None,
+    overwrite: bool = False,
     device: str = "auto",
     progress: Callable[[str], Progress] | None = None,
 ) -> Metrics | None:
     """Measure a run, or a folder of images, and write metrics.json; gives what it holds.
 
-    out       the JSON; None = RUN/metrics.json, or FOLDER-metrics.json beside the folder. Figures of other features of
-              the same images that are there already are kept. A .png of the same name shows the first images
-    progress  progress("sampling") gives the function that is called with (done, total) during that stage
+    out        the JSON; None = RUN/metrics.json, or NAME-metrics.json beside the folder or file. Figures of other
+               features of the same images that are there already are kept. A .png of the same name shows the first
+               images
+    overwrite  replace files that hold anything but figures of this source
+    progress   progress("sampling") gives the function that is called with (done, total) during that stage
 
     Under torchrun all processes sample, and all but the first give None. Raises ArgumentError, DataError, RunError.
     """
     from aliasfree.training import RunFolder
 
     told = progress or (lambda _: lambda _done, _total: None)
+    check_device(device)
+    source = named(source)
+    run, path = RunFolder(source), out or metrics_file(source)
+    if path.suffix.lower() != ".json":
+        raise ArgumentError(f"The figures are JSON, so `out` must end in .json, not {path.name!r}.")
+    reads = [*(run.read if run.exists else [source]), Path(settings.data)]
+    check_outputs(
+        [path, path.with_suffix(".png")],
+        reads=[*reads, settings.weights] if settings.weights else reads,
+        fills=None if run.exists or not source.is_dir() else source,
+        overwrite=overwrite,
+        own=_is_ours(path, source),
+    )
+    find_device(device)
     processes = Processes()
-    run = RunFolder(source)
     store = SampleStore(run, settings.sampling, source / "evaluation", device, processes) if run.exists else None
     if not processes.is_main:
         if store is not None:
@@ -109,7 +127,6 @@ def evaluate(
         source=str(source), num=len(images), image_size=size, fingerprint=real.fingerprint, fidelity={},
         protocol=settings.protocol, data=settings.data, held_out=real.held_out, spectra=_spectra(images, real), **about,
     )  # fmt: skip
-    path = out or metrics_file(source)
     kept = _kept(path, found)
     fidelity = _fidelity(images, real, extractor, settings, told("comparing"))
     found = replace(found, fidelity={**(kept.fidelity if kept else {}), extractor.name: fidelity})
@@ -305,6 +322,15 @@ def _kept(path: Path, now: Metrics) -> Metrics | None:
         return None
     changing: Any = {"fidelity": {}, "equivariance": None, "sampler": None, "images_per_second": None, "steps": None}
     return before if replace(before, **changing).to_dict() == replace(now, **changing).to_dict() else None
+
+
+def _is_ours(path: Path, source: Path) -> bool:
+    """Whether an earlier call wrote these figures of the same source; a run that was moved took its own along."""
+    try:
+        before = read_metrics(path)
+    except ArgumentError:
+        return False
+    return path.parent == source or Path(before.source).absolute() == source.absolute()
 
 
 def _few(x: Tensor) -> Tensor:

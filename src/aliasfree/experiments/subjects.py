@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aliasfree.errors import ArgumentError, CheckpointError, ConfigError, DataError
+from aliasfree.errors import ArgumentError, CheckpointError, ConfigError, DataError, check_seed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Subject", "SubjectSettings", "natural_noise", "open_subject"]
+__all__ = ["Subject", "SubjectSettings", "natural_noise", "open_subject", "read_by"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,9 @@ class SubjectSettings:
     ema: bool = True
 
     def __post_init__(self) -> None:
-        if self.images < 1 or self.seed < 0 or self.timestep < 0:
-            raise ArgumentError("`images` must be at least 1, `seed` and `timestep` 0 or more.")
+        check_seed(self.seed)
+        if self.images < 1 or self.timestep < 0:
+            raise ArgumentError("`images` must be at least 1, `timestep` 0 or more.")
         if self.part not in ("unet", "vae"):
             raise ArgumentError(f"`part` is unet or vae, not {self.part!r}.")
 
@@ -74,6 +75,13 @@ def open_subject(target: str, settings: SubjectSettings) -> Subject:
         raise ConfigError(f"{target!r} is no folder of a run or a diffusers model, and as a config: {error}") from error
 
 
+def read_by(target: str) -> list[Path]:
+    """The files and folders of a target that `open_subject` may read."""
+    path = Path(target)
+    parts = ("config.json", "model_index.json", "model", "checkpoints", "losses.csv", "unet", "vae", "scheduler")
+    return [path / part for part in parts] + sorted(path.glob("*.safetensors*")) + sorted(path.glob("*.bin"))
+
+
 def natural_noise(n: int, channels: int, height: int, width: int, seed: int) -> Tensor:
     """Images (n, channels, height, width) with the 1/f spectrum of photographs, mean 0 and deviation 0.5."""
     import torch
@@ -97,7 +105,7 @@ def _noised(x: Tensor, settings: SubjectSettings, total: int) -> Tensor:
         raise ArgumentError(
             f"`timestep` must be below {total}, the time steps of the training, not {settings.timestep}."
         )
-    generator = torch.Generator().manual_seed(settings.seed + 1)
+    generator = torch.Generator().manual_seed((settings.seed + 1) % 2**64)
     noise = torch.randn(x.shape, generator=generator)
     times = torch.full((len(x),), settings.timestep)
     return PaperDDPMScheduler(num_train_timesteps=total).add_noise(x, noise, times)

@@ -29,6 +29,7 @@ from aliasfree.ops.padding import Padding, extend_axis, outside
 from aliasfree.ops.pointwise import ACTIVATIONS
 from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
 from aliasfree.ops.taps import axis_taps
+from aliasfree.ops.tracing import kept
 
 __all__ = ["axis_matrices", "filtered_activation", "resample"]
 
@@ -46,7 +47,7 @@ def filtered_activation(
 
 def resample(x: Tensor, spec: FilterSpec, factor: int, padding: Padding, *, up: bool) -> Tensor:
     """Up- or downsample (N, C, H, W) in x's dtype, under autocast too."""
-    if torch.is_autocast_enabled(x.device.type):
+    if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
             return _resample(x, spec, factor, padding, up=up)
     return _resample(x, spec, factor, padding, up=up)
@@ -80,7 +81,7 @@ def sum_terms(terms: list[Tensor]) -> Tensor:
     return total
 
 
-@lru_cache(maxsize=1024)
+@kept(maxsize=1024)
 def axis_matrices(
     n: int,
     axis: int,
@@ -99,7 +100,7 @@ def axis_matrices(
             if spec.kind == "ideal"
             else _fir_matrices(n, axis, spec, factor, padding, up)
         )
-        return tuple(torch.from_numpy(m).to(device=device, dtype=dtype) for m in matrices)
+        return tuple(torch.as_tensor(m, dtype=dtype, device=device) for m in matrices)
 
 
 def _fir_matrices(n: int, axis: int, spec: FilterSpec, factor: int, padding: Padding, up: bool) -> list[Array]:
@@ -185,7 +186,7 @@ def _phase_kernels(
         return start, torch.from_numpy(kernels).to(device=device, dtype=dtype).reshape(shape)
 
 
-@lru_cache(maxsize=64)
+@kept(maxsize=64)
 def _line_kernel(
     axis: int, term: int, spec: FilterSpec, factor: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:

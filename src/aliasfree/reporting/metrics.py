@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self
 
 from aliasfree.errors import ArgumentError
 from aliasfree.estimate import Estimate
 from aliasfree.files import plain, write_json
+from aliasfree.outputs import named
 
 __all__ = [
     "Fidelity", "Metrics", "NetworkEquivariance", "NoiseLevel", "SampledMotion", "SamplerEquivariance", "Spectra",
@@ -177,7 +179,7 @@ def read_metrics(path: Path) -> Metrics:
         found = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArgumentError(
-            f"There is no {path}; measure first, with `aliasfree evaluate {source} --data ...`."
+            f"There is no {path}; measure first, with `aliasfree evaluate {quote(str(source))} --data ...`."
         ) from error
     except ValueError as error:
         raise ArgumentError(f"{path} is not valid JSON ({error}); measure again.") from error
@@ -188,9 +190,12 @@ def read_metrics(path: Path) -> Metrics:
 
 
 def metrics_file(source: Path) -> Path:
-    """Where the figures of a run or a folder lie: within a run, beside a folder of images; a file is itself."""
-    if source.is_file():
+    """Where the figures of a run or of images lie: within a run, beside a folder or file of images; JSON is itself."""
+    if source.suffix.lower() == ".json":
         return source
+    source = named(source)
+    if source.is_file():
+        return source.with_name(f"{source.stem}-metrics.json")
     from aliasfree.training import RunFolder
 
     inside, beside = source / "metrics.json", source.with_name(f"{source.name}-metrics.json")

@@ -17,6 +17,7 @@ from PIL import Image
 from aliasfree.errors import ArgumentError
 from aliasfree.evaluation.intervals import Estimate, over_runs
 from aliasfree.files import write_file
+from aliasfree.outputs import check_outputs
 from aliasfree.reporting import html
 from aliasfree.reporting.charts import Curve, Panel, learning_curves, panels, radial_spectra
 from aliasfree.reporting.html import Html
@@ -97,17 +98,18 @@ def write_report(runs: Sequence[Path], out: Path, *, overwrite: bool = False) ->
     """The report of measured runs: `out` (.html) and beside it .md and .csv; gives the rows and the files.
 
     Raises ArgumentError for no run, for one that `aliasfree evaluate` has not measured, and for an `out` that is no
-    .html or, without `overwrite`, exists.
+    .html or, without `overwrite`, for any of the three that exists.
     """
     if not runs:
         raise ArgumentError("a report needs at least one run")
     if out.suffix.lower() != ".html":
         raise ArgumentError(f"The report is HTML, so `out` must end in .html, not {out.name!r}.")
-    if out.exists() and not overwrite:
-        raise ArgumentError(f"{out} exists; give another `out`, or `overwrite=True`.")
+    files = [out.with_suffix(".md"), out.with_suffix(".csv"), out]
+    measured = [metrics_file(run) for run in runs]
+    pictures = [path.with_suffix(".png") for path in measured]
+    check_outputs(files, reads=[*measured, *pictures, *(run / "losses.csv" for run in runs)], overwrite=overwrite)
     metrics = [read_metrics(run) for run in runs]
     rows = summarise(metrics)
-    files = [out.with_suffix(".md"), out.with_suffix(".csv"), out]
     contents = (markdown(rows) + "\n", csv_text(rows), compose(runs, metrics, rows))
     for path, content in zip(files, contents, strict=True):
         write_file(path, content)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from aliasfree.errors import ArgumentError, ConfigError, did_you_mean
+from aliasfree.devices import DEVICES
+from aliasfree.errors import ArgumentError, ConfigError, check_seed, did_you_mean
 
 AUGMENTATIONS = ("none", "flip", "rotate", "frame")
 PRECONDITIONINGS = ("none", "spectral")
 PRECISIONS = ("no", "bf16")
 PADDING_MODES = ("zeros", "circular", "reflect")
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ class RunSettings:
         _at_least("sample_every", self.sample_every, 1, none="no sample grids")
         _at_least("num_train_timesteps", self.num_train_timesteps, 2)
         _at_least("save_training_images", self.save_training_images, -1)
-        _at_least("seed", self.seed, 0)
+        check_seed(self.seed)
         if self.sample_steps > self.num_train_timesteps - 1:
             raise ArgumentError(
                 f"`sample_steps` must be at most {self.num_train_timesteps - 1}, one less than "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,12 +33,25 @@ _FREE = {"out", "epochs", "steps", "checkpoint_every", "keep_checkpoints", "samp
          "save_training_images", "device", "data", "skip_bad", "image_size", "channels"}  # fmt: skip
 
 
-def open_data(settings: RunSettings, progress: Any = None) -> ImageData:
-    """The images the settings name. Raises `DataError` and `ArgumentError` as `aliasfree.data.open_images` does."""
-    from aliasfree.data import open_images
+def settled(settings: RunSettings) -> RunSettings:
+    """The same settings from wherever they are read again: relative paths made absolute."""
+    from aliasfree.data.registry import absolute
 
+    model = None if settings.model is None else settings.model.expanduser().absolute()
+    return settings.replace(data=absolute(settings.data), model=model)
+
+
+def open_data(settings: RunSettings, progress: Any = None, before: Path | None = None) -> ImageData:
+    """The images the settings name. Raises `DataError` and `ArgumentError` as `aliasfree.data.open_images` does.
+
+    before  where a run that goes on found them, taken when their name says nothing here ("mnist" in ./data)
+    """
+    from aliasfree.data import open_images
+    from aliasfree.data.registry import source_names, where
+
+    moved = before is not None and settings.data in source_names() and where(settings.data) is None and before.exists()
     return open_images(
-        settings.data,
+        before if moved and before is not None else settings.data,
         image_size=settings.image_size,
         channels=settings.channels,
         skip_bad=settings.skip_bad,
@@ -54,8 +68,10 @@ def num_classes(settings: RunSettings, data: ImageData) -> int | None:
     return data.num_classes
 
 
-def build_model(settings: RunSettings, data: ImageData) -> Any:
+def build_model(settings: RunSettings, data: ImageData, known: dict[str, Any] | None = None) -> Any:
     """The network to train on the data: the paper's, untrained, or the one `settings.model` names.
+
+    known  the network's description in a run that goes on from a checkpoint, in place of the folder `settings.model`
 
     The same for the same seed; the global generator is left as it was.
     """
@@ -70,7 +86,8 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
         torch.manual_seed(settings.seed)
         if settings.model is not None:
             size = (height, width)
-            return load_unet(settings.model, settings.config, settings.padding_mode, size, data.channels)
+            given = settings.model if known is None else known
+            return load_unet(given, settings.config, settings.padding_mode, size, data.channels)
         spectral = settings.preconditioning or ("spectral" if Config.parse(settings.config).is_equivariant else "none")
         return AliasFreeUNet2DModel(
             alias_free=settings.config,
@@ -94,12 +111,16 @@ def some_images(data: ImageData, most: int = 4096) -> torch.Tensor:
 
 def describe(settings: RunSettings, data: ImageData, model: AliasFreeUNet2DModel, processes: int) -> dict[str, Any]:
     """The content of config.json."""
+    from aliasfree.data.registry import where
+
+    place = where(settings.data)
     return {
         "settings": settings.to_dict(),
         "model": json.loads(model.to_json_string()),
         "parameters": sum(p.numel() for p in model.parameters()),
         "data": {
             "source": data.source,
+            "path": None if place is None else str(place),
             "split": data.split,
             "fingerprint": data.fingerprint,
             "images": len(data),
