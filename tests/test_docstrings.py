@@ -27,6 +27,8 @@ MODULES = (
     "aliasfree.evaluation.fidelity",
     "aliasfree.evaluation.intervals",
     "aliasfree.evaluation.lanczos",
+    "aliasfree.evaluation.noise_error",
+    "aliasfree.evaluation.pretrained",
     "aliasfree.evaluation.spectra",
     "aliasfree.filters",
     "aliasfree.models",
@@ -38,6 +40,7 @@ MODULES = (
 
 WITHOUT_EXAMPLE = {
     "aliasfree.evaluation.features.InceptionFeatures": "its weights, 91 MB, would have to be downloaded",
+    "aliasfree.evaluation.pretrained.FidelityFeatures": "the weights would have to be downloaded",
 }
 """Public names whose docstring has no example, and why."""
 

@@ -26,14 +26,28 @@ def evaluate(
         int | None, typer.Option(help="Images to sample  [default: 10,000; paper: 2,000; --angles: 400]")
     ] = None,
     features: Annotated[
-        str | None, typer.Option(help="classifier, inception or pixels  [default: classifier if there are labels]")
+        str | None,
+        typer.Option(
+            help="classifier, efficientnet, inception, pixels, or clip-..., dinov2-..., vgg16 of torch-fidelity  "
+            "[default: classifier if there are labels]"
+        ),
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="The file of torch-fidelity's Inception weights.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="The file of weights of Inception, CLIP or VGG.")] = None,
     protocol: Annotated[str, typer.Option(help="default, or paper: 2,000 images through Inception.")] = "default",
     equivariance: Annotated[
         bool,
         typer.Option("--equivariance/--no-equivariance", help="Shift and turn a run's network and its sampler, too."),
     ] = True,
+    noise_error: Annotated[
+        bool, typer.Option("--noise-error/--no-noise-error", help="Let a run's network predict noise on test images.")
+    ] = True,
+    accuracy_score: Annotated[
+        bool, typer.Option("--accuracy-score", help="Train a classifier on a run's images (--class each): minutes.")
+    ] = False,
+    split: Annotated[str, typer.Option(help="Of the data, to compare with.")] = "train",
+    num_real: Annotated[
+        int | None, typer.Option(help="Of its images: those a run with so many --num-images is trained on.")
+    ] = None,
     image_size: Annotated[
         str | None,
         typer.Option(metavar="SIDE|HxW", help="Bring a folder's images to this size  [default: as they are]"),
@@ -81,6 +95,7 @@ def evaluate(
     )  # fmt: skip
     settings = EvaluateSettings(
         data=data, num=num, features=features, weights=weights, protocol=protocol, equivariance=equivariance,
+        noise_error=noise_error, accuracy_score=accuracy_score, split=split, num_real=num_real,
         image_size=None if image_size is None else parse_size(image_size), skip_bad=skip_bad, sampling=sampling,
     )  # fmt: skip
     if out is not None and len(sources) > 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,7 @@ class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
         self.notes = meta.notes
         self.source = source
         self.split = split
+        self._rows: np.ndarray | None = None  # of `some`
 
     @property
     def channels(self) -> int:
@@ -65,6 +68,26 @@ class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
     def num_classes(self) -> int | None:
         """Number of classes; None = no labels."""
         return None if self.class_names is None else len(self.class_names)
+
+    def some(self, num: int) -> ImageData:
+        """`num` of the images, in memory: the same ones every time, a fair sample; all where there are no more.
+
+        Raises ArgumentError for num < 1.
+
+        >>> from aliasfree.data import open_images
+        >>> len(open_images("digits").some(100))
+        100
+        """
+        if num < 1:
+            raise ArgumentError(f"`num_images` must be at least 1, not {num}.")
+        if num >= len(self):
+            return self
+        few = copy.copy(self)
+        few._rows = np.sort(np.random.default_rng(0).permutation(len(self))[:num])
+        few.images = self.images[few._rows]
+        few.labels = None if self.labels is None else self.labels[few._rows]
+        few.fingerprint = hashlib.sha256(f"{self.fingerprint} {num}".encode()).hexdigest()
+        return few
 
     def __len__(self) -> int:
         return len(self.images)
@@ -91,6 +114,8 @@ class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.images = cache.map_images(self.folder)
+        if self._rows is not None:
+            self.images = self.images[self._rows]
 
 
 def open_images(

@@ -12,8 +12,10 @@ import numpy as np
 
 from aliasfree.devices import check_device, find_device
 from aliasfree.errors import ArgumentError
+from aliasfree.experiments.accuracy import accuracy_score, check_asked_classes
 from aliasfree.experiments.extractors import kept_features, make_extractor
 from aliasfree.experiments.generate import SampleSettings
+from aliasfree.experiments.noise_errors import network_noise_error
 from aliasfree.experiments.real import RealImages, open_real
 from aliasfree.experiments.sample_store import Processes, SampleStore
 from aliasfree.outputs import check_outputs, named
@@ -50,6 +52,10 @@ class EvaluateSettings:
     weights: Path | None = None  # of Inception
     protocol: str = "default"  # "paper": 2,000 images through Inception, the paper's full sampling chain, no interval
     equivariance: bool = True  # of a run's network and of its sampler
+    noise_error: bool = True  # of a run's network, on the test images
+    accuracy_score: bool = False  # train a classifier on a run's images and one on real ones; minutes
+    split: str = "train"  # of the data, compared with
+    num_real: int | None = None  # of its images, those a run with as many `num_images` is trained on; None = all
     image_size: int | tuple[int, int] | None = None  # of a folder's images; None = as they are, all of one size
     skip_bad: bool = False  # leave out images that cannot be read
     sampling: SampleSettings = field(default_factory=SampleSettings)
@@ -113,7 +119,12 @@ def evaluate(
     images = None if store else folder_images(source, settings.image_size, settings.skip_bad)[: settings.num]
     channels, *size_ = _model_shape(run) if images is None else images.shape[1:]
     size = (size_[0], size_[1])
-    real = open_real(settings.data, size, channels, skip_bad=settings.skip_bad, progress=told("reading"))
+    real = open_real(
+        settings.data, size, channels, split=settings.split, num=settings.num_real, skip_bad=settings.skip_bad,
+        progress=told("reading"),
+    )  # fmt: skip
+    if settings.accuracy_score:
+        check_asked_classes(store, real)
     name = settings.features or ("inception" if settings.protocol == "paper" else None)
     extractor = make_extractor(name, real, settings.weights, told("learning"))
     # before hours of sampling, not after
@@ -144,6 +155,14 @@ def evaluate(
             store.sampler, MOVED, progress=told("sampling in motion")
         )
         found = replace(found, equivariance=measured, sampler=moving)
+    if store is not None and settings.noise_error:
+        errors = (kept and kept.noise_error) or network_noise_error(
+            store.sampler.pipeline.unet, real, run.settings.num_train_timesteps, progress=told("predicting noise")
+        )
+        found = replace(found, noise_error=errors)
+    if store is not None and settings.accuracy_score:
+        score = (kept and kept.accuracy_score) or accuracy_score(store, images, real, told("learning from images"))
+        found = replace(found, accuracy_score=score)
     found.write(path)
     save_png(first_images(images), path.with_suffix(".png"))
     return found
@@ -320,7 +339,10 @@ def _kept(path: Path, now: Metrics) -> Metrics | None:
         before = read_metrics(path)
     except ArgumentError:
         return None
-    changing: Any = {"fidelity": {}, "equivariance": None, "sampler": None, "images_per_second": None, "steps": None}
+    changing: Any = {
+        "fidelity": {}, "equivariance": None, "sampler": None, "noise_error": None, "accuracy_score": None,
+        "images_per_second": None, "steps": None,
+    }  # fmt: skip
     return before if replace(before, **changing).to_dict() == replace(now, **changing).to_dict() else None
 
 

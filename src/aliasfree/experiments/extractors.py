@@ -1,4 +1,4 @@
-"""Feature extractors for a data set: a classifier trained once on its labels, Inception, or pixels; features kept."""
+"""Feature extractors for a data set: a classifier trained once on its labels, networks of others, pixels."""
 
 from __future__ import annotations
 
@@ -27,20 +27,26 @@ def make_extractor(
 ) -> Extractor:
     """The extractor of a name: None = "classifier" where the data have labels, else "pixels".
 
-    weights  of Inception; None = torch's hub folder or a download
+    weights  of Inception or of another network of torch-fidelity; None = torch's hub folder or a download
 
-    Raises ArgumentError for another name or a classifier without labels, and what `InceptionFeatures` raises.
+    Raises ArgumentError for another name or a classifier without labels, and what the extractors raise.
     """
-    from aliasfree.evaluation.features import EXTRACTORS, ClassifierFeatures, InceptionFeatures, PixelFeatures
+    from aliasfree.evaluation.features import ClassifierFeatures, InceptionFeatures, PixelFeatures
+    from aliasfree.evaluation.pretrained import FIDELITY, EfficientNetFeatures, FidelityFeatures
 
     if name is None:
         name = "pixels" if real.train_labels is None else "classifier"
-    if name not in EXTRACTORS:
-        raise ArgumentError(f"There are no `features` {name!r}{did_you_mean(name, EXTRACTORS)}.")
-    if weights is not None and name != "inception":
-        raise ArgumentError("`weights` are those of Inception, so they need `features='inception'`.")
+    names = ("classifier", "efficientnet", "inception", "pixels", *FIDELITY)
+    if name not in names:
+        raise ArgumentError(f"There are no `features` {name!r}{did_you_mean(name, names)}.")
+    if weights is not None and name not in ("inception", *FIDELITY):
+        raise ArgumentError("`weights` are those of Inception, so they need `features='inception'` or another by name.")
     if name == "inception":
         return InceptionFeatures(weights)
+    if name in FIDELITY:
+        return FidelityFeatures(name, weights)
+    if name == "efficientnet":
+        return EfficientNetFeatures()
     if name == "pixels":
         return PixelFeatures()
     return ClassifierFeatures(*classifier_for(real, progress))

@@ -67,9 +67,8 @@ def rotate2d(x: Tensor, degrees: Amount, method: Method = "fourier", return_mask
     """
     h, w = _plane(x, method)
     if x.numel() and _asks(degrees):
-        out = spatial_gradient.rotate(*_differentiable(x, h == w or method != "fourier", degrees=degrees), method).to(
-            x.dtype
-        )
+        work, angle = _differentiable(x, h == w or method != "fourier", degrees=degrees)
+        out = spatial_gradient.rotate(work, angle, method).to(x.dtype)
         return (out, spatial_tables.disc(h, w, x.device)) if return_mask else out
     work, (angles,) = _prepare(x, degrees=degrees)
     unit = 90 if h == w else 180
@@ -126,7 +125,8 @@ def translate2d(x: Tensor, dy: Amount, dx: Amount, method: Method = "fourier", r
     """
     h, w = _plane(x, method)
     if x.numel() and (_asks(dy) or _asks(dx)):
-        out = spatial_gradient.translate(*_differentiable(x, dy=dy, dx=dx), method).to(x.dtype)
+        work, down, right = _differentiable(x, dy=dy, dx=dx)
+        out = spatial_gradient.translate(work, down, right, method).to(x.dtype)
         if not return_mask:
             return out
         return out, translate2d(x.detach(), _number(dy), _number(dx), method, return_mask=True)[1]
@@ -181,7 +181,8 @@ def zoom2d(x: Tensor, factor: Amount, method: Method = "fourier", return_mask: b
     """
     h, w = _plane(x, method)
     if x.numel() and _asks(factor):
-        out = spatial_gradient.zoom(*_differentiable(x, factor=factor), method).to(x.dtype)
+        work, size = _differentiable(x, factor=factor)
+        out = spatial_gradient.zoom(work, size, method).to(x.dtype)
         if not return_mask:
             return out
         return out, zoom2d(x.detach(), _number(factor), method, return_mask=True)[1]

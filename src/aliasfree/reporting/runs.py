@@ -27,7 +27,9 @@ __all__ = ["Row", "csv_text", "equivariance_figure", "markdown", "measured_secti
 
 COLUMNS = (
     ("is", "IS", 1.0, 2), ("fid", "FID", 1.0, 2), ("kid", "KID x 1000", 1000.0, 2), ("precision", "precision", 1.0, 3),
-    ("recall", "recall", 1.0, 3), ("eq_t", "EQ-T dB", 1.0, 1), ("eq_t_frac", "EQ-T_frac dB", 1.0, 1),
+    ("recall", "recall", 1.0, 3), ("accuracy_score", "CAS %", 100.0, 1),
+    ("noise_error", "noise error x 1000", 1000.0, 2),
+    ("eq_t", "EQ-T dB", 1.0, 1), ("eq_t_frac", "EQ-T_frac dB", 1.0, 1),
     ("eq_t_lanczos", "EQ-T_frac dB, StyleGAN3's ruler", 1.0, 1), ("eq_r", "EQ-R dB", 1.0, 1),
     ("sampler_eq_t_frac", "sampler EQ-T_frac dB", 1.0, 1), ("sampler_eq_r", "sampler EQ-R dB", 1.0, 1),
     ("images_per_second", "images/s", 1.0, 1), ("parameters", "parameters", 1.0, 0),
@@ -221,7 +223,7 @@ def measured_section(metrics: Sequence[Metrics], title: str = "Measured") -> Htm
 def _tables(rows: Sequence[Row]) -> list[Html]:
     """All figures, in three tables so that each fits a page."""
     tables: list[Html] = []
-    for columns in (COLUMNS[:5], COLUMNS[5:11], COLUMNS[11:]):
+    for columns in (COLUMNS[:6], COLUMNS[6:13], COLUMNS[13:]):
         shown = [c for c in columns if any(c[0] in row.figures for row in rows)]
         body = [
             [
@@ -248,6 +250,8 @@ def _row(name: str, members: list[tuple[Metrics, str]]) -> Row:
         elif found:
             figures[key] = found[0]
     floor = {k: v for k, v in first.floor.items() if v}
+    if facts.accuracy_score:
+        floor["accuracy_score"] = facts.accuracy_score.floor
     return Row(name, features, len(members), facts.num, first.accuracy, figures, floor)
 
 
@@ -257,6 +261,10 @@ def _figure(key: str, facts: Metrics, fidelity: Fidelity) -> Estimate | None:
         return None if value is None else Estimate(float(value))
     if key.startswith("sampler_"):
         return getattr(facts.sampler.motions[0], key.removeprefix("sampler_")) if facts.sampler else None
+    if key == "noise_error":
+        return next((e.error for e in facts.noise_error or () if e.t is None), None)
+    if key == "accuracy_score":
+        return facts.accuracy_score.generated if facts.accuracy_score else None
     if key.startswith("eq_"):
         return getattr(facts.equivariance.overall, key) if facts.equivariance else None
     return fidelity.generated.get(key)

@@ -36,6 +36,8 @@ class RunSettings:
     data: str  # a name ("digits", "mnist", "cifar10", "mnist-m"), a path, or "hub:NAME"
     config: str  # "A", "B-0" ... "D-2N", "D-hq"
     out: Path  # the run folder
+    split: str = "train"  # of the data
+    num_images: int | None = None  # of the split, a fair sample that is the same every time; None = all
     image_size: int | tuple[int, int] | None = 32  # pixels, (H, W) or a side; None = as the data are; divisible by 8
     channels: int | None = None  # 1 grey, 3 colour, None = as the data are
     model: Path | None = None  # folder of a diffusers UNet2DModel to convert and train; None = the paper's network
@@ -117,6 +119,7 @@ class RunSettings:
         _at_least("base_channels", self.base_channels, 4, none="the image size")
         if self.base_channels is not None and self.base_channels % 4:
             raise ArgumentError(f"`base_channels` must be a multiple of 4 (attention heads), not {self.base_channels}.")
+        _at_least("num_images", self.num_images, 1, none="all")
         _at_least("steps", self.steps, 1, none="counting by `epochs`")
         for name in ("batch_size", "checkpoint_every", "keep_checkpoints", "sample_num", "sample_steps"):
             _at_least(name, getattr(self, name), 1)

@@ -30,7 +30,8 @@ _ARGUMENTS = {"alias_free": "`config`", "sample_size": "`image_size`", "in_chann
 _DEFAULTS = {"preconditioning": "none", "frame_features": 0, "spectrum": None, "num_train_timesteps": 1000}
 # settings that may differ on resume without changing what is computed
 _FREE = {"out", "epochs", "steps", "checkpoint_every", "keep_checkpoints", "sample_every", "sample_num", "sample_steps",
-         "save_training_images", "device", "data", "skip_bad", "image_size", "channels"}  # fmt: skip
+         "save_training_images", "device", "data", "split", "num_images", "skip_bad", "image_size",
+         "channels"}  # fmt: skip
 
 
 def settled(settings: RunSettings) -> RunSettings:
@@ -50,13 +51,15 @@ def open_data(settings: RunSettings, progress: Any = None, before: Path | None =
     from aliasfree.data.registry import source_names, where
 
     moved = before is not None and settings.data in source_names() and where(settings.data) is None and before.exists()
-    return open_images(
+    data = open_images(
         before if moved and before is not None else settings.data,
+        split=settings.split,
         image_size=settings.image_size,
         channels=settings.channels,
         skip_bad=settings.skip_bad,
         progress=progress,
     )
+    return data if settings.num_images is None else data.some(settings.num_images)
 
 
 def num_classes(settings: RunSettings, data: ImageData) -> int | None:

@@ -41,6 +41,7 @@ def train(
     data: ImageData | None = None,
     *,
     resume: bool = False,
+    until: float | None = None,
     on_step: Callable[[int, float], None] | None = None,
     console: Console | None = None,
 ) -> RunFolder:
@@ -49,14 +50,15 @@ def train(
     data      the images; None = open `settings.data`
     resume    go on with the run in that folder from its newest whole checkpoint; with the same machine, libraries and
               number of processes and threads, its losses and weights are then bit for bit those of a run never stopped
+    until     `time.time()` at which to save and stop, after the step; None = train to the end
     on_step   called on the main process with (step, loss), step from 1
     console   where progress and notes go; None = standard error, `Console(quiet=True)` = nowhere
 
     Several processes: start the same call under `torchrun`; `settings.batch_size` is per process.
 
     Raises `RunError` (folder in use or not empty, disk full, loss not finite), `CheckpointError` (no whole checkpoint,
-    other architecture or data), `RunStopped` after SIGTERM or Ctrl-C (a checkpoint has been saved), and what
-    `open_images` raises.
+    other architecture or data), `RunStopped` after SIGTERM, Ctrl-C or at `until` (a checkpoint has been saved),
+    and what `open_images` raises.
 
     >>> from rich.console import Console
     >>> from aliasfree.training import RunSettings, train
@@ -96,7 +98,7 @@ def train(
             run.say(f"{left_out}; the first: {data.skipped[0]}")
         begin = run.resume if resume else run.start
         if begin():
-            stop = stack.enter_context(StopRequest(alone=accelerator.num_processes == 1))
+            stop = stack.enter_context(StopRequest(accelerator.num_processes == 1, until))
             run.loop(stop)
         accelerator.wait_for_everyone()
     if accelerator.num_processes > 1:
