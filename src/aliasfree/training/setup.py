@@ -71,7 +71,9 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
         if settings.model is not None:
             size = (height, width)
             return load_unet(settings.model, settings.config, settings.padding_mode, size, data.channels)
-        spectral = settings.preconditioning or ("spectral" if Config.parse(settings.config).is_equivariant else "none")
+        config = Config.parse(settings.config)
+        spectral = settings.preconditioning or ("spectral" if config.is_equivariant else "none")
+        spectrum = measure_spectrum(some_images(data), radial=config.is_radial) if spectral == "spectral" else None
         return AliasFreeUNet2DModel(
             alias_free=settings.config,
             sample_size=height if height == width else (height, width),
@@ -82,7 +84,7 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
             padding_mode=settings.padding_mode,
             preconditioning=spectral,
             frame_features=settings.frame_features,
-            spectrum=measure_spectrum(some_images(data)) if spectral == "spectral" else None,
+            spectrum=spectrum,
             num_train_timesteps=settings.num_train_timesteps,
         )
 
