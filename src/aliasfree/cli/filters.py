@@ -61,7 +61,8 @@ def configs() -> None:
             paper = "yes" if name in PAPER_CONFIGS else ""
             filtered.add_row(" ".join(family), filter_table([name])[0].kind, paper)
     for name in alone:
-        filtered.add_row(name, filter_table([name])[0].kind, "")
+        band = ", of the disc" if Config.parse(name).is_radial else ""
+        filtered.add_row(name, filter_table([name])[0].kind + band, "")
     console = Console(markup=False, highlight=False)
     console.print(letters)
     console.print()

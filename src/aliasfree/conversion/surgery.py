@@ -34,7 +34,12 @@ class Conversion:
         modes = get_args(Padding)
         if padding_mode is not None and padding_mode not in modes:
             raise ArgumentError(f"unknown padding_mode {padding_mode!r}{did_you_mean(str(padding_mode), modes)}")
-        return cls(Treatment(Config.parse(config), padding_mode), feed_forward)
+        parsed = Config.parse(config)
+        if parsed.is_radial:
+            raise ArgumentError(
+                "config R has no 3x3 convolutions, so no network can be converted to it; choose T or D-hq"
+            )
+        return cls(Treatment(parsed, padding_mode), feed_forward)
 
     def to_config(self) -> dict[str, Any]:
         """The entries of a diffusers model's config; plain diffusers warns of them when it loads the model."""

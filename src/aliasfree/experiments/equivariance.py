@@ -60,7 +60,7 @@ def network_equivariance(
 
     EQ-T_frac by StyleGAN3's ruler stands beside ours. Sums over levels come before the logarithm. Images that are not
     square have no EQ-R. A network that knows the frame is given the moved one; where shifts are fractional the noised
-    images have nothing at the Nyquist frequency.
+    images have nothing at the Nyquist frequency, where they turn nothing outside the disc |f| < Nyquist.
     """
     import torch
 
@@ -69,6 +69,7 @@ def network_equivariance(
     from aliasfree.evaluation.equivariance import Agreement, rotation_agreement, translation_agreement
     from aliasfree.evaluation.spectra import without_nyquist
     from aliasfree.nn import Frame
+    from aliasfree.ops import disc_filter2d
 
     parameter, knows_frame = next(unet.parameters()), bool(getattr(unet, "config", {}).get("frame_features"))
     x0 = unit_range(images[:num]).to(parameter.device)
@@ -98,7 +99,7 @@ def network_equivariance(
             "eq_t_lanczos": translation_agreement(fn, without_nyquist(x), True, ruler="lanczos", **options),
         }
         if x.shape[-2] == x.shape[-1]:
-            measured["eq_r"] = rotation_agreement(fn, x, **options)
+            measured["eq_r"] = rotation_agreement(fn, disc_filter2d(x), method="interpolant", **options)
         for name, agreement in measured.items():
             every.setdefault(name, []).append(agreement)
         rows.append(_level(t, measured))

@@ -91,7 +91,9 @@ def build_model(settings: RunSettings, data: ImageData, known: dict[str, Any] | 
             size = (height, width)
             given = settings.model if known is None else known
             return load_unet(given, settings.config, settings.padding_mode, size, data.channels)
-        spectral = settings.preconditioning or ("spectral" if Config.parse(settings.config).is_equivariant else "none")
+        config = Config.parse(settings.config)
+        spectral = settings.preconditioning or ("spectral" if config.is_equivariant else "none")
+        spectrum = measure_spectrum(some_images(data), radial=config.is_radial) if spectral == "spectral" else None
         return AliasFreeUNet2DModel(
             alias_free=settings.config,
             sample_size=height if height == width else (height, width),
@@ -102,7 +104,7 @@ def build_model(settings: RunSettings, data: ImageData, known: dict[str, Any] | 
             padding_mode=settings.padding_mode,
             preconditioning=spectral,
             frame_features=settings.frame_features,
-            spectrum=measure_spectrum(some_images(data)) if spectral == "spectral" else None,
+            spectrum=spectrum,
             num_train_timesteps=settings.num_train_timesteps,
         )
 
