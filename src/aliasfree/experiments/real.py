@@ -39,6 +39,8 @@ def open_real(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     *,
+    split: str = "train",
+    labels: str = "auto",
     skip_bad: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> RealImages:
@@ -47,19 +49,21 @@ def open_real(
     Each split is in an order of its own, the same every time, so that its first images are a fair sample: folders of
     classes come class by class.
 
+    split     the one that is the reference, "train" or another of the data's; the floor is "test", if that is another
+    labels    where labels come from, as `open_images` takes it
     skip_bad  leave out images that cannot be read
 
     Raises DataError, and ArgumentError for less than ten images.
     """
     from aliasfree.data import open_images
 
-    train = open_images(source, image_size=size, channels=channels, skip_bad=skip_bad, progress=progress)
+    how: dict[str, Any] = {"labels": labels, "skip_bad": skip_bad}
+    train = open_images(source, image_size=size, channels=channels, split=split, progress=progress, **how)
     if len(train) < 10:
         raise ArgumentError(f"The data {source} hold {len(train)} image(s); a comparison needs at least 10.")
     try:
-        same: dict[str, Any] = {"image_size": train.image_size, "channels": train.channels, "skip_bad": skip_bad}
-        test = open_images(source, split="test", **same)
-        own = test.fingerprint != train.fingerprint
+        test = open_images(source, split="test", image_size=train.image_size, channels=train.channels, **how)
+        own = split != "all" and test.fingerprint != train.fingerprint
     except DataError:
         own = False
     if own:

@@ -54,6 +54,8 @@ def open_data(settings: RunSettings, progress: Any = None, before: Path | None =
         before if moved and before is not None else settings.data,
         image_size=settings.image_size,
         channels=settings.channels,
+        split=settings.split,
+        labels=settings.labels,
         skip_bad=settings.skip_bad,
         progress=progress,
     )
