@@ -107,6 +107,61 @@ def test_a_run_is_measured_and_a_stopped_measurement_goes_on(run):
     assert parts[1].exists()
 
 
+def digits_folder(path: Path, count: int) -> Path:
+    return save_images(path, open_real("digits", (8, 8), 1).train[:count])
+
+
+def test_few_real_images_are_told_before_anything_is_sampled(run, tmp_path):
+    """A fifth of them is the floor: where that is too small its FID is left out, and the rest is measured."""
+    few = digits_folder(tmp_path / "few", 300)
+    found = evaluate(run, EvaluateSettings(data=str(few), num=80, sampling=FAST, equivariance=False), device="cpu")
+    figures = found.fidelity["pixels"]
+    assert figures.images == {"generated": 80, "reference": 240, "floor": 60}
+    assert figures.floor["fid"] is None
+    assert figures.floor["kid"] is not None
+    assert figures.generated["fid"].value > 0
+    shutil.rmtree(run / "evaluation")
+    fewer = digits_folder(tmp_path / "fewer", 75)
+    with pytest.raises(ArgumentError, match=r"The 60 real images of .* over 64 features: take at least 65\.$"):
+        evaluate(run, EvaluateSettings(data=str(fewer), num=80, sampling=FAST), device="cpu")
+    ways = every_way([(0.0, 1.0)], ["spline"], ["independent"])
+    with pytest.raises(ArgumentError, match="`num` must be more than 64"):
+        evaluate_turned(run, "digits", ways, [90.0], 64, FAST, device="cpu")
+    assert not (run / "evaluation").exists()
+
+
+def test_the_extractor_in_use_is_not_advised(tmp_path, real):
+    colour = real.train[:60].repeat(1, 3, 1, 1)
+    generated, folder = save_colour(tmp_path / "g", colour[:50]), save_colour(tmp_path / "r", colour)
+    with pytest.raises(ArgumentError) as refused:
+        evaluate(generated, EvaluateSettings(data=str(folder)), device="cpu")
+    assert "pixels" not in str(refused.value)
+    assert "classifier" not in str(refused.value)  # no labels
+
+
+def save_colour(folder: Path, images: torch.Tensor) -> Path:
+    folder.mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).numpy().copy()).save(folder / f"{i:04d}.png")
+    return folder
+
+
+def test_split_and_labels_overrule_what_the_folders_are_taken_for(tmp_path):
+    for split, level in (("train", 40), ("test", 200)):
+        for name in ("a", "b"):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            for i in range(8):
+                Image.new("L", (8, 8), level + i).save(tmp_path / "set" / split / name / f"{i}.png")
+    default = open_real(str(tmp_path / "set"))
+    assert (len(default.train), len(default.test), default.held_out) == (16, 16, False)
+    other = open_real(str(tmp_path / "set"), split="test", labels="none")
+    assert other.train_labels is None
+    assert other.held_out
+    assert int(other.train.min()) >= 200
+    every = open_real(str(tmp_path / "set"), split="all", labels="none")
+    assert len(every.train) + len(every.test) == 32
+
+
 def test_figures_of_other_features_are_kept_while_the_images_are_the_same(run):
     base = {"data": "digits", "num": 80, "sampling": FAST}
     evaluate(run, EvaluateSettings(**base, features="pixels"), device="cpu")

@@ -52,6 +52,8 @@ def evaluate(
         str | None,
         typer.Option(metavar="SIDE|HxW", help="Bring a folder's images to this size  [default: as they are]"),
     ] = None,
+    split: Annotated[str, typer.Option(help="The reference among the real images: train, val, test or all.")] = "train",
+    labels: Annotated[str, typer.Option(help="Of real folders and zips: auto, none, folders or file.")] = "auto",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")] = False,
     angles: Annotated[
         str | None,
@@ -97,6 +99,7 @@ def evaluate(
         data=data, num=num, features=features, weights=weights, protocol=protocol, equivariance=equivariance,
         noise_error=noise_error, accuracy_score=accuracy_score, split=split, num_real=num_real,
         image_size=None if image_size is None else parse_size(image_size), skip_bad=skip_bad, sampling=sampling,
+        split=split, labels=labels,
     )  # fmt: skip
     if out is not None and len(sources) > 1:
         raise ArgumentError("--out is for a single run or folder; leave it out, and each gets its own file.")
@@ -145,7 +148,8 @@ def _turned(
     with bars() as told:
         done = evaluate_turned(
             source, settings.data, chosen, parse_angles(angles), settings.num or 400, settings.sampling, out=out,
-            overwrite=overwrite, device=device, progress=told,
+            overwrite=overwrite, split=settings.split, labels=settings.labels, skip_bad=settings.skip_bad,
+            device=device, progress=told,
         )  # fmt: skip
     if done is not None:
         curves, page = done

@@ -33,6 +33,10 @@ def train(
         str | None, _option("32", "A side, HEIGHTxWIDTH, or native.", panel=NETWORK, metavar="SIZE")
     ] = None,
     channels: Annotated[int | None, _option("as the data are", "1 grey, 3 colour.", panel=NETWORK)] = None,
+    split: Annotated[str | None, _option("train", "Of the data: train, val, test, or all.", panel=NETWORK)] = None,
+    labels: Annotated[
+        str | None, _option("auto", "Of folders and zips: auto, none, folders or file.", panel=NETWORK)
+    ] = None,
     model: Annotated[
         Path | None,
         _option("the paper's", "Folder of a diffusers UNet2DModel to convert and train or fine-tune.", panel=NETWORK),

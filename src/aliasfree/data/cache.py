@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from PIL import Image
 
+from aliasfree.data.decode import PEAK
 from aliasfree.data.source import Source
 from aliasfree.data.writing import BLOCK_BYTES, ArraySink, Shaper, block_checksums
 from aliasfree.errors import DataError
@@ -31,7 +33,9 @@ from aliasfree.files import sync
 
 __all__ = ["CacheMeta", "cache_root", "ensure", "writable_root"]
 
-_FORMAT = 2
+_FORMAT = 3
+DARK = 2**14
+"""A set of 16-bit images that stays below this is a quarter as bright as it could be: often 12-bit or 10-bit data."""
 _MAX_BLOCKS_CHECKED = 128
 _PROGRESS_IMAGES = 256
 _MOST_CLASSES = 1_000_000
@@ -242,10 +246,12 @@ def _write(
     total = source.count()
     labels: list[int] = []
     shaper = Shaper(size, channels, source.resample)
-    done = 0
+    done, peak = 0, 0
     with (folder / _IMAGES).open("w+b") as file:
         sink = ArraySink(file)
         for item in source.items(bad):
+            if isinstance(item.image, Image.Image):
+                peak = max(peak, item.image.info.get(PEAK, 0))
             sink.add(shaper(item))
             if item.label is not None:
                 if item.label < 0:
@@ -269,6 +275,10 @@ def _write(
         names = tuple(str(i) for i in range(max(labels) + 1))
     if names is not None and max(labels) >= len(names):
         raise DataError(f"{source.path} has the label {max(labels)} but {len(names)} classes; correct the labels.")
+    notes = source.notes
+    if 0 < peak < DARK:
+        notes = (*notes, f"16-bit images that reach {peak} of 65535 only: dark, unless they are rescaled")
+        warnings.warn(f"{source.path}: {notes[-1]} (divide the values by {peak} and save them anew).", stacklevel=6)
     stored = np.asarray(labels, "<i8")
     sink.hash.update(stored.tobytes())
     sink.hash.update(json.dumps([shape, names]).encode())
@@ -278,9 +288,7 @@ def _write(
             np.save(file, stored)
             _sync(file)
         labels_crc = zlib.crc32((folder / _LABELS).read_bytes())
-    meta = CacheMeta(
-        shape, names, bool(labels), sink.hash.hexdigest(), tuple(skipped), blocks, labels_crc, source.notes
-    )
+    meta = CacheMeta(shape, names, bool(labels), sink.hash.hexdigest(), tuple(skipped), blocks, labels_crc, notes)
     content = json.loads(json.dumps(asdict(meta)))
     with (folder / _META).open("w+b") as file:
         file.write(json.dumps({**content, "sha256": _digest(content)}, indent=1).encode())

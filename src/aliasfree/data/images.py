@@ -14,13 +14,11 @@ from PIL import Image
 
 from aliasfree.data import cache, registry
 from aliasfree.data.cache import CacheMeta
+from aliasfree.data.labels import LABELS
 from aliasfree.data.sizes import Size, height_width
 from aliasfree.errors import ArgumentError, DataError
 
 __all__ = ["ImageData", "export_images", "open_images", "unit_range"]
-
-LABELS = ("auto", "none", "folders", "file")
-"""Where labels come from."""
 
 
 class ImageData(torch.utils.data.Dataset[dict[str, Any]]):

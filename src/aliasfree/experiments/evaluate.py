@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from aliasfree.devices import check_device, find_device
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments.accuracy import accuracy_score, check_asked_classes
+from aliasfree.experiments.equivariance import JUDGE
 from aliasfree.experiments.extractors import kept_features, make_extractor
 from aliasfree.experiments.generate import SampleSettings
 from aliasfree.experiments.noise_errors import network_noise_error
@@ -39,6 +41,8 @@ MOVED = 16
 """Samples that are made again in motion, five times."""
 MANIFOLD = 10_000
 """Most images of each set for precision and recall, whose cost is the product of the two numbers."""
+KERNEL_LEAST, MANIFOLD_LEAST = 2, 4
+"""Least images of each set for KID, and for precision and recall by the third neighbour."""
 Progress = Callable[[int, int], None]
 
 
@@ -54,10 +58,11 @@ class EvaluateSettings:
     equivariance: bool = True  # of a run's network and of its sampler
     noise_error: bool = True  # of a run's network, on the test images
     accuracy_score: bool = False  # train a classifier on a run's images and one on real ones; minutes
-    split: str = "train"  # of the data, compared with
-    num_real: int | None = None  # of its images, those a run with as many `num_images` is trained on; None = all
+    num_real: int | None = None  # of the real images, those a run with as many `num_images` is trained on; None = all
     image_size: int | tuple[int, int] | None = None  # of a folder's images; None = as they are, all of one size
     skip_bad: bool = False  # leave out images that cannot be read
+    split: str = "train"  # of the real images that are the reference
+    labels: str = "auto"  # where their labels come from, as `open_images` takes it
     sampling: SampleSettings = field(default_factory=SampleSettings)
 
     def __post_init__(self) -> None:
@@ -120,8 +125,8 @@ def evaluate(
     channels, *size_ = _model_shape(run) if images is None else images.shape[1:]
     size = (size_[0], size_[1])
     real = open_real(
-        settings.data, size, channels, split=settings.split, num=settings.num_real, skip_bad=settings.skip_bad,
-        progress=told("reading"),
+        settings.data, size, channels, split=settings.split, num=settings.num_real, labels=settings.labels,
+        skip_bad=settings.skip_bad, progress=told("reading"),
     )  # fmt: skip
     if settings.accuracy_score:
         check_asked_classes(store, real)
@@ -190,33 +195,42 @@ def folder_images(folder: Path, size: int | tuple[int, int] | None = None, skip_
     return torch.from_numpy(np.array(data.images))
 
 
-def compare_sets(generated: Features, real: Features, *, singular: bool = False, intervals: bool = True) -> Figures:
+def compare_sets(
+    generated: Features, real: Features, *, singular: bool = False, intervals: bool = True, gaps: bool = False
+) -> Figures:
     """The figures of generated against real images; "is" is None without classes.
 
     singular   allow fewer images than features in FID
     intervals  95 %, over images
+    gaps       a figure that needs more images than there are is None, else an ArgumentError
     """
     from aliasfree.evaluation import fidelity as f
     from aliasfree.evaluation.intervals import Estimate
 
     a, b = generated.values, real.values
     near, far = _few(generated.values), _few(real.values)
-    figures: Figures = {"is": None}
-    p = generated.probabilities
+    figures: Figures = {"is": None, "fid": None, "kid": None, "precision": None, "recall": None}
+    p, least = generated.probabilities, min(len(a), len(b)) if gaps else math.inf
     if not intervals:
         if p is not None:
             score, spread = f.inception_score(p, splits=min(10, len(p)))
             figures["is"] = Estimate(score, spread=spread)
-        figures["fid"] = Estimate(f.frechet_distance(a, b, singular=singular))
-        distance, spread = f.kernel_distance(a, b)
-        figures["kid"] = Estimate(distance, spread=spread)
-        figures["precision"], figures["recall"] = (Estimate(v) for v in f.precision_recall(near, far))
+        if singular or least > a.shape[1]:
+            figures["fid"] = Estimate(f.frechet_distance(a, b, singular=singular))
+        if least >= KERNEL_LEAST:
+            distance, spread = f.kernel_distance(a, b)
+            figures["kid"] = Estimate(distance, spread=spread)
+        if least >= MANIFOLD_LEAST:
+            figures["precision"], figures["recall"] = (Estimate(v) for v in f.precision_recall(near, far))
         return figures
     if p is not None:
         figures["is"] = f.inception_estimate(p)
-    figures["fid"] = f.frechet_estimate(a, b, singular=singular)
-    figures["kid"] = f.kernel_estimate(a, b)
-    figures["precision"], figures["recall"] = f.precision_recall_estimate(near, far)
+    if singular or least > a.shape[1]:
+        figures["fid"] = f.frechet_estimate(a, b, singular=singular)
+    if least >= KERNEL_LEAST:
+        figures["kid"] = f.kernel_estimate(a, b)
+    if least >= MANIFOLD_LEAST:
+        figures["precision"], figures["recall"] = f.precision_recall_estimate(near, far)
     return figures
 
 
@@ -287,13 +301,21 @@ def _training(run: RunFolder) -> dict[str, Any]:
 
 
 def _check_enough(count: int, extractor: Extractor, real: RealImages, protocol: str) -> None:
+    """Refuse sets that are too small for the figures, naming extractors that would do."""
+    from aliasfree.evaluation.features import PixelFeatures
+
     wide = extractor(real.train[:2]).values.shape[1]
-    if count <= wide and protocol != "paper":
-        # the names of extractors that would do with so many images
-        fewer = " or `features='classifier'` or pixels" if extractor.name == "inception" else ""
-        raise ArgumentError(
-            f"{count} images are too few for a Frechet distance over {wide} features: take at least {wide + 1}{fewer}."
-        )
+    fewest = min(count, len(real.train))
+    if fewest < MANIFOLD_LEAST:
+        raise ArgumentError(f"{fewest} images are too few to be compared: take at least {MANIFOLD_LEAST}.")
+    if fewest > wide or protocol == "paper":
+        return
+    pixels = PixelFeatures()(real.train[:1]).values.shape[1]
+    others = {"classifier": JUDGE if real.train_labels is not None else math.inf, "pixels": pixels}
+    would_do = [f"`features='{name}'`" for name, n in others.items() if n < fewest and name != extractor.name]
+    advice = " or ".join([f"take at least {wide + 1}", *would_do])
+    what = f"{count} images are" if count <= wide else f"The {len(real.train)} real images of {real.source} are"
+    raise ArgumentError(f"{what} too few for a Frechet distance over {wide} features: {advice}.")
 
 
 def _fidelity(
@@ -308,7 +330,7 @@ def _fidelity(
     options = {"singular": paper, "intervals": not paper}
     sets = (
         compare_sets(extract(extractor, images, progress=progress), reference, **options),
-        compare_sets(kept_features(extractor, floor, progress), reference, **options),
+        compare_sets(kept_features(extractor, floor, progress), reference, gaps=True, **options),
     )
     counts = {"generated": len(images), "reference": len(reference), "floor": len(floor)}
     return replace(_of(extractor, *sets), key=extractor.key, images=counts)

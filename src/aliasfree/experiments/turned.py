@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aliasfree.devices import check_device, find_device
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.equivariance import PAPER, Way, rotation_curves
+from aliasfree.experiments.equivariance import PAPER, Way, check_curves, rotation_curves
 from aliasfree.experiments.extractors import classifier_for
 from aliasfree.experiments.real import open_real
 from aliasfree.experiments.sample_store import Processes, SampleStore
@@ -36,12 +36,16 @@ def evaluate_turned(
     *,
     out: Path | None = None,
     overwrite: bool = False,
+    split: str = "train",
+    labels: str = "auto",
+    skip_bad: bool = False,
     device: str = "auto",
     progress: Callable[[str], Progress] | None = None,
 ) -> tuple[list[RotationCurve], Path] | None:
     """`rotation_curves` of a run; writes `out` (None = RUN/rotation.html), and .json and .png of the same name.
 
-    Those of an earlier call for the same run are replaced, other files only with `overwrite`.
+    Those of an earlier call for the same run are replaced, other files only with `overwrite`. `split`, `labels` and
+    `skip_bad` are of the real images, as `open_real` takes them.
 
     The paper's way is always among the `ways`. Parts that were sampled before are used again. Under torchrun all
     processes sample, and all but the first give None. Raises ArgumentError, DataError, RunError.
@@ -64,7 +68,11 @@ def evaluate_turned(
     config = run.config["model"]
     size = config["sample_size"]
     shape = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    real = open_real(data, shape, int(config["in_channels"]), progress=told("reading"))
+    check_curves(num, shape)
+    real = open_real(
+        data, shape, int(config["in_channels"]), split=split, labels=labels, skip_bad=skip_bad, progress=told("reading")
+    )
+    check_curves(num, shape, len(real.train))
     store = SampleStore(run, sampling, source / "evaluation", device, processes)
     if not processes.is_main:
         for motion in [Way().motion(0.0), *(w.motion(a) for w in ways for a in angles if a)]:

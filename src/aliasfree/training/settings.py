@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from aliasfree.data.labels import LABELS
 from aliasfree.devices import DEVICES
 from aliasfree.errors import ArgumentError, ConfigError, check_seed, did_you_mean
 
@@ -39,6 +40,8 @@ class RunSettings:
     split: str = "train"  # of the data
     num_images: int | None = None  # of the split, a fair sample that is the same every time; None = all
     image_size: int | tuple[int, int] | None = 32  # pixels, (H, W) or a side; None = as the data are; divisible by 8
+    split: str = "train"  # of the data: "train", "val", "test", or "all" (no folder is a split)
+    labels: str = "auto"  # of folders and zips: "auto", "none", "folders" or "file"
     channels: int | None = None  # 1 grey, 3 colour, None = as the data are
     model: Path | None = None  # folder of a diffusers UNet2DModel to convert and train; None = the paper's network
     base_channels: int | None = None  # width of the network; None = image size, as in the paper
@@ -104,6 +107,7 @@ class RunSettings:
         if not 0 <= self.loss_weighting <= 1:
             raise ArgumentError(f"`loss_weighting` must be between 0 and 1, not {self.loss_weighting}.")
         _one_of("device", self.device, DEVICES)
+        _one_of("labels", self.labels, LABELS)
         if self.channels not in (None, 1, 3):
             raise ArgumentError(f"`channels` must be 1 (grey) or 3 (colour), not {self.channels}.")
         for side in _sides(self.image_size):

@@ -56,6 +56,8 @@ def open_data(settings: RunSettings, progress: Any = None, before: Path | None =
         split=settings.split,
         image_size=settings.image_size,
         channels=settings.channels,
+        split=settings.split,
+        labels=settings.labels,
         skip_bad=settings.skip_bad,
         progress=progress,
     )
