@@ -38,9 +38,10 @@ def _init(stock: type[ModelMixin]) -> Callable[..., None]:
         alias_free: str | dict[str, Any] | Config = "D-hq",
         alias_free_padding_mode: Padding | None = None,
         alias_free_feed_forward: bool = False,
+        alias_free_inputs: Any = None,
         **kwargs: Any,
     ) -> None:
-        conversion = Conversion.of(alias_free, alias_free_padding_mode, alias_free_feed_forward)
+        conversion = Conversion.of(alias_free, alias_free_padding_mode, alias_free_feed_forward, alias_free_inputs)
         stock.__init__(self, *args, **kwargs)
         operate(self, conversion)
         self.register_to_config(**conversion.to_config())
