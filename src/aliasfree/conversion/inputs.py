@@ -10,13 +10,14 @@ import torch
 from diffusers import ConfigMixin
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.utils._pytree import tree_leaves, tree_map
 
 from aliasfree.conversion.ghost import bare_copy, ghosts, zeros
 from aliasfree.conversion.modules import sides
 from aliasfree.conversion.trace import Trace, trace
 from aliasfree.errors import ArgumentError
 
-__all__ = ["Inputs", "examine", "implied_inputs", "inputs_from_config", "inputs_to_config"]
+__all__ = ["Inputs", "call_on_images", "examine", "implied_inputs", "inputs_from_config", "inputs_to_config"]
 
 Inputs = Sequence[Any] | Mapping[str, Any]
 
@@ -132,8 +133,9 @@ def _main(model: Any, channels: int, height: int, width: int) -> Tensor:
 Other = Callable[[Any, int, int], Any]
 
 
-def _number(_model: Any, _h: int, _w: int) -> Tensor:
-    return torch.zeros(1, device="meta")
+def _number(model: Any, _h: int, _w: int) -> Tensor:
+    discrete = "DiT" in type(model).__name__ or model.config.get("time_embedding_type") == "embedding"
+    return torch.zeros(1, device="meta", dtype=torch.long if discrete else None)
 
 
 def _width(model: Any, *names: str) -> int | None:
@@ -149,7 +151,10 @@ def _text(model: Any, _h: int, _w: int) -> Tensor | None:
         model, "joint_attention_dim", "caption_channels", "text_embed_dim", "cap_feat_dim", "cross_attention_dim",
         "text_dim", "encoder_hid_dim", "caption_projection_dim",
     )  # fmt: skip
-    return None if width is None else _planes(TOKENS, width)
+    if width is None:
+        return None
+    frames = FRAMES - 1 if "UNetMotionModel" in type(model).__name__ else 1  # it wants the text of every frame
+    return torch.empty(frames, TOKENS, width, device="meta")
 
 
 def _classes(model: Any, h: int, w: int) -> Tensor | None:  # noqa: ARG001
@@ -216,6 +221,33 @@ _OTHERS: dict[str, Other] = {
     "encoder_attention_mask": lambda model, h, w: torch.ones(1, TOKENS, dtype=torch.long, device="meta"),  # noqa: ARG005
 }
 """What else a forward asks for, by name; None = nothing."""
+
+
+def call_on_images(model: Any, n: int, timestep: int) -> tuple[Callable[[Tensor], Tensor], int, tuple[int, int]]:
+    """A diffusers model as a function of n images (n, C, H, W), C, and (H, W); whatever else it asks for is zeros.
+
+    Raises ArgumentError for a model that takes no images, or whose config does not tell what it takes.
+    """
+    given = next(iter(implied_inputs(model)), None)
+    if not isinstance(given, dict):
+        raise ArgumentError(f"what a {type(model).__name__} is called with could not be told from its config")
+    (main, image), *_ = given.items()
+    if image.ndim != 4:
+        raise ArgumentError(
+            f"a {type(model).__name__} takes {'videos' if image.ndim == 5 else 'no images'}, not images"
+        )
+    others = {k: _repeated(v, n) for k, v in zeros({k: v for k, v in given.items() if k != main}).items()}
+    others |= {name: torch.full((n,), float(timestep)) for name in ("timestep", "t") if name in others}
+
+    def call(x: Tensor) -> Tensor:
+        out: Tensor = next(v for v in tree_leaves(model(**{main: x}, **others, return_dict=False)) if v.ndim == 4)
+        return out
+
+    return call, int(image.shape[1]), (int(image.shape[2]), int(image.shape[3]))
+
+
+def _repeated(value: Any, n: int) -> Any:
+    return tree_map(lambda v: v.repeat(n, *[1] * (v.ndim - 1)) if isinstance(v, Tensor) else v, value)
 
 
 def inputs_to_config(inputs: Inputs | None) -> Any:

@@ -148,6 +148,9 @@ def revert(model: Model) -> Model:
 def undo(model: nn.Module) -> None:
     """Give every module below its stock class and attributes back. Touches no tensor and no config."""
     for module in model.modules():
+        for key, hook in list(module._state_dict_pre_hooks.items()):
+            if isinstance(hook, _Lost):
+                del module._state_dict_pre_hooks[key]
         if module.__dict__.pop("_conversion", None) is not None:
             for stock, subclass in ROUND_TRIP.items():
                 if type(module) is subclass:
@@ -195,10 +198,27 @@ def _change(finding: Finding, treatment: Treatment) -> None:
 
 def _enter_into_config(model: nn.Module, conversion: Conversion) -> None:
     """Let a diffusers model know what it is, so that saving and loading it keeps the conversion."""
-    if type(model) in ROUND_TRIP:
-        model.__class__ = ROUND_TRIP[type(model)]
-    if isinstance(model, ConfigMixin):
-        model.register_to_config(**conversion.to_config())
+    if not isinstance(model, ConfigMixin):
+        model.register_state_dict_pre_hook(_Lost())
+        return
+    from aliasfree.conversion.models import counterpart
+
+    found = counterpart(type(model))
+    if found is not None:
+        model.__class__ = found
+    model.register_to_config(**conversion.to_config())
+
+
+class _Lost:
+    """A word when a whole is saved of which only a part was converted: the file knows nothing of that."""
+
+    def __call__(self, module: nn.Module, prefix: str, keep_vars: bool) -> None:  # noqa: ARG002
+        if prefix:
+            warnings.warn(
+                f"{prefix.rstrip('.')} was converted by itself, which is not saved with the weights of the whole: "
+                f"convert the whole model, or convert the part again after loading",
+                stacklevel=2,
+            )
 
 
 def _check_operable(model: nn.Module) -> None:
