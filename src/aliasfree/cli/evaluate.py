@@ -44,7 +44,6 @@ def evaluate(
     accuracy_score: Annotated[
         bool, typer.Option("--accuracy-score", help="Train a classifier on a run's images (--class each): minutes.")
     ] = False,
-    split: Annotated[str, typer.Option(help="Of the data, to compare with.")] = "train",
     num_real: Annotated[
         int | None, typer.Option(help="Of its images: those a run with so many --num-images is trained on.")
     ] = None,
@@ -97,7 +96,7 @@ def evaluate(
     )  # fmt: skip
     settings = EvaluateSettings(
         data=data, num=num, features=features, weights=weights, protocol=protocol, equivariance=equivariance,
-        noise_error=noise_error, accuracy_score=accuracy_score, split=split, num_real=num_real,
+        noise_error=noise_error, accuracy_score=accuracy_score, num_real=num_real,
         image_size=None if image_size is None else parse_size(image_size), skip_bad=skip_bad, sampling=sampling,
         split=split, labels=labels,
     )  # fmt: skip

@@ -27,7 +27,6 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out; options given again change its settings.")
     ] = False,
-    split: Annotated[str | None, _option("train", "Of the data: train, val, test or all.")] = None,
     num_images: Annotated[int | None, _option("all", "Train on so many of its images, a fair sample.")] = None,
     image_size: Annotated[
         str | None, _option("32", "A side, HEIGHTxWIDTH, or native.", panel=NETWORK, metavar="SIZE")

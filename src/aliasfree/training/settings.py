@@ -37,7 +37,6 @@ class RunSettings:
     data: str  # a name ("digits", "mnist", "cifar10", "mnist-m"), a path, or "hub:NAME"
     config: str  # "A", "B-0" ... "D-2N", "D-hq"
     out: Path  # the run folder
-    split: str = "train"  # of the data
     num_images: int | None = None  # of the split, a fair sample that is the same every time; None = all
     image_size: int | tuple[int, int] | None = 32  # pixels, (H, W) or a side; None = as the data are; divisible by 8
     split: str = "train"  # of the data: "train", "val", "test", or "all" (no folder is a split)

@@ -53,7 +53,6 @@ def open_data(settings: RunSettings, progress: Any = None, before: Path | None =
     moved = before is not None and settings.data in source_names() and where(settings.data) is None and before.exists()
     data = open_images(
         before if moved and before is not None else settings.data,
-        split=settings.split,
         image_size=settings.image_size,
         channels=settings.channels,
         split=settings.split,
