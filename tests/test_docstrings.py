@@ -22,6 +22,7 @@ MODULES = (
     "aliasfree.diffusion.clipping",
     "aliasfree.evaluation",
     "aliasfree.evaluation.aliasing",
+    "aliasfree.evaluation.comparison",
     "aliasfree.evaluation.equivariance",
     "aliasfree.evaluation.features",
     "aliasfree.evaluation.fidelity",

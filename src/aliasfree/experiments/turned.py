@@ -37,6 +37,7 @@ def evaluate_turned(
     out: Path | None = None,
     overwrite: bool = False,
     split: str = "train",
+    num_real: int | None = None,
     labels: str = "auto",
     skip_bad: bool = False,
     device: str = "auto",
@@ -44,8 +45,8 @@ def evaluate_turned(
 ) -> tuple[list[RotationCurve], Path] | None:
     """`rotation_curves` of a run; writes `out` (None = RUN/rotation.html), and .json and .png of the same name.
 
-    Those of an earlier call for the same run are replaced, other files only with `overwrite`. `split`, `labels` and
-    `skip_bad` are of the real images, as `open_real` takes them.
+    Those of an earlier call for the same run are replaced, other files only with `overwrite`. `split`, `num_real`,
+    `labels` and `skip_bad` are of the real images, as `open_real` takes them.
 
     The paper's way is always among the `ways`. Parts that were sampled before are used again. Under torchrun all
     processes sample, and all but the first give None. Raises ArgumentError, DataError, RunError.
@@ -70,8 +71,9 @@ def evaluate_turned(
     shape = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     check_curves(num, shape)
     real = open_real(
-        data, shape, int(config["in_channels"]), split=split, labels=labels, skip_bad=skip_bad, progress=told("reading")
-    )
+        data, shape, int(config["in_channels"]), split=split, num=num_real, labels=labels, skip_bad=skip_bad,
+        progress=told("reading"),
+    )  # fmt: skip
     check_curves(num, shape, len(real.train))
     store = SampleStore(run, sampling, source / "evaluation", device, processes)
     if not processes.is_main:

@@ -23,7 +23,10 @@ from aliasfree.reporting.charts import Curve, Panel, learning_curves, panels, ra
 from aliasfree.reporting.html import Html
 from aliasfree.reporting.metrics import Fidelity, Metrics, NetworkEquivariance, metrics_file, read_metrics
 
-__all__ = ["Row", "csv_text", "equivariance_figure", "markdown", "measured_section", "summarise", "write_report"]
+__all__ = [
+    "COLUMNS", "Row", "csv_text", "equivariance_figure", "figure", "floor", "markdown", "measured_section", "summarise",
+    "write_report",
+]  # fmt: skip
 
 COLUMNS = (
     ("is", "IS", 1.0, 2), ("fid", "FID", 1.0, 2), ("kid", "KID x 1000", 1000.0, 2), ("precision", "precision", 1.0, 3),
@@ -243,19 +246,23 @@ def _row(name: str, members: list[tuple[Metrics, str]]) -> Row:
     first = facts.fidelity[features]
     figures: dict[str, Estimate] = {}
     for key, *_ in COLUMNS:
-        found = [value for f, _ in members if (value := _figure(key, f, f.fidelity[features])) is not None]
+        found = [value for f, _ in members if (value := figure(key, f, f.fidelity[features])) is not None]
         values = [v.value for v in found]
         if len(members) > 1 and values:
             figures[key] = over_runs(values) if np.isfinite(values).all() else Estimate(float(np.mean(values)))
         elif found:
             figures[key] = found[0]
-    floor = {k: v for k, v in first.floor.items() if v}
-    if facts.accuracy_score:
-        floor["accuracy_score"] = facts.accuracy_score.floor
-    return Row(name, features, len(members), facts.num, first.accuracy, figures, floor)
+    return Row(name, features, len(members), facts.num, first.accuracy, figures, floor(facts, first))
 
 
-def _figure(key: str, facts: Metrics, fidelity: Fidelity) -> Estimate | None:
+def floor(facts: Metrics, fidelity: Fidelity) -> dict[str, Estimate]:
+    """The figures of real test images."""
+    known = {k: v for k, v in fidelity.floor.items() if v}
+    return known | ({"accuracy_score": facts.accuracy_score.floor} if facts.accuracy_score else {})
+
+
+def figure(key: str, facts: Metrics, fidelity: Fidelity) -> Estimate | None:
+    """A figure by its key in `COLUMNS`; None where it was not measured."""
     if key in ("images_per_second", "parameters"):
         value = getattr(facts, key)
         return None if value is None else Estimate(float(value))
