@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from aliasfree.cli import app
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.film import film_runs, film_shifts
+from aliasfree.experiments.film import film_runs
 from aliasfree.experiments.generate import SampleSettings
-from aliasfree.reporting.film import PATCH, Film, film_frames, film_strip
+from aliasfree.reporting.film import PATCH, Film, film_frames, film_shifts, film_strip
 from aliasfree.training import RunFolder, RunSettings, train
 
 FAST = SampleSettings(steps=3, scheduler="ddpm-clipped", class_label="each", batch_size=5)

@@ -1,4 +1,4 @@
-"""`aliasfree demo`: Configs A and D trained on bundled digits, sampled, turned, judged, measured, and reported."""
+"""`aliasfree demo`: Configs A and T trained on bundled digits, sampled, moved, judged, measured, and reported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run_demo(
 ) -> Path:
     """Run the demo and give the path of its report.html, which is written last.
 
-    out        a folder for the runs A/ and D-hq/, the classifier, GIFs, demo.json and report.html. Runs that are
+    out        a folder for the runs A/ and T/, the classifier, GIFs, demo.json and report.html. Runs that are
                there already with the same settings are used again, unfinished ones are trained on
     settings   None = `DemoSettings()`
     overwrite  runs with other settings are deleted instead of refused
@@ -68,6 +68,7 @@ def run_demo(
     for name in settings.configs:
         images = settings.samples + settings.film_angles * settings.film_seeds + settings.turned
         images += settings.strip_angles * settings.strip_seeds + settings.turned
+        images += settings.frames * settings.film_images + 4 * settings.moved
         costs[_sampling(name)] = _COST_PER_SAMPLING_STEP[name[0]] * images * settings.sampling_steps
     costs["measuring"] = 3.0 * len(settings.configs)
     costs["writing the report"] = 3.0
@@ -81,7 +82,8 @@ def run_demo(
             with stages.stage(_sampling(folder.settings.config)) as report:
                 results.append(_sample(folder, settings, judge, report, reused=state == "finished"))
         with stages.stage("measuring") as report:
-            metrics = judge.measure(list(zip(folders, results, strict=True)), report)
+            measured = judge.measure(list(zip(folders, results, strict=True)), report)
+            metrics = [replace(m, sampler=result.sampler) for m, result in zip(measured, results, strict=True)]
         with stages.stage("writing the report"):
             result = DemoResult(
                 settings,
@@ -95,8 +97,8 @@ def run_demo(
 
 
 # expected seconds on two cores; only their ratios matter, for the time left
-_COST_PER_STEP = {"A": 0.07, "B": 0.072, "C": 0.078, "D": 0.08}
-_COST_PER_SAMPLING_STEP = {"A": 0.0012, "B": 0.0012, "C": 0.0013, "D": 0.0013}
+_COST_PER_STEP = {"A": 0.07, "B": 0.072, "C": 0.078, "D": 0.08, "T": 0.114}
+_COST_PER_SAMPLING_STEP = {"A": 0.0012, "B": 0.0012, "C": 0.0013, "D": 0.0013, "T": 0.004}
 
 
 def _training(name: str) -> str:
@@ -108,6 +110,7 @@ def _sampling(name: str) -> str:
 
 
 def _run_settings(settings: DemoSettings, name: str, out: Path) -> RunSettings:
+    from aliasfree.config import Config
     from aliasfree.training import RunSettings
 
     return RunSettings(
@@ -120,6 +123,10 @@ def _run_settings(settings: DemoSettings, name: str, out: Path) -> RunSettings:
         batch_size=settings.batch_size,
         lr=settings.lr,
         ema_decay=settings.ema_decay,
+        preconditioning=settings.preconditioning,
+        loss_weighting=settings.loss_weighting,
+        # a network that knows the frame learns what a turned one is
+        augment="frame" if Config.parse(name).is_equivariant else "none",
         class_conditional=True,
         seed=settings.seed,
         device="cpu",  # the same pictures with a GPU and without
@@ -227,7 +234,10 @@ def _sample(
     folder: RunFolder, settings: DemoSettings, judge: _Judge, report: Callable[..., None], *, reused: bool
 ) -> ConfigResult:
     from aliasfree.experiments.equivariance import PAPER
+    from aliasfree.experiments.film import film_run
     from aliasfree.experiments.generate import MotionSettings, Sampler, SampleSettings
+    from aliasfree.experiments.samplers import sampler_equivariance
+    from aliasfree.sampling import default_window
     from aliasfree.training.losses import read_losses
 
     s = settings
@@ -243,28 +253,36 @@ def _sample(
         ),
         device="cpu",
     )
-    ours = MotionSettings(schedule=s.window)
+    window = default_window(bool(sampler.pipeline.unet.config["frame_features"]))
+    ours = MotionSettings(schedule=window)
     papers = PAPER.motion(0.0)
     film_angles = np.linspace(-90, 90, s.film_angles).tolist()
     strip_angles = np.linspace(-90, 90, s.strip_angles).tolist()
     film_rows = [i for i in range(s.film_seeds) for _ in film_angles]
     strip_rows = [i for i in range(s.strip_seeds) for _ in strip_angles]
-    everything = s.samples + len(film_rows) + len(strip_rows) + 2 * s.turned
+    moving = s.frames * s.film_images, 4 * s.moved  # still, by whole pixels, by fractions, turned
+    everything = s.samples + len(film_rows) + len(strip_rows) + 2 * s.turned + sum(moving)
     before = 0
+
+    def told(what: str, images: int) -> Callable[[int, int], None]:
+        return lambda done, total: report(before + images * done / total, everything, what)
 
     def sample(what: str, rows: list[int], motion: MotionSettings, angles: list[float] | None = None) -> Pixels:
         nonlocal before
-
-        def progress(done: int, total: int) -> None:
-            report(before + len(rows) * done / total, everything, what)
-
-        images = sampler.sample(rows, motion, angles, progress)
+        images = sampler.sample(rows, motion, angles, told(what, len(rows)))
         before += len(rows)
         return images
 
     began = time.monotonic()
     samples = sample(f"{s.samples} upright images", list(range(s.samples)), replace(ours, rotate=0.0))
     sampling_seconds = time.monotonic() - began
+    shifted = film_run(
+        sampler, folder.settings.config, s.film_images, frames=s.frames, travel=s.travel,
+        progress=told("the film", moving[0]),
+    )  # fmt: skip
+    before += moving[0]
+    in_motion = sampler_equivariance(sampler, s.moved, windows=((0.0, 0.0),), progress=told("moved samples", moving[1]))
+    before += moving[1]
     film = sample("the animation", film_rows, ours, film_angles * s.film_seeds)
     paper_strip = sample("the paper's strip", strip_rows, papers, strip_angles * s.strip_seeds)
     upright = judge.classes(samples)
@@ -288,6 +306,9 @@ def _sample(
         accepted=float((upright >= 0).mean()),
         as_asked=float((upright == np.arange(s.samples) % 10).mean()),
         classes=tuple(int((upright == k).sum()) for k in range(10)),
+        shifted=shifted,
+        sampler=in_motion,
+        window=window,
         film=film.reshape(s.film_seeds, s.film_angles, *film.shape[1:]),
         paper_strip=paper_strip.reshape(s.strip_seeds, s.strip_angles, *paper_strip.shape[1:]),
         kept=kept[0],

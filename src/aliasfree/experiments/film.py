@@ -13,16 +13,13 @@ from aliasfree.experiments.generate import Sampler, SampleSettings
 from aliasfree.files import write_json
 from aliasfree.outputs import check_outputs
 from aliasfree.pictures import pingpong, save_gif, save_mp4, save_png, to_uint8
-from aliasfree.reporting.film import Film, film_frames, film_strip
+from aliasfree.reporting.film import FPS, FRAMES, TRAVEL, Film, film_frames, film_shifts, film_strip
 
 if TYPE_CHECKING:
     from aliasfree.training import RunFolder
 
 __all__ = ["film_run", "film_runs"]
 
-FRAMES = 32
-TRAVEL = 2.0
-FPS = 16
 Progress = Callable[[int, int], None]
 
 
@@ -58,11 +55,6 @@ def film_run(
     db = image_agreement(states, wanted, mask).db
     images, moved_back = (pixels.reshape(num, frames, *pixels.shape[1:]) for pixels in map(to_uint8, (states, back)))
     return Film(name, images, moved_back, db)
-
-
-def film_shifts(frames: int = FRAMES, travel: float = TRAVEL) -> list[float]:
-    """Pixels of each frame; the last one stops short of `travel`, where the first one would come again."""
-    return [travel * k / frames for k in range(frames)]
 
 
 def film_runs(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from aliasfree.pictures import strip
 
-__all__ = ["Film", "film_frames", "film_strip"]
+__all__ = ["FPS", "FRAMES", "TRAVEL", "Film", "film_frames", "film_shifts", "film_strip"]
 
 Pixels = NDArray[np.uint8]
 
@@ -21,6 +21,12 @@ TILE = 128
 """Least pixels of a tile on the screen."""
 SHOWN = 5
 """Frames of a strip."""
+
+
+FRAMES = 32
+TRAVEL = 2.0
+"""Pixels, over the whole film."""
+FPS = 16
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,11 @@ class Film:
     def label(self) -> str:
         """ "T, 71 dB" """
         return f"{self.name}, {'exact' if np.isinf(self.db) else f'{self.db:.0f} dB'}"
+
+
+def film_shifts(frames: int = FRAMES, travel: float = TRAVEL) -> list[float]:
+    """Pixels of each frame; the last one stops short of `travel`, where the first one would come again."""
+    return [travel * k / frames for k in range(frames)]
 
 
 def film_frames(films: Sequence[Film]) -> list[Image.Image]:
