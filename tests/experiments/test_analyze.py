@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from aliasfree.errors import AliasfreeError, ArgumentError, CheckpointError, ConfigError
-from aliasfree.evaluation import eq_t
+from aliasfree.evaluation import aliasing, eq_t
 from aliasfree.evaluation.spectra import radial_power_spectrum
 from aliasfree.experiments.analyze import analyze
 from aliasfree.experiments.subjects import SubjectSettings, natural_noise, open_subject
+from aliasfree.filters import BELOW_NYQUIST
+from aliasfree.nn import FilteredActivation2d
 from aliasfree.reporting.analysis import advice, percent
 
 TINY = SubjectSettings(image_size=16, base_channels=4, images=1)
@@ -133,3 +135,12 @@ def test_natural_noise_falls_off_as_one_over_f():
     frequency, power = radial_power_spectrum(natural_noise(200, 1, 32, 32, 0))
     slope = np.polyfit(np.log(frequency[2:].numpy()), np.log(power[2:].numpy()), 1)[0]
     assert slope == pytest.approx(-2, abs=0.15)
+
+
+def test_a_network_at_four_times_the_rate_is_not_looked_at_in_quarters_of_a_pixel(tmp_path):
+    found, _ = analyze("T", tmp_path / "t.html", SubjectSettings(image_size=8, base_channels=4, images=1))
+    assert found.rate == 5
+    layer = FilteredActivation2d("relu", BELOW_NYQUIST, BELOW_NYQUIST, 4)
+    x = 3 * torch.randn(1, 2, 16, 16)
+    blind, seeing = (aliasing(torch.nn.Sequential(layer), x, rate=rate).layers[0].alias_db for rate in (4, 5))
+    assert seeing > blind + 20

@@ -22,7 +22,10 @@ def analyze(
         str | None,
         typer.Option(help="Of an untrained config: zeros, circular or reflect.", show_default="what it prefers"),
     ] = None,
-    rate: Annotated[int, typer.Option(help="How much finer than a pixel the alias-free counterparts look.")] = 4,
+    rate: Annotated[
+        int | None,
+        typer.Option(help="How much finer than a pixel the alias-free counterparts look  [default: 4; T and R: 5]"),
+    ] = None,
     part: Annotated[str, typer.Option(help="Of a diffusers pipeline: unet or vae.")] = "unet",
     seed: Annotated[int, typer.Option(help="Of untrained weights, images and noise.")] = 0,
     ema: Annotated[bool, typer.Option("--ema/--no-ema", help="Of a run: the averaged weights.")] = True,
