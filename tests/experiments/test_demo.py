@@ -195,7 +195,7 @@ def result(*accepted: float) -> DemoResult:
             accepted=share,
             as_asked=share,
             classes=(1,) * 10,
-            shifted=Film(name, pixels[:1].repeat(2, 0)[None], pixels[:1].repeat(2, 0)[None], 20.0),
+            shifted=Film(name, pixels[:1].repeat(3, 0)[None], pixels[:1].repeat(3, 0)[None], 20.0),
             sampler=SamplerEquivariance(
                 motions=(SampledMotion(window=(0.0, 0.0), eq_t_frac=Estimate(17.0)),),
                 images=2,
