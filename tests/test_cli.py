@@ -107,7 +107,7 @@ def test_every_setting_has_an_option_with_the_same_name_and_default():
     del options["resume"], options["recipe"]
     fields = {field.name: field for field in dataclasses.fields(RunSettings)}
     assert options.keys() == fields.keys()
-    words = {"no": False, "as the data are": None, "the image size": None, "from --epochs": None,
+    words = {"no": False, "as the data are": None, "the image size": None, "from --epochs": None, "all": None,
              "the paper's": None, "what the config prefers": None}  # fmt: skip
     for name, option in options.items():
         shown, default = option.annotation.__metadata__[0].show_default, fields[name].default

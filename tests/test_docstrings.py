@@ -22,11 +22,14 @@ MODULES = (
     "aliasfree.diffusion.clipping",
     "aliasfree.evaluation",
     "aliasfree.evaluation.aliasing",
+    "aliasfree.evaluation.comparison",
     "aliasfree.evaluation.equivariance",
     "aliasfree.evaluation.features",
     "aliasfree.evaluation.fidelity",
     "aliasfree.evaluation.intervals",
     "aliasfree.evaluation.lanczos",
+    "aliasfree.evaluation.noise_error",
+    "aliasfree.evaluation.pretrained",
     "aliasfree.evaluation.spectra",
     "aliasfree.filters",
     "aliasfree.models",
@@ -38,6 +41,7 @@ MODULES = (
 
 WITHOUT_EXAMPLE = {
     "aliasfree.evaluation.features.InceptionFeatures": "its weights, 91 MB, would have to be downloaded",
+    "aliasfree.evaluation.pretrained.FidelityFeatures": "the weights would have to be downloaded",
 }
 """Public names whose docstring has no example, and why."""
 

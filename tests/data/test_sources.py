@@ -344,3 +344,20 @@ def test_size_not_divisible_by_eight_names_the_nearest(size, near):
     with pytest.raises(ArgumentError, match=rf"not divisible by 8; choose {near} with `image_size`"):
         check_image_size(size)
     assert check_image_size((32, 40)) == (32, 40)
+
+
+def test_a_part_of_the_images_is_a_fair_sample_the_same_every_time():
+    data = open_images("digits", image_size=8)
+    few = data.some(300)
+    again = pickle.loads(pickle.dumps(data.some(300)))
+    assert len(few) == 300
+    assert np.array_equal(few.images, again.images)
+    assert np.array_equal(few.labels, again.labels)
+    assert few.fingerprint == again.fingerprint
+    assert few.fingerprint not in (data.fingerprint, data.some(301).fingerprint)
+    shares = np.bincount(few.labels, minlength=10) / 300
+    assert shares.min() > 0.05
+    assert few[7]["label"] == few.labels[7]
+    assert data.some(5000) is data
+    with pytest.raises(ArgumentError, match="at least 1"):
+        data.some(0)

@@ -22,6 +22,7 @@ from aliasfree.experiments.equivariance import PAPER, Way, every_way, network_eq
 from aliasfree.experiments.evaluate import EvaluateSettings, evaluate, measure_samples
 from aliasfree.experiments.extractors import classifier_for, make_extractor
 from aliasfree.experiments.generate import MotionSettings, SampleSettings
+from aliasfree.experiments.noise_errors import network_noise_error
 from aliasfree.experiments.real import RealImages, open_real
 from aliasfree.experiments.sample_store import SampleStore
 from aliasfree.experiments.turned import evaluate_turned
@@ -30,6 +31,7 @@ from aliasfree.reporting.metrics import Metrics, read_metrics
 from aliasfree.reporting.runs import measured_section, write_report
 from aliasfree.reporting.turned import samples_figure, table_text
 from aliasfree.training import RunFolder, RunSettings, train
+from aliasfree.training.setup import open_data
 
 FAST = SampleSettings(steps=2, scheduler="ddpm-clipped", batch_size=40)
 
@@ -103,6 +105,61 @@ def test_a_run_is_measured_and_a_stopped_measurement_goes_on(run):
     assert again.fidelity == facts.fidelity
     assert [p.stat().st_mtime_ns for p in (parts[0], parts[2])] == [stamps[0], stamps[2]]
     assert parts[1].exists()
+
+
+def digits_folder(path: Path, count: int) -> Path:
+    return save_images(path, open_real("digits", (8, 8), 1).train[:count])
+
+
+def test_few_real_images_are_told_before_anything_is_sampled(run, tmp_path):
+    """A fifth of them is the floor: where that is too small its FID is left out, and the rest is measured."""
+    few = digits_folder(tmp_path / "few", 300)
+    found = evaluate(run, EvaluateSettings(data=str(few), num=80, sampling=FAST, equivariance=False), device="cpu")
+    figures = found.fidelity["pixels"]
+    assert figures.images == {"generated": 80, "reference": 240, "floor": 60}
+    assert figures.floor["fid"] is None
+    assert figures.floor["kid"] is not None
+    assert figures.generated["fid"].value > 0
+    shutil.rmtree(run / "evaluation")
+    fewer = digits_folder(tmp_path / "fewer", 75)
+    with pytest.raises(ArgumentError, match=r"The 60 real images of .* over 64 features: take at least 65\.$"):
+        evaluate(run, EvaluateSettings(data=str(fewer), num=80, sampling=FAST), device="cpu")
+    ways = every_way([(0.0, 1.0)], ["spline"], ["independent"])
+    with pytest.raises(ArgumentError, match="`num` must be more than 64"):
+        evaluate_turned(run, "digits", ways, [90.0], 64, FAST, device="cpu")
+    assert not (run / "evaluation").exists()
+
+
+def test_the_extractor_in_use_is_not_advised(tmp_path, real):
+    colour = real.train[:60].repeat(1, 3, 1, 1)
+    generated, folder = save_colour(tmp_path / "g", colour[:50]), save_colour(tmp_path / "r", colour)
+    with pytest.raises(ArgumentError) as refused:
+        evaluate(generated, EvaluateSettings(data=str(folder)), device="cpu")
+    assert "pixels" not in str(refused.value)
+    assert "classifier" not in str(refused.value)  # no labels
+
+
+def save_colour(folder: Path, images: torch.Tensor) -> Path:
+    folder.mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).numpy().copy()).save(folder / f"{i:04d}.png")
+    return folder
+
+
+def test_split_and_labels_overrule_what_the_folders_are_taken_for(tmp_path):
+    for split, level in (("train", 40), ("test", 200)):
+        for name in ("a", "b"):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            for i in range(8):
+                Image.new("L", (8, 8), level + i).save(tmp_path / "set" / split / name / f"{i}.png")
+    default = open_real(str(tmp_path / "set"))
+    assert (len(default.train), len(default.test), default.held_out) == (16, 16, False)
+    other = open_real(str(tmp_path / "set"), split="test", labels="none")
+    assert other.train_labels is None
+    assert other.held_out
+    assert int(other.train.min()) >= 200
+    every = open_real(str(tmp_path / "set"), split="all", labels="none")
+    assert len(every.train) + len(every.test) == 32
 
 
 def test_figures_of_other_features_are_kept_while_the_images_are_the_same(run):
@@ -424,3 +481,48 @@ def test_figures_written_before_there_was_a_word_for_infinity_still_read(tmp_pat
     assert old.equivariance.levels[0].eq_t_frac.value == 1.5
     assert (old.training, old.steps, old.spectra) == (None, None, None)
     assert Metrics.from_dict(old.to_dict()) == old
+
+
+def test_the_error_of_the_predicted_noise_is_measured_on_test_images(run, real):
+    errors = network_noise_error(RunFolder(run).load_model(), real, num=40)
+    assert [e.t for e in errors] == [20, 100, 250, 500, 750, 950, None]
+    # a network that was hardly trained knows little, but a little of the noise at the highest level
+    assert all(0.2 < e.error.value < 2 for e in errors)
+    assert all(e.error.low < e.error.value < e.error.high for e in errors)
+    settings = EvaluateSettings(data="digits", num=70, features="pixels", equivariance=False, sampling=FAST)
+    found = evaluate(run, settings, device="cpu")
+    assert read_metrics(run).noise_error == found.noise_error
+    assert found.noise_error[0].images == len(real.test)
+    rows, _ = write_report([run], run / "report.html", overwrite=True)
+    assert rows[0].figures["noise_error"] == found.noise_error[-1].error
+
+
+def test_the_accuracy_score_needs_images_asked_for_by_class(run, tmp_path):
+    wanted = {"data": "digits", "num": 70, "features": "pixels", "equivariance": False, "noise_error": False}
+    with pytest.raises(ArgumentError, match="needs images of every class: give `class_label='each'`"):
+        evaluate(run, EvaluateSettings(**wanted, accuracy_score=True, sampling=FAST), device="cpu")
+    settings = RunSettings(
+        data="digits", config="A", out=tmp_path / "classes", image_size=8, base_channels=4, steps=2,
+        class_conditional=True, sample_every=None, device="cpu",
+    )  # fmt: skip
+    folder = train(settings, console=Console(quiet=True)).path
+    each = replace(FAST, class_label="each")
+    found = evaluate(folder, EvaluateSettings(**wanted, accuracy_score=True, sampling=each), device="cpu")
+    score = read_metrics(folder).accuracy_score
+    assert score == found.accuracy_score
+    assert score.generated.value < 0.2 < score.floor.value  # noise teaches nothing, 70 real digits something
+    rows, _ = write_report([folder], tmp_path / "report.html")
+    assert rows[0].floor["accuracy_score"] == score.floor
+
+
+def test_real_images_of_another_split_or_a_part_are_what_a_run_was_trained_on(tmp_path):
+    rng = np.random.default_rng(0)
+    splits = {f"{k}_images": rng.integers(0, 256, (n, 8, 8), dtype=np.uint8) for k, n in (("train", 40), ("test", 30))}
+    np.savez(tmp_path / "x.npz", **splits)
+    few = open_real(str(tmp_path / "x.npz"), (8, 8), 1, split="test", num=20)
+    assert (len(few.train), len(few.test), few.held_out) == (20, 40, False)
+    settings = RunSettings(
+        data=str(tmp_path / "x.npz"), config="A", out=tmp_path, image_size=8, split="test", num_images=20
+    )
+    trained = torch.from_numpy(np.array(open_data(settings).images))
+    assert sorted(few.train.flatten(1).tolist()) == sorted(trained.flatten(1).tolist())

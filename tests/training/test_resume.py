@@ -8,10 +8,12 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from aliasfree.errors import CheckpointError, DataError
 from aliasfree.training import RunFolder, RunStopped, train
 
 STEPS = 12
@@ -125,3 +127,29 @@ def test_settings_that_change_the_course_may_change_on_resume_and_are_noted(tmp_
     assert run.settings.lr == 1e-4
     last = run.losses_file.read_text().splitlines()[-1]
     assert last.split(",")[2] == "0.0001"
+
+
+def test_a_run_whose_time_is_over_saves_and_goes_on_with_the_same_bits(
+    tmp_path, digits, make_settings, quiet, uninterrupted, final_numbers, assert_same_bits
+):
+    settings = make_settings(tmp_path / "parts")
+    for resume in (False, True):  # a step is always made, so that any time is enough in the end
+        with pytest.raises(RunStopped, match="the time limit after step") as stopped:
+            train(settings, digits, resume=resume, until=0.0, console=quiet)
+        assert stopped.value.exit_code == 75
+    folder = RunFolder(settings.out)
+    assert folder.latest_checkpoint().name == "step-00000002"
+    train(settings, digits, resume=True, until=time.time() + 3600, console=quiet)
+    assert_same_bits(final_numbers(folder), uninterrupted)
+
+
+def test_a_part_of_a_split_is_trained_on_and_stays_the_same_part(tmp_path, make_settings, quiet, monkeypatch):
+    monkeypatch.setenv("ALIASFREE_CACHE", str(tmp_path / "cache"))
+    settings = make_settings(tmp_path / "run", num_images=40, steps=2)
+    folder = train(settings, console=quiet)
+    assert folder.config["data"]["images"] == 40
+    train(settings.replace(steps=3), resume=True, console=quiet)
+    with pytest.raises(CheckpointError, match="40 images"):
+        train(settings.replace(num_images=41, steps=4), resume=True, console=quiet)
+    with pytest.raises(DataError, match="no 'test' split"):
+        train(make_settings(tmp_path / "other", split="test"), console=quiet)

@@ -74,3 +74,13 @@ def parse_class(text: str | None) -> int | str | None:
         return int(text)
     except ValueError:
         raise ArgumentError(f"--class takes a class number or 'each', not {text!r}.") from None
+
+
+def parse_duration(text: str) -> float:
+    """Seconds, above 0, from "90s", "9m" or "5h"; a number alone is seconds. Raises ArgumentError."""
+    example = "write seconds, minutes or hours, as in --stop-after 90s, 9m or 5h"
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+    value = parse_number(text if unit is None else text[:-1], "--stop-after", example) * (unit or 1.0)
+    if value <= 0:
+        raise ArgumentError(f"--stop-after must be more than 0, not {text}; {example}.")
+    return value

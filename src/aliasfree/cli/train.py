@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -26,10 +27,15 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out; options given again change its settings.")
     ] = False,
+    num_images: Annotated[int | None, _option("all", "Train on so many of its images, a fair sample.")] = None,
     image_size: Annotated[
         str | None, _option("32", "A side, HEIGHTxWIDTH, or native.", panel=NETWORK, metavar="SIZE")
     ] = None,
     channels: Annotated[int | None, _option("as the data are", "1 grey, 3 colour.", panel=NETWORK)] = None,
+    split: Annotated[str | None, _option("train", "Of the data: train, val, test, or all.", panel=NETWORK)] = None,
+    labels: Annotated[
+        str | None, _option("auto", "Of folders and zips: auto, none, folders or file.", panel=NETWORK)
+    ] = None,
     model: Annotated[
         Path | None,
         _option("the paper's", "Folder of a diffusers UNet2DModel to convert and train or fine-tune.", panel=NETWORK),
@@ -120,12 +126,12 @@ def run(given: dict[str, Any], resume: bool) -> None:
         settings = RunSettings(**given)
     # refusals first: torch and diffusers take seconds to import
     check_folder(RunFolder(settings.out), resume)
-    if not settings.data.startswith("hub:"):
+    if not resume and not settings.data.startswith("hub:"):
         from aliasfree.data.registry import resolve
 
-        resolve(settings.data, "train")
+        resolve(settings.data, settings.split)
     from aliasfree.training.trainer import train
 
     folder = train(settings, resume=resume)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun, one process speaks for all
-        typer.echo(f"The run is in {folder.path}; sample from it with `aliasfree sample {folder.path}`.")
+        typer.echo(f"The run is in {folder.path}; sample from it with `aliasfree sample {quote(str(folder.path))}`.")

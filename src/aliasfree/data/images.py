@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,11 @@ from PIL import Image
 
 from aliasfree.data import cache, registry
 from aliasfree.data.cache import CacheMeta
+from aliasfree.data.labels import LABELS
 from aliasfree.data.sizes import Size, height_width
 from aliasfree.errors import ArgumentError, DataError
 
 __all__ = ["ImageData", "export_images", "open_images", "unit_range"]
-
-LABELS = ("auto", "none", "folders", "file")
-"""Where labels come from."""
 
 
 class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
@@ -50,6 +50,7 @@ class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
         self.notes = meta.notes
         self.source = source
         self.split = split
+        self._rows: np.ndarray | None = None  # of `some`
 
     @property
     def channels(self) -> int:
@@ -65,6 +66,26 @@ class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
     def num_classes(self) -> int | None:
         """Number of classes; None = no labels."""
         return None if self.class_names is None else len(self.class_names)
+
+    def some(self, num: int) -> ImageData:
+        """`num` of the images, in memory: the same ones every time, a fair sample; all where there are no more.
+
+        Raises ArgumentError for num < 1.
+
+        >>> from aliasfree.data import open_images
+        >>> len(open_images("digits").some(100))
+        100
+        """
+        if num < 1:
+            raise ArgumentError(f"`num_images` must be at least 1, not {num}.")
+        if num >= len(self):
+            return self
+        few = copy.copy(self)
+        few._rows = np.sort(np.random.default_rng(0).permutation(len(self))[:num])
+        few.images = self.images[few._rows]
+        few.labels = None if self.labels is None else self.labels[few._rows]
+        few.fingerprint = hashlib.sha256(f"{self.fingerprint} {num}".encode()).hexdigest()
+        return few
 
     def __len__(self) -> int:
         return len(self.images)
@@ -91,6 +112,8 @@ class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.images = cache.map_images(self.folder)
+        if self._rows is not None:
+            self.images = self.images[self._rows]
 
 
 def open_images(
@@ -116,7 +139,8 @@ def open_images(
                 understood. A source without splits serves as "train", and as the split that its file name contains
     labels      of folders and zips: "none", "folders" or "file"; "auto" = a file of labels, else class folders
     skip_bad    leave out images that cannot be read, and list them in `.skipped`; False = the first one is an error
-    cache_dir   None = $ALIASFREE_CACHE, or ~/.cache/aliasfree
+    cache_dir   None = $ALIASFREE_CACHE, or ~/.cache/aliasfree; where that cannot be written, with a warning, a folder
+                that goes with the process
     progress    called with (done, total) while decoding
 
     Raises DataError, naming the file or line and the cure, for missing, damaged, mixed or unknown data, and
@@ -141,7 +165,7 @@ def open_images(
         image_size=found.default_size if image_size is None else height_width(image_size),
         channels=channels,
         skip_bad=skip_bad,
-        root=cache.cache_root(cache_dir),
+        root=cache_dir,
         progress=progress,
     )
     return ImageData(folder, meta, str(source), split)

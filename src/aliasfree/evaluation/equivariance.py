@@ -31,6 +31,7 @@ __all__ = [
 Map = Callable[[Tensor], Tensor]
 Ruler = Literal["fourier", "lanczos"]
 FramedMap = Callable[[Tensor, dict[str, Any]], Tensor]
+Turning = Method | Literal["interpolant"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def eq_r(
     *,
     degrees: Sequence[float] | None = None,
     margin: float | None = None,
-    method: Method = "fourier",
+    method: Turning = "fourier",
     repeats: int = 1,
     seed: int = 0,
     framed: FramedMap | None = None,
@@ -202,7 +203,7 @@ def rotation_agreement(
     *,
     degrees: Sequence[float] | None = None,
     margin: float | None = None,
-    method: Method = "fourier",
+    method: Turning = "fourier",
     repeats: int = 1,
     seed: int = 0,
     framed: FramedMap | None = None,
@@ -213,7 +214,9 @@ def rotation_agreement(
     x        images (N, C, H, W), any float dtype; what lies outside the inscribed disc turns too, periodically
     degrees  the angle of each sample; None = uniform in [0, 360)
     margin   pixels by which the disc is smaller than the inscribed one, for the support of the filters; None = W / 16
-    method   how images are turned, as in `rotate2d`
+    method   how images are turned, as in `rotate2d`, or "interpolant": read off the periodic trigonometric interpolant,
+             the Nyquist component apart. Of images within the disc |f| < Nyquist that is exact inside the disc of the
+             plane, where three shears lose what they push beyond the square band on the way
     repeats  angles per sample, >= 1
     framed   called as framed(turned x, {"rotate": degrees}), one for each image, in the place of fn; None = fn
 
@@ -236,8 +239,8 @@ def rotation_agreement(
     y, parts = _applied(fn, x), []
     for _ in range(repeats):
         angles = torch.rand(n, generator=generator, dtype=torch.float64) * 360 if degrees is None else degrees
-        got = _applied_moved(fn, framed, rotate2d(x, angles, method), {"rotate": angles})
-        parts.append(_agreement(rotate2d(y, angles, method), got, mask))
+        got = _applied_moved(fn, framed, _turned(x, angles, method), {"rotate": angles})
+        parts.append(_agreement(_turned(y, angles, method), got, mask))
     return Agreement.join(parts)
 
 
@@ -293,6 +296,35 @@ def _decibel(signal: float, error: float) -> float:
     if error == 0:
         return math.inf
     return 10 * math.log10(signal / error) if signal > 0 else -math.inf
+
+
+def _turned(x: Tensor, degrees: Tensor | Sequence[float], method: Turning) -> Tensor:
+    if method != "interpolant":
+        return rotate2d(x, degrees, method)
+    images = []
+    for image, angle in zip(x, torch.as_tensor(degrees, dtype=torch.float64).tolist(), strict=True):
+        quarters = round(angle / 90)
+        image = image.rot90(quarters, (1, 2))
+        rest = angle - 90 * quarters
+        images.append(_read_turned(image, rest) if rest else image)
+    return torch.stack(images)
+
+
+def _read_turned(image: Tensor, degrees: float) -> Tensor:
+    """The trigonometric interpolant of an image (C, S, S) at the places that a turn about the middle reads."""
+    side = image.shape[-1]
+    line = torch.arange(side, dtype=torch.float64, device=image.device)
+    i, j = line[:, None] - (side - 1) / 2, line - (side - 1) / 2
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    k = torch.arange(1, (side + 1) // 2, dtype=torch.float64, device=image.device)
+
+    def weights(place: Tensor) -> Tensor:
+        phase = 2 * math.pi / side * (place.reshape(-1, 1) + (side - 1) / 2 - line)
+        return (1 + 2 * sum(((n * phase).cos() for n in k.tolist()), torch.zeros_like(phase))) / side
+
+    rows, columns = weights(cos * i + sin * j), weights(cos * j - sin * i)
+    lines = rows @ image.double()
+    return (lines * columns).sum(-1).reshape(image.shape).to(image.dtype)
 
 
 def _eroded(mask: Tensor, margin: int) -> Tensor:

@@ -4,6 +4,8 @@
     classifier   64 features of a small network trained on the data's own labels: the meaningful one for grey digits
     pixels       the image in at most 8x8 blocks: always there, blind to all that is finer
 
+More networks trained on photographs are in `pretrained`.
+
 All take uint8 images (N, C, H, W).
 """
 
@@ -25,10 +27,8 @@ from aliasfree.errors import CheckpointError, DataError, ShapeError
 from aliasfree.evaluation.classifier import Classifier
 
 __all__ = [
-    "EXTRACTORS", "ClassifierFeatures", "Extractor", "Features", "InceptionFeatures", "PixelFeatures", "extract"
+    "ClassifierFeatures", "Extractor", "Features", "InceptionFeatures", "PixelFeatures", "check_weights", "extract"
 ]  # fmt: skip
-
-EXTRACTORS = ("classifier", "inception", "pixels")
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class InceptionFeatures:
             if weights is not None:
                 raise DataError(f"There are no Inception weights at {path}; {_how_to_get(address)}")
             self._download(address, hub)
-        self.key = f"inception-{_check_weights(path)}"
+        self.key = f"inception-{check_weights(path)}"
         net: Any = inception.FeatureExtractorInceptionV3
         try:
             self.net = net("aliasfree", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path))
@@ -208,8 +208,18 @@ def _how_to_get(address: str) -> str:
     )
 
 
-def _check_weights(path: Path) -> str:
-    """A checksum of a file that holds tensors and nothing else: torch-fidelity itself would unpickle any code."""
+def check_weights(path: str | Path) -> str:
+    """A checksum of a file that holds tensors and nothing else: torch-fidelity itself would unpickle any code.
+
+    Raises CheckpointError for any other file.
+
+    >>> import torch
+    >>> from aliasfree.evaluation.features import check_weights
+    >>> torch.save({"weight": torch.zeros(2)}, "weights.pth")
+    >>> len(check_weights("weights.pth"))
+    16
+    """
+    path = Path(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file

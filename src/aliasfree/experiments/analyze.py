@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.subjects import Subject, SubjectSettings, open_subject
+from aliasfree.experiments.subjects import Subject, SubjectSettings, open_subject, read_by
 from aliasfree.files import write_file, write_json
+from aliasfree.outputs import check_outputs
 from aliasfree.reporting.analysis import compose, film
 
 if TYPE_CHECKING:
@@ -36,15 +37,15 @@ def analyze(
     target  a run, a config's name, or a folder of a diffusers model (see `open_subject`)
     rate    how much finer than a pixel the alias-free counterparts look
 
-    Raises ArgumentError for an `out` that is no .html or, without `overwrite`, exists; and what `open_subject` raises.
+    Raises ArgumentError for an `out` that is no .html or, without `overwrite`, exists (or the .json); and what
+    `open_subject` raises.
     """
     from aliasfree.evaluation.aliasing import aliasing
     from aliasfree.evaluation.layers import find_layers
 
     if out.suffix.lower() != ".html":
         raise ArgumentError(f"The page is HTML, so `out` must end in .html, not {out.name!r}.")
-    if out.exists() and not overwrite:
-        raise ArgumentError(f"{out} exists; give another `out`, or `overwrite=True`.")
+    check_outputs([out, out.with_suffix(".json")], reads=read_by(target), overwrite=overwrite)
     began = time.monotonic()
     subject = open_subject(target, settings or SubjectSettings())
     found = aliasing(

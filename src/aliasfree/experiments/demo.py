@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aliasfree.errors import RunError
+from aliasfree.outputs import check_outputs
 from aliasfree.reporting.demo_result import ConfigResult, DemoResult, DemoSettings, Pixels
 
 if TYPE_CHECKING:
@@ -42,21 +43,25 @@ def run_demo(
     overwrite  runs with other settings are deleted instead of refused
     console    where progress goes; None = standard error
 
-    Raises RunError for runs with other settings without `overwrite` and RunStopped on Ctrl-C during training.
+    Raises RunError for runs with other settings without `overwrite`, ArgumentError for files of its names that are
+    there without its runs, and RunStopped on Ctrl-C during training.
     """
     from rich.console import Console
 
     from aliasfree.experiments.stages import Stages
-    from aliasfree.reporting.demo import write_report
+    from aliasfree.reporting.demo import report_files, write_report
 
     began = time.monotonic()
     out, settings = Path(out), settings or DemoSettings()
     console = console or Console(stderr=True)
     runs = [_run_settings(settings, name, out) for name in settings.configs]
     states = [_state(run, overwrite) for run in runs]
+    check_outputs(report_files(out, settings.configs), overwrite=overwrite, own=set(states) != {"new"})
     for run, state in zip(runs, states, strict=True):
         if state == "finished":
-            console.print(f"{run.out} is trained already with these settings and is used again.", markup=False)
+            console.print(
+                f"{run.out} is trained already with these settings and is used again.", markup=False, highlight=False
+            )
     costs = {"learning to read digits": 10.0}
     for run, state in zip(runs, states, strict=True):
         costs |= {} if state == "finished" else {_training(run.config): _COST_PER_STEP[run.config[0]] * settings.steps}

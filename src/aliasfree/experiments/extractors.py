@@ -1,7 +1,8 @@
-"""Feature extractors for a data set: a classifier trained once on its labels, Inception, or pixels; features kept."""
+"""Feature extractors for a data set: a classifier trained once on its labels, networks of others, pixels."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -26,20 +27,26 @@ def make_extractor(
 ) -> Extractor:
     """The extractor of a name: None = "classifier" where the data have labels, else "pixels".
 
-    weights  of Inception; None = torch's hub folder or a download
+    weights  of Inception or of another network of torch-fidelity; None = torch's hub folder or a download
 
-    Raises ArgumentError for another name or a classifier without labels, and what `InceptionFeatures` raises.
+    Raises ArgumentError for another name or a classifier without labels, and what the extractors raise.
     """
-    from aliasfree.evaluation.features import EXTRACTORS, ClassifierFeatures, InceptionFeatures, PixelFeatures
+    from aliasfree.evaluation.features import ClassifierFeatures, InceptionFeatures, PixelFeatures
+    from aliasfree.evaluation.pretrained import FIDELITY, EfficientNetFeatures, FidelityFeatures
 
     if name is None:
         name = "pixels" if real.train_labels is None else "classifier"
-    if name not in EXTRACTORS:
-        raise ArgumentError(f"There are no `features` {name!r}{did_you_mean(name, EXTRACTORS)}.")
-    if weights is not None and name != "inception":
-        raise ArgumentError("`weights` are those of Inception, so they need `features='inception'`.")
+    names = ("classifier", "efficientnet", "inception", "pixels", *FIDELITY)
+    if name not in names:
+        raise ArgumentError(f"There are no `features` {name!r}{did_you_mean(name, names)}.")
+    if weights is not None and name not in ("inception", *FIDELITY):
+        raise ArgumentError("`weights` are those of Inception, so they need `features='inception'` or another by name.")
     if name == "inception":
         return InceptionFeatures(weights)
+    if name in FIDELITY:
+        return FidelityFeatures(name, weights)
+    if name == "efficientnet":
+        return EfficientNetFeatures()
     if name == "pixels":
         return PixelFeatures()
     return ClassifierFeatures(*classifier_for(real, progress))
@@ -63,6 +70,7 @@ def classifier_for(real: RealImages, progress: Progress | None = None) -> tuple[
 def kept_features(extractor: Extractor, images: Tensor, progress: Progress | None = None) -> Features:
     """`extract`, with the features of the same images kept in the data cache."""
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file, save
 
     from aliasfree.evaluation.features import Features, extract
@@ -70,7 +78,7 @@ def kept_features(extractor: Extractor, images: Tensor, progress: Progress | Non
 
     digest = hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16]
     path = _cache() / f"features-{extractor.key}-{digest}-{len(images)}.safetensors"
-    if path.is_file():
+    with contextlib.suppress(FileNotFoundError, SafetensorError, KeyError):  # damaged: made again
         known = load_file(path)
         return Features(known["values"], known.get("probabilities"))
     features = extract(extractor, images, progress=progress)
@@ -80,6 +88,6 @@ def kept_features(extractor: Extractor, images: Tensor, progress: Progress | Non
 
 
 def _cache() -> Path:
-    from aliasfree.data.cache import cache_root
+    from aliasfree.data.cache import writable_root
 
-    return cache_root(None) / "evaluation"
+    return writable_root() / "evaluation"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments.generate import Sampler, SampleSettings
 from aliasfree.files import write_json
+from aliasfree.outputs import check_outputs
 from aliasfree.pictures import pingpong, save_gif, save_mp4, save_png, to_uint8
 from aliasfree.reporting.film import FPS, FRAMES, TRAVEL, Film, film_frames, film_shifts, film_strip
 
@@ -98,7 +99,7 @@ def film_runs(
         **dataclasses.asdict(settings), "num": num, "frames": frames, "travel": travel,
     }  # fmt: skip
     write_json(out.with_suffix(".json"), facts, indent=2)
-    return films, [out.with_suffix(suffix) for suffix in (".png", ".gif", ".mp4", ".json")]
+    return films, film_outputs(out)
 
 
 def check_film(num: int, frames: int, travel: float, out: Path, overwrite: bool) -> None:
@@ -109,5 +110,9 @@ def check_film(num: int, frames: int, travel: float, out: Path, overwrite: bool)
         raise ArgumentError(f"`travel` is a number of pixels to the right, not {travel:g}.")
     if out.suffix.lower() != ".png":
         raise ArgumentError(f"The strip of a film is a PNG, so `out` must end in .png, not {out.name!r}.")
-    if out.exists() and not overwrite:
-        raise ArgumentError(f"{out} exists; give another `out`, or `overwrite=True`.")
+    check_outputs(film_outputs(out), overwrite=overwrite)
+
+
+def film_outputs(out: Path) -> list[Path]:
+    """All files of a film whose strip is `out`."""
+    return [out.with_suffix(suffix) for suffix in (".png", ".gif", ".mp4", ".json")]

@@ -62,9 +62,12 @@ class Stages:
             self._now = (*self._now[:2], min(1.0, done / total) if total else 0.0)
             self._show(note)
 
-        yield report
-        self._done[name] = self._clock() - self._now[1]
-        self._now = None
+        began = self._clock()
+        try:
+            yield report
+        finally:  # one that failed is over as well
+            self._done[name] = self._clock() - began
+            self._now = None
 
     @property
     def seconds(self) -> dict[str, float]:

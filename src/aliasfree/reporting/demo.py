@@ -18,10 +18,16 @@ from aliasfree.reporting.html import Html
 from aliasfree.reporting.runs import measured_section
 from aliasfree.sampling import WHOLE
 
-__all__ = ["write_report"]
+__all__ = ["report_files", "write_report"]
 
 TARGET = 0.6
 """From this share of accepted samples on, the headline says that a network makes digits."""
+
+
+def report_files(out: Path, configs: Sequence[str]) -> list[Path]:
+    """What `write_report` writes for these configs."""
+    films = [out / f"rotation-{name}{suffix}" for name in configs for suffix in (".gif", ".png")]
+    return [*films, out / "demo.json", out / "report.html"]
 
 
 def write_report(result: DemoResult, out: Path) -> Path:

@@ -6,14 +6,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self
 
 from aliasfree.errors import ArgumentError
 from aliasfree.estimate import Estimate
 from aliasfree.files import plain, write_json
+from aliasfree.outputs import named
 
 __all__ = [
-    "Fidelity", "Metrics", "NetworkEquivariance", "NoiseLevel", "SampledMotion", "SamplerEquivariance", "Spectra",
+    "AccuracyScore", "Fidelity", "Metrics", "NetworkEquivariance", "NoiseError", "NoiseLevel", "SampledMotion",
+    "SamplerEquivariance", "Spectra",
     "metrics_file", "read_metrics",
 ]  # fmt: skip
 
@@ -106,6 +109,38 @@ class SamplerEquivariance:
         return cls(motions=tuple(SampledMotion.from_dict(m) for m in found["motions"]), **rest)
 
 
+@dataclass(frozen=True, kw_only=True)
+class NoiseError:
+    """Mean squared error of the predicted noise on test images, at time step t (None = t uniform, as in training)."""
+
+    t: int | None
+    error: Estimate
+    images: int
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Self:
+        """From JSON."""
+        error = _estimate(found["error"])
+        assert error is not None
+        return cls(t=found.get("t"), error=error, images=int(found["images"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyScore:
+    """Share of real test images that a classifier gets right which was trained on generated ones."""
+
+    generated: Estimate
+    floor: Estimate  # trained on as many real ones
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Self:
+        """From JSON."""
+        generated, floor = (_estimate(found[k]) for k in ("generated", "floor"))
+        assert generated is not None
+        assert floor is not None
+        return cls(generated=generated, floor=floor)
+
+
 @dataclass(frozen=True)
 class Spectra:
     """Radial power spectra over frequency (fractions of Nyquist), of generated and of real images."""
@@ -144,13 +179,16 @@ class Metrics:
     images_per_second: float | None = None
     equivariance: NetworkEquivariance | None = None
     sampler: SamplerEquivariance | None = None
+    noise_error: tuple[NoiseError, ...] | None = None
+    accuracy_score: AccuracyScore | None = None
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
         """From JSON, of older versions too, where a figure that was not finite is null."""
-        parts = {"fidelity", "spectra", "equivariance", "sampler", "image_size"}
+        parts = {"fidelity", "spectra", "equivariance", "sampler", "image_size", "noise_error", "accuracy_score"}
         plainly = {k: found[k] for k in cls.__dataclass_fields__ if k in found and k not in parts}
         spectra, equivariance, sampler = (found.get(k) for k in ("spectra", "equivariance", "sampler"))
+        errors, score = found.get("noise_error"), found.get("accuracy_score")
         height, width = found["image_size"]
         return cls(
             **plainly,
@@ -159,6 +197,8 @@ class Metrics:
             spectra=Spectra.from_dict(spectra) if spectra else None,
             equivariance=NetworkEquivariance.from_dict(equivariance) if equivariance else None,
             sampler=SamplerEquivariance.from_dict(sampler) if sampler else None,
+            noise_error=tuple(NoiseError.from_dict(e) for e in errors) if errors else None,
+            accuracy_score=AccuracyScore.from_dict(score) if score else None,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -177,7 +217,7 @@ def read_metrics(path: Path) -> Metrics:
         found = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArgumentError(
-            f"There is no {path}; measure first, with `aliasfree evaluate {source} --data ...`."
+            f"There is no {path}; measure first, with `aliasfree evaluate {quote(str(source))} --data ...`."
         ) from error
     except ValueError as error:
         raise ArgumentError(f"{path} is not valid JSON ({error}); measure again.") from error
@@ -188,9 +228,12 @@ def read_metrics(path: Path) -> Metrics:
 
 
 def metrics_file(source: Path) -> Path:
-    """Where the figures of a run or a folder lie: within a run, beside a folder of images; a file is itself."""
-    if source.is_file():
+    """Where the figures of a run or of images lie: within a run, beside a folder or file of images; JSON is itself."""
+    if source.suffix.lower() == ".json":
         return source
+    source = named(source)
+    if source.is_file():
+        return source.with_name(f"{source.stem}-metrics.json")
     from aliasfree.training import RunFolder
 
     inside, beside = source / "metrics.json", source.with_name(f"{source.name}-metrics.json")

@@ -56,6 +56,11 @@ class RunFolder:
         return f"RunFolder({str(self.path)!r})"
 
     @property
+    def read(self) -> list[Path]:
+        """What is read of a run to sample from it or to measure it."""
+        return [self.config_file, self.losses_file, self.model, self.checkpoints]
+
+    @property
     def exists(self) -> bool:
         """Whether a run has begun here."""
         return self.config_file.is_file()
@@ -119,14 +124,14 @@ class RunFolder:
         if not (self.model / WEIGHTS).is_file():
             raise CheckpointError(
                 f"The run {self.path} has no weights in model/ yet, which come with its first checkpoint; train on "
-                f"with `aliasfree train --resume --out {self.path}`."
+                f"with {resume_command(self.path)}."
             )
         try:
             return network.from_pretrained(self.model, local_files_only=True).eval()
         except (OSError, ValueError, RuntimeError, _safetensors_error()) as error:
             raise CheckpointError(
                 f"The weights in {self.model} are damaged ({str(error).splitlines()[0]}); "
-                f"`aliasfree train --resume --out {self.path}` writes them again."
+                f"{resume_command(self.path)} writes them again."
             ) from error
 
     def write_model(self, model: nn.Module) -> None:

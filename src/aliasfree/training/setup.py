@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,20 +30,37 @@ _ARGUMENTS = {"alias_free": "`config`", "sample_size": "`image_size`", "in_chann
 _DEFAULTS = {"preconditioning": "none", "frame_features": 0, "spectrum": None, "num_train_timesteps": 1000}
 # settings that may differ on resume without changing what is computed
 _FREE = {"out", "epochs", "steps", "checkpoint_every", "keep_checkpoints", "sample_every", "sample_num", "sample_steps",
-         "save_training_images", "device", "data", "skip_bad", "image_size", "channels"}  # fmt: skip
+         "save_training_images", "device", "data", "split", "num_images", "skip_bad", "image_size",
+         "channels"}  # fmt: skip
 
 
-def open_data(settings: RunSettings, progress: Any = None) -> ImageData:
-    """The images the settings name. Raises `DataError` and `ArgumentError` as `aliasfree.data.open_images` does."""
+def settled(settings: RunSettings) -> RunSettings:
+    """The same settings from wherever they are read again: relative paths made absolute."""
+    from aliasfree.data.registry import absolute
+
+    model = None if settings.model is None else settings.model.expanduser().absolute()
+    return settings.replace(data=absolute(settings.data), model=model)
+
+
+def open_data(settings: RunSettings, progress: Any = None, before: Path | None = None) -> ImageData:
+    """The images the settings name. Raises `DataError` and `ArgumentError` as `aliasfree.data.open_images` does.
+
+    before  where a run that goes on found them, taken when their name says nothing here ("mnist" in ./data)
+    """
     from aliasfree.data import open_images
+    from aliasfree.data.registry import source_names, where
 
-    return open_images(
-        settings.data,
+    moved = before is not None and settings.data in source_names() and where(settings.data) is None and before.exists()
+    data = open_images(
+        before if moved and before is not None else settings.data,
         image_size=settings.image_size,
         channels=settings.channels,
+        split=settings.split,
+        labels=settings.labels,
         skip_bad=settings.skip_bad,
         progress=progress,
     )
+    return data if settings.num_images is None else data.some(settings.num_images)
 
 
 def num_classes(settings: RunSettings, data: ImageData) -> int | None:
@@ -54,8 +72,10 @@ def num_classes(settings: RunSettings, data: ImageData) -> int | None:
     return data.num_classes
 
 
-def build_model(settings: RunSettings, data: ImageData) -> Any:
+def build_model(settings: RunSettings, data: ImageData, known: dict[str, Any] | None = None) -> Any:
     """The network to train on the data: the paper's, untrained, or the one `settings.model` names.
+
+    known  the network's description in a run that goes on from a checkpoint, in place of the folder `settings.model`
 
     The same for the same seed; the global generator is left as it was.
     """
@@ -70,8 +90,11 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
         torch.manual_seed(settings.seed)
         if settings.model is not None:
             size = (height, width)
-            return load_unet(settings.model, settings.config, settings.padding_mode, size, data.channels)
-        spectral = settings.preconditioning or ("spectral" if Config.parse(settings.config).is_equivariant else "none")
+            given = settings.model if known is None else known
+            return load_unet(given, settings.config, settings.padding_mode, size, data.channels)
+        config = Config.parse(settings.config)
+        spectral = settings.preconditioning or ("spectral" if config.is_equivariant else "none")
+        spectrum = measure_spectrum(some_images(data), radial=config.is_radial) if spectral == "spectral" else None
         return AliasFreeUNet2DModel(
             alias_free=settings.config,
             sample_size=height if height == width else (height, width),
@@ -82,7 +105,7 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
             padding_mode=settings.padding_mode,
             preconditioning=spectral,
             frame_features=settings.frame_features,
-            spectrum=measure_spectrum(some_images(data)) if spectral == "spectral" else None,
+            spectrum=spectrum,
             num_train_timesteps=settings.num_train_timesteps,
         )
 
@@ -94,12 +117,16 @@ def some_images(data: ImageData, most: int = 4096) -> torch.Tensor:
 
 def describe(settings: RunSettings, data: ImageData, model: AliasFreeUNet2DModel, processes: int) -> dict[str, Any]:
     """The content of config.json."""
+    from aliasfree.data.registry import where
+
+    place = where(settings.data)
     return {
         "settings": settings.to_dict(),
         "model": json.loads(model.to_json_string()),
         "parameters": sum(p.numel() for p in model.parameters()),
         "data": {
             "source": data.source,
+            "path": None if place is None else str(place),
             "split": data.split,
             "fingerprint": data.fingerprint,
             "images": len(data),

@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,6 +41,7 @@ def train(
     data: ImageData | None = None,
     *,
     resume: bool = False,
+    until: float | None = None,
     on_step: Callable[[int, float], None] | None = None,
     console: Console | None = None,
 ) -> RunFolder:
@@ -48,14 +50,15 @@ def train(
     data      the images; None = open `settings.data`
     resume    go on with the run in that folder from its newest whole checkpoint; with the same machine, libraries and
               number of processes and threads, its losses and weights are then bit for bit those of a run never stopped
+    until     `time.time()` at which to save and stop, after the step; None = train to the end
     on_step   called on the main process with (step, loss), step from 1
     console   where progress and notes go; None = standard error, `Console(quiet=True)` = nowhere
 
     Several processes: start the same call under `torchrun`; `settings.batch_size` is per process.
 
     Raises `RunError` (folder in use or not empty, disk full, loss not finite), `CheckpointError` (no whole checkpoint,
-    other architecture or data), `RunStopped` after SIGTERM or Ctrl-C (a checkpoint has been saved), and what
-    `open_images` raises.
+    other architecture or data), `RunStopped` after SIGTERM, Ctrl-C or at `until` (a checkpoint has been saved),
+    and what `open_images` raises.
 
     >>> from rich.console import Console
     >>> from aliasfree.training import RunSettings, train
@@ -73,15 +76,18 @@ def train(
     console = console or Console(stderr=True)
     folder = RunFolder(settings.out)
     on_main(accelerator, lambda: check_folder(folder, resume))
+    before = folder.config if resume else {}
+    settings = setup.settled(settings)
     if data is None:
+        place = before.get("data", {}).get("path")
         silent = Console(quiet=True)
         told = console if accelerator.is_main_process else silent
         with accelerator.main_process_first(), bar("reading images", "images", told) as show:
-            data = setup.open_data(settings, show)
+            data = setup.open_data(settings, show, place and Path(place))
         if data.skipped and accelerator.is_main_process:
             left_out = f"{len(data.skipped)} damaged image(s) left out, {len(data)} kept; the first: {data.skipped[0]}"
             console.print(left_out, highlight=False, soft_wrap=True, markup=False)
-    model = setup.build_model(settings, data)
+    model = setup.build_model(settings, data, before["model"] if resume and folder.latest_checkpoint() else None)
     with contextlib.ExitStack() as stack:
         on_main(accelerator, lambda: stack.enter_context(folder.lock()))
         on_main(accelerator, lambda: check_folder(folder, resume))
@@ -92,7 +98,7 @@ def train(
             run.say(f"{left_out}; the first: {data.skipped[0]}")
         begin = run.resume if resume else run.start
         if begin():
-            stop = stack.enter_context(StopRequest(alone=accelerator.num_processes == 1))
+            stop = stack.enter_context(StopRequest(accelerator.num_processes == 1, until))
             run.loop(stop)
         accelerator.wait_for_everyone()
     if accelerator.num_processes > 1:
@@ -150,6 +156,8 @@ class _Run:
                     export_images(self.data, self.folder.training_images, None if wanted < 0 else wanted)
 
         on_main(self.accelerator, write)
+        if self.settings.model is not None:  # the run's own from now on: its folder may go
+            on_main(self.accelerator, self.write_first)
         return True
 
     def resume(self) -> bool:
@@ -315,6 +323,10 @@ class _Run:
             keep=self.settings.keep_checkpoints,
         )
         self.write_model()
+
+    def write_first(self) -> None:
+        """A checkpoint before the first step."""
+        checkpoints.save_checkpoint(self.folder.checkpoints, 0, self.state.tensors(), self.state.counters(), keep=1)
 
     def write_model(self) -> None:
         """The averaged weights into `model/`."""

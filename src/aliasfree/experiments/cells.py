@@ -1,0 +1,143 @@
+"""One cell of a sweep: an ordinary run, trained, sampled and measured, going on where it was stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aliasfree.errors import RunError
+from aliasfree.experiments.sweep_recipe import Cell
+from aliasfree.files import plain, write_json
+
+if TYPE_CHECKING:
+    from aliasfree.reporting.turned import RotationCurve
+    from aliasfree.training import RunFolder
+
+__all__ = ["MARK", "is_finished", "run_cell", "turn_cell"]
+
+MARK = "cell.json"
+"""The last file of a cell: it is there when the cell is finished."""
+Report = Callable[[str, int, int], None]
+"""report(stage, done, total)."""
+LOCK_SECONDS = 120.0
+"""For which a cell waits for another process that has it: on a cluster a lost worker may take a while to die."""
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a cell's run folder holds everything."""
+    return (folder / MARK).is_file()
+
+
+def run_cell(
+    cell: Cell, folder: Path, *, device: str = "auto", until: float | None = None, report: Report | None = None
+) -> None:
+    """Train, sample and measure a cell in its run folder, each from where it was stopped; nothing when it is finished.
+
+    until   `time.time()` at which to stop; training saves first, and of the images at most a part of 250 is lost
+    report  called with ("training" | "measuring", done, total)
+
+    Raises RunStopped on Ctrl-C, SIGTERM or at `until`, RunError for a folder with another run, and what training and
+    measuring raise.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout as error:
+        raise RunError(f"The cell {cell.name} is in use by another process; wait for it or stop it.") from error
+    with lock:
+        if is_finished(folder):
+            return
+        began = time.monotonic()
+        run = _train(cell, folder, device, until, report)
+        trained = time.monotonic()
+        _measure(cell, run, device, until, report)
+        seconds = {"training": trained - began, "measuring": time.monotonic() - trained}
+        write_json(folder / MARK, {"cell": cell.name, "part": plain(cell.part), "seconds_of_last_call": seconds})
+
+
+def turn_cell(
+    cell: Cell, folder: Path, *, device: str = "auto", until: float | None = None, report: Report | None = None
+) -> list[RotationCurve]:
+    """A finished cell's images, turned while sampled by the default way and by the paper's; kept in its folder."""
+    from aliasfree.experiments.equivariance import Way
+    from aliasfree.experiments.turned import evaluate_turned
+    from aliasfree.reporting.curves_file import read_curves, write_curves
+
+    kept = folder / "rotation.safetensors"
+    rotation = cell.part.rotation
+    assert rotation is not None
+    angles = sorted({0.0, *rotation.angles})
+    wanted = {"angles": angles, "num": rotation.num}
+    known = read_curves(kept, wanted)
+    if known is not None:
+        return known
+    done = evaluate_turned(
+        folder, cell.part.source, [Way()], angles, rotation.num, cell.sample_settings(),
+        split=cell.part.training.get("split", "train"), num_real=cell.part.training.get("num_images"), device=device,
+        progress=_told(report, until),
+    )  # fmt: skip
+    assert done is not None  # this process is alone
+    write_curves(kept, done[0], wanted)
+    return done[0]
+
+
+def _train(cell: Cell, folder: Path, device: str, until: float | None, report: Report | None) -> RunFolder:
+    from rich.console import Console
+
+    from aliasfree.training import RunFolder, train
+
+    settings = cell.run_settings(folder, device)
+    run = RunFolder(folder)
+    if run.exists:
+        there, here = (s.replace(device="auto", out=folder).to_dict() for s in (run.settings, settings))
+        other = [f"{key} {there[key]}, not {here[key]}" for key in here if there[key] != here[key]]
+        if other:
+            raise RunError(
+                f"{folder} holds a run with other settings ({'; '.join(other)}); choose another `out` for the sweep."
+            )
+
+    def on_step(step: int, _loss: float) -> None:
+        if report is not None:
+            report("training", step, settings.total_steps(_images(run), 1))
+
+    return train(settings, resume=run.exists, until=until, on_step=on_step, console=Console(quiet=True))
+
+
+def _images(run: RunFolder) -> int:
+    return int(run.config["data"]["images"])
+
+
+def _measure(cell: Cell, run: RunFolder, device: str, until: float | None, report: Report | None) -> None:
+    from aliasfree.experiments.evaluate import evaluate
+
+    for features in cell.part.features:
+        evaluate(run.path, cell.evaluate_settings(features), device=device, progress=_told(report, until))
+
+
+def _told(report: Report | None, until: float | None) -> Callable[[str], Callable[[int, int], None]]:
+    """Progress of the sampling, which is nearly all of the time; a call at or after `until` stops the work."""
+    from aliasfree.training import RunStopped
+    from aliasfree.training.stopping import TIME_UP
+
+    def stage(name: str) -> Callable[[int, int], None]:
+        def tell(done: int, total: int) -> None:
+            if until is not None and time.time() >= until:
+                raise RunStopped("Stopped by the time limit.", TIME_UP)
+            if report is not None and name == "sampling":
+                report("measuring", done, total)
+
+        return tell
+
+    return stage
+
+
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """A failure for failed.json: its sentence and where it comes from."""
+    import traceback
+
+    return {"error": f"{type(error).__name__}: {error}", "where": traceback.format_exception(error)}

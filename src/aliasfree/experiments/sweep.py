@@ -1,0 +1,268 @@
+"""`aliasfree sweep`: every config on every data set from every seed, and the table and figures of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aliasfree.errors import RunError
+from aliasfree.experiments.cells import describe_error, is_finished, run_cell, turn_cell
+from aliasfree.experiments.sweep_recipe import Cell, SweepRecipe
+from aliasfree.files import write_file, write_json
+from aliasfree.reporting.metrics import read_metrics
+from aliasfree.reporting.sweep_table import Entry, Measured, csv_text, entries, latex, markdown
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from aliasfree.reporting.turned import RotationCurve
+
+__all__ = ["SweepResult", "Work", "run_here", "sweep"]
+
+RECIPE, FAILED = "recipe.json", "failed.json"
+
+
+@dataclass
+class SweepResult:
+    """What a sweep came to. `files` are its tables and page, none before the first cell is finished."""
+
+    total: int
+    finished: int = 0
+    stopped: bool = False  # its time was over
+    failed: dict[str, str] = field(default_factory=dict)  # cell -> the error's words
+    files: list[Path] = field(default_factory=list)
+    table: str = ""
+
+
+@dataclass
+class Work:
+    """The cells that are to be run, and what is told of them while they are.
+
+    failed   called with (cell, error) for a cell that cannot be finished; the others go on
+    until    `time.time()` at which to stop, None = when all is done
+    """
+
+    cells: list[Cell]
+    out: Path
+    device: str
+    until: float | None
+    console: Console
+    failed: Callable[[Cell, BaseException], None]
+
+    def folder(self, cell: Cell) -> Path:
+        """The cell's run folder."""
+        return self.out / "runs" / cell.name
+
+
+def sweep(
+    recipe: SweepRecipe,
+    out: Path,
+    *,
+    device: str = "auto",
+    until: float | None = None,
+    console: Console | None = None,
+    run: Callable[[Work], bool] | None = None,
+) -> SweepResult:
+    """Run the cells of a recipe that are not finished yet, then write tables and page into `out`.
+
+    out     `runs/DATA/CONFIG/seed-N/`, recipe.json, and table.md, .csv, .tex, sweep.html, rotation.png
+    until   `time.time()` at which to stop; the same call goes on
+    run     runs cells, and gives False when the time was over; None = here, one after the other
+
+    A cell that fails is named in failed.json, and is tried again by the next call. Raises RunError for an `out` with
+    other settings or another sweep at work in it, RunStopped on Ctrl-C and SIGTERM.
+    """
+    from rich.console import Console
+
+    console = console or Console(stderr=True)
+    with _locked(out):
+        _check_same(recipe, out)
+        result = SweepResult(total=len(recipe.cells))
+
+        def failed(cell: Cell, error: BaseException) -> None:
+            result.failed[cell.name] = f"{type(error).__name__}: {error}"
+            failures[cell.name] = describe_error(error)
+            write_json(out / FAILED, failures)
+            console.print(f"{cell.name} failed: {error}", markup=False, highlight=False, soft_wrap=True)
+
+        failures: dict[str, Any] = {}
+        (out / FAILED).unlink(missing_ok=True)
+        work = Work([], out, device, until, console, failed)
+        work.cells = [cell for cell in recipe.cells if not is_finished(work.folder(cell))]
+        if len(work.cells) < result.total:
+            done = result.total - len(work.cells)
+            console.print(f"{done} of {result.total} cells are finished already.", markup=False)
+        curves: dict[str, dict[str, list[RotationCurve]]] = {}
+        try:
+            result.stopped = bool(work.cells) and not (run or run_here)(work)
+            if not result.stopped:
+                result.stopped = not _turn(recipe, work, curves)
+        finally:  # a stopped sweep, too, shows what it has
+            _report(recipe, out, result, curves)
+        return result
+
+
+def run_here(work: Work) -> bool:
+    """Run cells in this process, one after the other; False when the time was over before the last one was finished."""
+    from aliasfree.experiments.stages import Stages
+    from aliasfree.training import RunStopped
+    from aliasfree.training.stopping import TRY_AGAIN
+
+    costs = {cell.name: _expected(cell) for cell in work.cells}
+    with Stages({name: sum(cost) for name, cost in costs.items()}, work.console) as stages:
+        for cell in work.cells:
+            training, measuring = costs[cell.name]
+            try:
+                with stages.stage(cell.name) as show:
+
+                    def report(
+                        stage: str,
+                        done: int,
+                        total: int,
+                        show: Any = show,
+                        one: float = training,
+                        two: float = measuring,
+                    ) -> None:
+                        share = done / max(1, total)
+                        passed = one * share if stage == "training" else one + two * share
+                        show(passed, one + two, f"{stage} {done}/{total}")
+
+                    run_cell(cell, work.folder(cell), device=work.device, until=work.until, report=report)
+            except RunStopped as error:
+                if error.exit_code != TRY_AGAIN:
+                    raise
+                return False
+            except Exception as error:  # whatever it is, the other cells can do without
+                work.failed(cell, error)
+    return True
+
+
+def _expected(cell: Cell) -> tuple[float, float]:
+    """Seconds of training and of measuring, of which only the ratio matters: on two cores an image costs 5 ms of
+    training and 1.3 ms of a sampling step."""
+    s, e = cell.run_settings(Path("x")), cell.evaluate_settings(cell.part.features[0])
+    steps = s.total_steps(s.num_images or 10_000, 1)
+    return 0.005 * steps * s.batch_size, 0.0013 * e.count * e.sampling.steps + 20.0
+
+
+def _turn(recipe: SweepRecipe, work: Work, curves: dict[str, dict[str, list[RotationCurve]]]) -> bool:
+    """The rotation curves of the baseline and of the best D of every data set; False when the time was over."""
+    from aliasfree.experiments.stages import Stages
+    from aliasfree.training import RunStopped
+    from aliasfree.training.stopping import TRY_AGAIN
+
+    chosen: list[Cell] = []
+    found = entries(_measured(recipe, work.out), recipe.configs)
+    for part in recipe.data:
+        if part.rotation is not None:
+            configs = [recipe.configs[0], *_best(found, part.name, part.features[0], recipe.configs[0])]
+            chosen += [Cell(part=part, config=config, seed=recipe.seeds[0]) for config in configs]
+    chosen = [cell for cell in chosen if is_finished(work.folder(cell))]
+    if not chosen:
+        return True
+    with Stages({f"{cell.name}, turned": 1.0 for cell in chosen}, work.console) as stages:
+        for cell in chosen:
+            try:
+                with stages.stage(f"{cell.name}, turned") as show:
+
+                    def report(_: str, done: int, total: int, show: Any = show) -> None:
+                        show(done, total)
+
+                    turned = turn_cell(cell, work.folder(cell), device=work.device, until=work.until, report=report)
+            except RunStopped as error:
+                if error.exit_code != TRY_AGAIN:
+                    raise
+                return False
+            except Exception as error:  # the table can do without
+                work.failed(cell, error)
+            else:
+                curves.setdefault(cell.part.name, {})[cell.config] = turned
+    return True
+
+
+def _best(found: Sequence[Entry], data: str, features: str, baseline: str) -> list[str]:
+    """The config with both filters whose Frechet distance is the lowest, or of all but the baseline where none is D."""
+    known = [e for e in found if (e.data, e.features, e.key) == (data, features, "fid") and e.rank is not None]
+    others = [e for e in known if e.config.startswith("D-")] or [e for e in known if e.config != baseline]
+    best = min((e for e in others if e.config != baseline), key=lambda e: e.value.value, default=None)
+    return [] if best is None else [best.config]
+
+
+def _measured(recipe: SweepRecipe, out: Path) -> list[Measured]:
+    """What the finished cells found."""
+    found: list[Measured] = []
+    for cell in recipe.cells:
+        folder = out / "runs" / cell.name
+        if is_finished(folder):
+            metrics = read_metrics(folder)
+            found += Measured.of(cell.part.name, cell.config, cell.seed, metrics, cell.part.features)
+    return found
+
+
+def _report(
+    recipe: SweepRecipe, out: Path, result: SweepResult, curves: dict[str, dict[str, list[RotationCurve]]]
+) -> None:
+    from aliasfree.pictures import save_png
+    from aliasfree.reporting.sweep_page import compose, rotation_figure
+
+    finished = [cell for cell in recipe.cells if is_finished(out / "runs" / cell.name)]
+    result.finished = len(finished)
+    if not finished:
+        return
+    found = entries(_measured(recipe, out), recipe.configs)
+    result.table = markdown(found)
+    figures = {name: rotation_figure(by_config) for name, by_config in curves.items()}
+    contents = {
+        "table.md": f"# {recipe.name}\n\n{recipe.about}\n\n{result.table}",
+        "table.csv": csv_text(found),
+        "table.tex": latex(found),
+        "sweep.html": compose(recipe.name, recipe.about, found, figures, len(finished), result.total),
+    }
+    for name, content in contents.items():
+        write_file(out / name, content)
+    result.files = [out / name for name in contents]
+    for name, figure in figures.items():
+        save_png(figure, out / f"rotation-{name}.png")
+        result.files.append(out / f"rotation-{name}.png")
+
+
+def _check_same(recipe: SweepRecipe, out: Path) -> None:
+    """Refuse to mix cells made with other settings; keep the settings."""
+    path, now = out / RECIPE, recipe.settings()
+    before: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text())
+        except ValueError as error:
+            raise RunError(f"{path} is not valid JSON ({error}); restore it from a copy.") from error
+    for name in sorted(set(before) & set(now)):
+        other = sorted(key for key in now[name] if before[name].get(key) != now[name][key])
+        if other:
+            there, here = ({key: part[name].get(key) for key in other} for part in (before, now))
+            raise RunError(
+                f"{out} holds a sweep whose cells on {name} were made with other settings ({there} there, {here} in "
+                "this recipe); give another `out`, or the recipe as it was: configs, seeds and data sets may be added."
+            )
+    write_json(path, before | now)
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file, and `out` must be a folder; choose another name.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(f"Another sweep is at work in {out}; wait for it, stop it, or choose another `out`.") from error
+    except OSError as error:
+        raise RunError(f"Cannot create the folder {out} ({error.strerror}); choose another `out`.") from error
+    with lock:
+        yield

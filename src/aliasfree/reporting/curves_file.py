@@ -1,0 +1,48 @@
+"""Curves of turned samples and their first images, in one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aliasfree.estimate import Estimate
+from aliasfree.files import plain, write_file
+from aliasfree.reporting.turned import RotationCurve
+
+__all__ = ["read_curves", "write_curves"]
+
+
+def write_curves(path: Path, curves: Sequence[RotationCurve], about: Mapping[str, Any]) -> None:
+    """Keep curves under `about`, what they were measured with."""
+    from safetensors.torch import save
+
+    note = {"about": plain(about), "curves": [plain(curve.figures()) for curve in curves]}
+    tensors = {str(k): curve.shown.contiguous() for k, curve in enumerate(curves)}
+    write_file(path, save(tensors, metadata={"curves": json.dumps(note)}))
+
+
+def read_curves(path: Path, about: Mapping[str, Any]) -> list[RotationCurve] | None:
+    """The curves of a file, or None where there is none or they were measured with something else."""
+    from safetensors import safe_open
+
+    if not path.is_file():
+        return None
+    with safe_open(path, "pt") as file:
+        note = json.loads(file.metadata()["curves"])
+        if note["about"] != plain(about):
+            return None
+        return [_curve(found, file.get_tensor(str(k))) for k, found in enumerate(note["curves"])]
+
+
+def _curve(found: dict[str, Any], shown: Any) -> RotationCurve:
+    lists = {name: tuple(_estimate(v) for v in found[name]) for name in ("db", "fd", "kept", "right", "step")}
+    return RotationCurve(found["name"], tuple(found["degrees"]), **lists, shown=shown)  # type: ignore[arg-type]
+
+
+def _estimate(found: dict[str, Any] | None) -> Estimate | None:
+    if found is None:
+        return None
+    low, high, spread = (None if found[k] is None else float(found[k]) for k in ("low", "high", "spread"))
+    return Estimate(float(found["value"]), low, high, spread)
