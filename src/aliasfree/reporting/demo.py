@@ -27,7 +27,7 @@ TARGET = 0.6
 def report_files(out: Path, configs: Sequence[str]) -> list[Path]:
     """What `write_report` writes for these configs."""
     films = [out / f"rotation-{name}{suffix}" for name in configs for suffix in (".gif", ".png")]
-    return [*films, out / "demo.json", out / "report.html"]
+    return [out / "film.gif", *films, out / "demo.json", out / "report.html"]
 
 
 def write_report(result: DemoResult, out: Path) -> Path:
