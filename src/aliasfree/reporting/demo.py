@@ -125,8 +125,9 @@ def _moved(result: DemoResult, moving: bytes) -> Html:
         html.text(
             f"Each of {s.frames} frames is sampled by itself, from noise that has moved a little further to the "
             f"right, by {s.travel:g} pixels in all. A network without aliases makes the same image, moved. One that is "
-            "tied to the pixel grid draws another: edges stick to pixels, then jump. In the last column a patch is "
-            "moved back and enlarged; the better the network, the stiller it stands."
+            "tied to the pixel grid draws another: edges stick to pixels, then jump, and the digit stays in the "
+            "middle. In the last column a patch is moved back and enlarged; the better the network, the stiller it "
+            "stands."
         ),
         html.text(
             f"Over {s.moved} samples the image of moved noise agrees with the moved image to {dbs}; 20 dB more is a "
