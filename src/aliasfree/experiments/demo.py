@@ -110,7 +110,6 @@ def _sampling(name: str) -> str:
 
 
 def _run_settings(settings: DemoSettings, name: str, out: Path) -> RunSettings:
-    from aliasfree.config import Config
     from aliasfree.training import RunSettings
 
     return RunSettings(
@@ -125,8 +124,6 @@ def _run_settings(settings: DemoSettings, name: str, out: Path) -> RunSettings:
         ema_decay=settings.ema_decay,
         preconditioning=settings.preconditioning,
         loss_weighting=settings.loss_weighting,
-        # a network that knows the frame learns what a turned one is
-        augment="frame" if Config.parse(name).is_equivariant else "none",
         class_conditional=True,
         seed=settings.seed,
         device="cpu",  # the same pictures with a GPU and without
@@ -237,7 +234,6 @@ def _sample(
     from aliasfree.experiments.film import film_run
     from aliasfree.experiments.generate import MotionSettings, Sampler, SampleSettings
     from aliasfree.experiments.samplers import sampler_equivariance
-    from aliasfree.sampling import default_window
     from aliasfree.training.losses import read_losses
 
     s = settings
@@ -253,8 +249,7 @@ def _sample(
         ),
         device="cpu",
     )
-    window = default_window(bool(sampler.pipeline.unet.config["frame_features"]))
-    ours = MotionSettings(schedule=window)
+    ours = MotionSettings(schedule=s.window)
     papers = PAPER.motion(0.0)
     film_angles = np.linspace(-90, 90, s.film_angles).tolist()
     strip_angles = np.linspace(-90, 90, s.strip_angles).tolist()
@@ -308,7 +303,6 @@ def _sample(
         classes=tuple(int((upright == k).sum()) for k in range(10)),
         shifted=shifted,
         sampler=in_motion,
-        window=window,
         film=film.reshape(s.film_seeds, s.film_angles, *film.shape[1:]),
         paper_strip=paper_strip.reshape(s.strip_seeds, s.strip_angles, *paper_strip.shape[1:]),
         kept=kept[0],

@@ -16,7 +16,6 @@ from aliasfree.reporting.demo_result import ConfigResult, DemoResult, Pixels, fa
 from aliasfree.reporting.film import FPS, film_frames, film_shifts, film_strip
 from aliasfree.reporting.html import Html
 from aliasfree.reporting.runs import measured_section
-from aliasfree.sampling import WHOLE
 
 __all__ = ["report_files", "write_report"]
 
@@ -27,7 +26,7 @@ TARGET = 0.6
 def report_files(out: Path, configs: Sequence[str]) -> list[Path]:
     """What `write_report` writes for these configs."""
     films = [out / f"rotation-{name}{suffix}" for name in configs for suffix in (".gif", ".png")]
-    return [*films, out / "demo.json", out / "report.html"]
+    return [out / "film.gif", *films, out / "demo.json", out / "report.html"]
 
 
 def write_report(result: DemoResult, out: Path) -> Path:
@@ -125,8 +124,9 @@ def _moved(result: DemoResult, moving: bytes) -> Html:
         html.text(
             f"Each of {s.frames} frames is sampled by itself, from noise that has moved a little further to the "
             f"right, by {s.travel:g} pixels in all. A network without aliases makes the same image, moved. One that is "
-            "tied to the pixel grid draws another: edges stick to pixels, then jump. In the last column a patch is "
-            "moved back and enlarged; the better the network, the stiller it stands."
+            "tied to the pixel grid draws another: edges stick to pixels, then jump, and the digit stays in the "
+            "middle. In the last column a patch is moved back and enlarged; the better the network, the stiller it "
+            "stands."
         ),
         html.text(
             f"Over {s.moved} samples the image of moved noise agrees with the moved image to {dbs}; 20 dB more is a "
@@ -169,7 +169,8 @@ def _samples(result: DemoResult) -> Html:
 
 def _strips(result: DemoResult) -> Html:
     labels = [pictures.angle_label(a).replace("-", "−") for a in result.angles]
-    when = _listed([f"{_name(c)} {_when(c.window)}" for c in result.configs])
+    low, high = (percent(share) for share in result.settings.window)
+    when = f"all at once when {low} of sampling is done" if low == high else f"between {low} and {high} of sampling"
 
     def strips(ours: bool) -> Html:
         groups = []
@@ -197,8 +198,8 @@ def _strips(result: DemoResult) -> Html:
         ),
         html.figure(
             strips(ours=True),
-            f"Our way: turned by Fourier shears, which keep white noise white, with noise that turns along: {when}. "
-            "Config T is told how far its frame has turned. One seed a group of rows.",
+            f"Our way: turned by Fourier shears, which keep white noise white, with noise that turns along, {when}; "
+            "the frame of Config T turns too. One seed a group of rows.",
         ),
         html.figure(
             strips(ours=False),
@@ -206,13 +207,6 @@ def _strips(result: DemoResult) -> Html:
             "independent noise.",
         ),
     )
-
-
-def _when(window: tuple[float, float]) -> str:
-    low, high = (percent(share) for share in window)
-    if low == high:
-        return f"all at once when {low} of sampling is done"
-    return "over all of sampling" if window == WHOLE else f"between {low} and {high} of sampling"
 
 
 def _films(result: DemoResult, films: dict[str, bytes]) -> Html:
@@ -249,8 +243,8 @@ def _about(result: DemoResult) -> Html:
         html.text(
             f"Read small differences with care. With {s.samples} samples the share accepted is known to about "
             f"±{upright} points, with {s.turned} turned images the share that stays the same to about ±{turned}. "
-            "Minutes of training do not rank architectures. Shifts are held by construction, turns are learned: 3x3 "
-            "convolutions do not turn."
+            "Minutes of training do not rank architectures. Config T is made for shifts: its 3x3 convolutions do not "
+            "turn, and it has seen upright digits alone."
         ),
     )
 
