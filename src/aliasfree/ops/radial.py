@@ -19,9 +19,9 @@ from aliasfree.filters import BELOW_NYQUIST
 from aliasfree.ops.plain import resample
 
 FALL, WINDOW_FALL = 0.8, 0.6
-"""Where the bands of `radial_conv2d` and `disc_window2d` begin to fall towards the rim. Cut sharply where a plane is full
-of energy, what a turn smears across the rim is lost in one direction and kept in another: noised and whitened digits at
-32x32, windowed, then commute with turns to 23 dB instead of 43."""
+"""Where the bands of `radial_conv2d` and `disc_window2d` begin to fall towards the rim. Cut sharply where a plane is
+full of energy, what a turn smears across the rim is lost in one direction and kept in another: noised and whitened
+digits at 32x32, windowed, then commute with turns to 23 dB instead of 43."""
 
 __all__ = ["centre2d", "disc_filter2d", "disc_window2d", "radial_conv2d", "radial_conv2d_reference"]
 
