@@ -14,6 +14,7 @@ from aliasfree.filters import FilterSpec
 from aliasfree.nn.attention import CrossCovarianceAttention, SelfAttention
 from aliasfree.nn.radial import DiscFilter2d, DiscWindow2d, RadialConv2d
 from aliasfree.ops.activation import filtered_activation2d
+from aliasfree.ops.radial import FALL
 from aliasfree.ops.resample import Padding, downsample2d, upsample2d
 
 __all__ = ["BilinearUpsample2d", "Downsample2d", "FilteredActivation2d", "Layers", "Upsample2d"]
@@ -163,7 +164,7 @@ class Layers:
 
     def band(self) -> nn.Module:
         """What keeps the disc of an activation that no convolution reads (R), or nothing."""
-        return DiscFilter2d() if self.config.is_radial else nn.Identity()
+        return DiscFilter2d(1.0, FALL) if self.config.is_radial else nn.Identity()
 
     def attention(self, channels: int) -> nn.Module:
         """Self-attention of 4 heads and a feed-forward layer: softmax over pixels and per-pixel norms (paper), or what

@@ -129,16 +129,15 @@ def measure_spectrum(images: Tensor, *, radial: bool = False) -> Spectrum:
         raise ShapeError(f"expected images (N, C, H, W), N >= 1, got shape {tuple(images.shape)}")
     images = images[:: max(1, len(images) // 4096)]
     x = images.double() / 127.5 - 1 if images.dtype == torch.uint8 else images.double()
+    h, w = x.shape[-2:]
     mean = x.mean((0, 2, 3))
     x = x - mean[:, None, None]
     profile, spread = _profile(x) if radial else ((), ())
     if radial:
-        h, w = x.shape[-2:]
         x = x - _by_distance(profile, h, w, min(h, w))
     flat = x.transpose(0, 1).flatten(1)
     axes = torch.linalg.eigh(flat @ flat.T / flat.shape[1])[1].flip(1).T
     x = torch.einsum("dc,nchw->ndhw", axes, x)
-    h, w = x.shape[-2:]
     plane = torch.fft.fft2(x).abs().square().mean(0) / (h * w)
     side = min(h, w)
     ring = (_radius(h, w, side) + 0.5).floor().long().flatten()

@@ -18,7 +18,7 @@ WIDTHS = (0.75, 1.5)
 class RadialConv2d(nn.Module):
     """`radial_conv2d` as a module, without a bias: (N, in_channels, H, W) to (N, out_channels, H, W).
 
-    It reads the disc |f| < 1 of its input only. Initialised as nn.Conv2d is.
+    It reads the disc |f| < 1 of its input only, fading from 0.8 on. Initialised as nn.Conv2d is.
 
     >>> import torch
     >>> from aliasfree.nn import RadialConv2d
@@ -63,7 +63,7 @@ class DiscWindow2d(nn.Module):
     (1, 4, 24, 24)
     """
 
-    def __init__(self, taper: float = 0.125, padding: float = 1.5) -> None:
+    def __init__(self, taper: float = 0.25, padding: float = 1.5) -> None:
         super().__init__()
         self.taper, self.padding = taper, padding
 

@@ -18,6 +18,11 @@ from aliasfree.errors import ArgumentError, ShapeError
 from aliasfree.filters import BELOW_NYQUIST
 from aliasfree.ops.plain import resample
 
+FALL, WINDOW_FALL = 0.8, 0.6
+"""Where the bands of `radial_conv2d` and `disc_window2d` begin to fall towards the rim. Cut sharply where a plane is
+full of energy, what a turn smears across the rim is lost in one direction and kept in another: noised and whitened
+digits at 32x32, windowed, then commute with turns to 23 dB instead of 43."""
+
 __all__ = ["centre2d", "disc_filter2d", "disc_window2d", "radial_conv2d", "radial_conv2d_reference"]
 
 
@@ -47,7 +52,7 @@ def disc_filter2d(x: Tensor, edge: float = 1.0, start: float | None = None) -> T
 def radial_conv2d(x: Tensor, weight: Tensor, widths: Sequence[float]) -> Tensor:
     """Periodic convolution of (N, C, H, W) with kernels that are sums of radial ones, one for each weight.
 
-        y = sum over b of  weight[:, :, b] (g_b * x),   each within the disc |f| < 1
+        y = sum over b of  weight[:, :, b] (g_b * x),   each within the disc |f| < 1, falling from 0.8
 
     weight  (C', C, 1 + B); g_0 is a point, g_b a Gaussian of standard deviation widths[b - 1] pixels and sum 1
     widths  B numbers > 0
@@ -100,7 +105,8 @@ def radial_conv2d_reference(x: Tensor, weight: Tensor, widths: Sequence[float]) 
                 f = ((u / h) ** 2 + (v / w) ** 2).sqrt()
                 if f < 0.5 - 1e-9:
                     wave = torch.cos(2 * torch.pi * (u * position[0][:, None] / h + v * position[1] / w))
-                    total += torch.exp(-2 * (torch.pi * width * f) ** 2) * wave / (h * w)
+                    fall = 0.5 + 0.5 * torch.cos(torch.pi * ((2 * f - FALL) / (1 - FALL)).clamp(min=0))
+                    total += fall * torch.exp(-2 * (torch.pi * width * f) ** 2) * wave / (h * w)
         kernels.append(total)
     kernel = torch.einsum("oib,bhw->oihw", weight.detach().double().cpu(), torch.stack(kernels))
     y = torch.zeros(len(x), len(weight), h, w, dtype=torch.float64)
@@ -118,7 +124,7 @@ def disc_window2d(x: Tensor, taper: float, padding: float) -> Tensor:
 
     What lies outside the disc has no place to turn to; with the zeros around it a filter may smear the disc without
     meeting its periodic copies. x must have nothing beyond Nyquist's disc to be windowed exactly: the product is taken
-    at twice the rate and what the window adds beyond the disc |f| < 1 is dropped. Raises ShapeError, ArgumentError.
+    at twice the rate, and the band |f| < 1 falls from 0.6 on. Raises ShapeError, ArgumentError.
 
     >>> import torch
     >>> from aliasfree.ops import disc_window2d
@@ -135,7 +141,7 @@ def disc_window2d(x: Tensor, taper: float, padding: float) -> Tensor:
     fine = resample(work, BELOW_NYQUIST, 2, "circular", up=True) * window
     rows, columns = (-(-int(side * padding) // 8) * 8 - side for side in (h, w))
     fine = F.pad(fine, (columns, columns, rows, rows))
-    return disc_filter2d(resample(fine, BELOW_NYQUIST, 2, "circular", up=False)).to(x.dtype)
+    return disc_filter2d(resample(fine, BELOW_NYQUIST, 2, "circular", up=False), 1.0, WINDOW_FALL).to(x.dtype)
 
 
 def centre2d(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -180,14 +186,16 @@ def _radius(h: int, w: int) -> Tensor:
     return 2 * (rows[:, None] ** 2 + columns**2).sqrt()
 
 
+def _fall(f: Tensor, edge: float, start: float) -> Tensor:
+    share = ((f - start) / max(edge - start, 1e-9)).clamp(0, 1)
+    return (0.5 + 0.5 * torch.cos(torch.pi * share)) * (f < edge - 1e-9)
+
+
 @lru_cache(maxsize=64)
 def _disc(h: int, w: int, edge: float, start: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     # a tensor born in inference mode could never take part in training afterwards
     with torch.inference_mode(False), torch.no_grad():
-        f = _radius(h, w)
-        fall = ((f - start) / max(edge - start, 1e-9)).clamp(0, 1)
-        gain = (0.5 + 0.5 * torch.cos(torch.pi * fall)) * (f < edge - 1e-9)
-        return gain.to(device=device, dtype=dtype)
+        return _fall(_radius(h, w), edge, start).to(device=device, dtype=dtype)
 
 
 @lru_cache(maxsize=64)
@@ -196,7 +204,7 @@ def _gaussians(h: int, w: int, widths: tuple[float, ...], dtype: torch.dtype, de
     with torch.inference_mode(False), torch.no_grad():
         f = _radius(h, w)
         gains = torch.stack([torch.exp(-2 * (torch.pi * width * f / 2) ** 2) for width in (0.0, *widths)])
-        return (gains * (f < 1 - 1e-9)).to(device=device, dtype=dtype)
+        return (gains * _fall(f, 1.0, FALL)).to(device=device, dtype=dtype)
 
 
 @lru_cache(maxsize=16)
