@@ -19,7 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., None])
 class App(typer.Typer):
     """Commands whose paths may begin with `~`, also where the shell leaves it (`--out=~/runs`), or be "." or ".."."""
 
-    def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:  # type: ignore[override]
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:
         """As Typer's."""
         register = super().command(name, **options)
 
