@@ -108,7 +108,7 @@ def _plain(image: Image.Image) -> Image.Image:
 
 def _is_grey_palette(image: Image.Image) -> bool:
     palette = image.getpalette("RGB") if image.mode in ("P", "PA") else None
-    return palette is not None and len(palette) > 0 and palette[0::3] == palette[1::3] == palette[2::3]
+    return palette is not None and palette[0::3] == palette[1::3] == palette[2::3]
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:

@@ -22,7 +22,7 @@ from torch import Tensor
 from aliasfree.errors import BackendError, did_you_mean
 from aliasfree.filters import FilterSpec
 from aliasfree.ops.layout import is_channels_last
-from aliasfree.ops.tracing import is_recorded, is_transformed
+from aliasfree.ops.tracing import is_plain, is_recorded, is_transformed
 
 __all__ = ["ENVIRONMENT", "NAMES", "Call", "Choice", "PlaneKernels", "backend_for", "call_of", "choose", "kernels"]
 
@@ -108,12 +108,12 @@ class Choice:
 def backend_for(op: str, x: Tensor, arguments: tuple[Any, ...], backend: str) -> str:
     """The name of the backend that runs the op; one that records it (a compiler) leaves the choice to the running op.
 
-    Transforms of `torch.func` see into PyTorch's own operations only. Warns once when a large tensor goes without a
-    kernel. Raises BackendError as `choose`.
+    Transforms of `torch.func` and `plain_only` take PyTorch's own operations. Warns once when a large tensor goes
+    without a kernel. Raises BackendError as `choose`.
     """
     if is_recorded():
         return backend
-    if is_transformed(x):
+    if is_plain() or is_transformed(x):
         return _transformed(backend)
     call = call_of(op, x, *arguments)
     choice = choose(call, backend)

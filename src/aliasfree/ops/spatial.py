@@ -67,7 +67,7 @@ def rotate2d(x: Tensor, degrees: Amount, method: Method = "fourier", return_mask
     """
     h, w = _plane(x, method)
     if x.numel() and _asks(degrees):
-        work, angle = _differentiable(x, h == w or method != "fourier", degrees=degrees)
+        work, (angle,) = _differentiable(x, h == w or method != "fourier", degrees=degrees)
         out = spatial_gradient.rotate(work, angle, method).to(x.dtype)
         return (out, spatial_tables.disc(h, w, x.device)) if return_mask else out
     work, (angles,) = _prepare(x, degrees=degrees)
@@ -125,7 +125,7 @@ def translate2d(x: Tensor, dy: Amount, dx: Amount, method: Method = "fourier", r
     """
     h, w = _plane(x, method)
     if x.numel() and (_asks(dy) or _asks(dx)):
-        work, down, right = _differentiable(x, dy=dy, dx=dx)
+        work, (down, right) = _differentiable(x, dy=dy, dx=dx)
         out = spatial_gradient.translate(work, down, right, method).to(x.dtype)
         if not return_mask:
             return out
@@ -181,8 +181,8 @@ def zoom2d(x: Tensor, factor: Amount, method: Method = "fourier", return_mask: b
     """
     h, w = _plane(x, method)
     if x.numel() and _asks(factor):
-        work, size = _differentiable(x, factor=factor)
-        out = spatial_gradient.zoom(work, size, method).to(x.dtype)
+        work, (growth,) = _differentiable(x, factor=factor)
+        out = spatial_gradient.zoom(work, growth, method).to(x.dtype)
         if not return_mask:
             return out
         return out, zoom2d(x.detach(), _number(factor), method, return_mask=True)[1]
@@ -227,7 +227,7 @@ def _number(amount: Amount) -> Amount:
     return amount.detach() if isinstance(amount, Tensor) else amount
 
 
-def _differentiable(x: Tensor, square: bool = True, **amounts: Amount) -> tuple[Tensor, ...]:
+def _differentiable(x: Tensor, square: bool = True, **amounts: Amount) -> tuple[Tensor, list[Tensor]]:
     """x and its amounts as tensors (1,) or (N,), all in float64 where the device has it; checked where that can be."""
     work = _double(x)
     for name, amount in amounts.items():
@@ -237,7 +237,7 @@ def _differentiable(x: Tensor, square: bool = True, **amounts: Amount) -> tuple[
                 raise ArgumentError(f"a zoom factor must be above 0, not {min(numbers)}: 2 doubles the size")
             if not square and any(abs(a - 180 * round(a / 180)) > 45 for a in numbers):
                 raise ShapeError("fourier rotation of such an image must lie within 45 degrees of a multiple of 180")
-    return work, *(torch.atleast_1d(torch.as_tensor(a, dtype=work.dtype, device=x.device)) for a in amounts.values())
+    return work, [torch.atleast_1d(torch.as_tensor(a, dtype=work.dtype, device=x.device)) for a in amounts.values()]
 
 
 def check_method(method: str) -> None:

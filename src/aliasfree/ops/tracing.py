@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch._guards import detect_fake_mode
 
-__all__ = ["is_recorded", "is_transformed", "kept"]
+__all__ = ["is_plain", "is_recorded", "is_transformed", "kept", "plain_only"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
 
+_PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
+
+
+@contextlib.contextmanager
+def plain_only() -> Iterator[None]:
+    """Within it the ops are made of PyTorch's own operations, for exporters that know no others."""
+    before = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(before)
+
+
+def is_plain() -> bool:
+    """Whether `plain_only` holds."""
+    return _PLAIN.get()
+
+
 def is_recorded() -> bool:
     """Whether the ops are being recorded, to run later on tensors of other sizes, dtypes and devices."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return not is_plain() and (torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 def is_transformed(*tensors: object) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aliasfree.errors import CheckpointError, RunError
-from aliasfree.files import write_file, write_json
+from aliasfree.files import clear_leftovers, is_leftover, write_file, write_json
 from aliasfree.training.checkpoint_names import list_checkpoints, resume_command
 from aliasfree.training.losses import read_losses
 from aliasfree.training.settings import RunSettings
@@ -67,14 +67,21 @@ class RunFolder:
 
     @property
     def is_empty(self) -> bool:
-        """Whether a new run may begin here: no folder, or nothing in it but the lock."""
-        return not self.path.exists() or (self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {LOCK})
+        """Whether a new run may begin here: no folder, or nothing in it but the lock and what a killed start left."""
+        if not self.path.is_dir():
+            return not self.path.exists()
+        return all(path.name == LOCK or is_leftover(path) for path in self.path.iterdir())
+
+    def clear_leftovers(self) -> None:
+        """Remove what killed processes had begun to write. Only for the process that holds the lock."""
+        for folder in (self.path, self.model, self.samples):
+            clear_leftovers(folder)
 
     @property
     def config(self) -> dict[str, Any]:
         """What `config.json` holds: "settings", "model", "data", "versions", "resumed". Raises `RunError`."""
         try:
-            config = json.loads(self.config_file.read_text())
+            config = json.loads(self.config_file.read_bytes())
         except (FileNotFoundError, NotADirectoryError) as error:
             raise RunError(
                 f"There is no run in {self.path} (no config.json); start one with `aliasfree train`."

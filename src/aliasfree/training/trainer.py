@@ -149,6 +149,7 @@ class _Run:
 
         def write() -> None:
             with self.disk():
+                self.folder.clear_leftovers()
                 self.folder.write_config(self.describe())
                 self.folder.samples.mkdir(exist_ok=True)
                 wanted = self.settings.save_training_images
@@ -178,6 +179,7 @@ class _Run:
         """The newest whole checkpoint of this run, after all checks; runs on the main process."""
         changes = setup.check_resume(self.folder, self.describe())
         with self.disk():
+            self.folder.clear_leftovers()
             checkpoints.clear_unfinished(self.folder.checkpoints)
             checkpoint, damaged = checkpoints.load_latest(self.folder.checkpoints)
             for path, error in damaged:
