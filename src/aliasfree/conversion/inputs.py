@@ -237,7 +237,7 @@ def call_on_images(model: Any, n: int, timestep: int) -> tuple[Callable[[Tensor]
             f"a {type(model).__name__} takes {'videos' if image.ndim == 5 else 'no images'}, not images"
         )
     others = {k: _repeated(v, n) for k, v in zeros({k: v for k, v in given.items() if k != main}).items()}
-    others |= {name: torch.full((n,), float(timestep)) for name in ("timestep", "t") if name in others}
+    others |= {name: torch.full((n,), timestep) for name in ("timestep", "t") if name in others}
 
     def call(x: Tensor) -> Tensor:
         out: Tensor = next(v for v in tree_leaves(model(**{main: x}, **others, return_dict=False)) if v.ndim == 4)

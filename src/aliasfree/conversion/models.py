@@ -49,9 +49,11 @@ def _init(stock: type[ModelMixin]) -> Callable[..., None]:
         alias_free_padding_mode: Padding | None = None,
         alias_free_feed_forward: bool = False,
         alias_free_inputs: Any = None,
+        alias_free_attention_rate: int = 1,
         **kwargs: Any,
     ) -> None:
-        conversion = Conversion.of(alias_free, alias_free_padding_mode, alias_free_feed_forward, alias_free_inputs)
+        options = (alias_free_padding_mode, alias_free_feed_forward, alias_free_inputs, alias_free_attention_rate)
+        conversion = Conversion.of(alias_free, *options)
         stock.__init__(self, *args, **kwargs)
         operate(self, conversion)
         self.register_to_config(**conversion.to_config())

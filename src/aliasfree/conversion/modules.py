@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch.nn.functional as F
 from diffusers.models.activations import GEGLU, FP32SiLU
+from diffusers.models.attention_processor import Attention
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageUpsample
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanUpsample
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
@@ -44,7 +45,7 @@ class Converted(nn.Module):
         def __getattr__(self, name: str) -> Any: ...  # diffusers' classes are untyped
 
 
-OWN = ("decimation", "decimations", "plane", "axes", "around", "outside")
+OWN = ("decimation", "decimations", "plane", "axes", "around", "outside", "attention_rate")
 """Attributes that conversion adds to modules, and takes away again."""
 
 
@@ -295,14 +296,40 @@ class AliasFreeGEGLU(Converted, GEGLU):
         return self._treatment.gate(planes, F.gelu, training=self.training).flatten(2).mT
 
 
+class AliasFreeAttention(Converted, Attention):
+    """Attention over the pixels of a plane, carried out at a higher rate: a softmax over grid points is a sum that
+    stands for an integral, and its integrand has more bandwidth than the keys.
+
+    attention_rate   2 or 4
+    plane            (H, W) of tokens, told by the transformer at every call; None = it is given planes
+    """
+
+    attention_rate: int
+    plane: tuple[int, int] | None
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        stock, rate, plane = super().forward, self.attention_rate, self.plane
+        if hidden_states.ndim == 4:
+            return self._treatment.at_rate(hidden_states, rate, lambda x: cast(Tensor, stock(x, *args, **kwargs)))
+        if plane is None:
+            return cast(Tensor, stock(hidden_states, *args, **kwargs))
+        size = (rate * plane[0], rate * plane[1])
+
+        def attend(planes: Tensor) -> Tensor:
+            return cast(Tensor, stock(planes.flatten(2).mT, *args, **kwargs)).mT.unflatten(2, size)
+
+        return self._treatment.at_rate(hidden_states.mT.unflatten(2, plane), rate, attend).flatten(2).mT
+
+
 class AliasFreeTransformer2DModel(Converted, Transformer2DModel):
-    """Tells its feed-forward layers the shape of the plane whose pixels are its tokens."""
+    """Tells its feed-forward and attention layers the shape of the plane whose pixels are its tokens."""
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         plane = (hidden_states.shape[-2], hidden_states.shape[-1])
         for block in self.transformer_blocks:
-            if isinstance(block.ff.net[0], AliasFreeGEGLU):
-                block.ff.net[0].plane = plane
+            for layer in (block.ff.net[0], block.attn1, block.attn2):
+                if isinstance(layer, AliasFreeGEGLU | AliasFreeAttention):
+                    layer.plane = plane
         return super().forward(hidden_states, *args, **kwargs)
 
 
@@ -479,6 +506,7 @@ CONVERTED: dict[type[nn.Module], type[Converted]] = {
     KUpsample2D: AliasFreeKUpsample2D,
     ControlNetConditioningEmbedding: AliasFreeControlNetConditioningEmbedding,
     GEGLU: AliasFreeGEGLU,
+    Attention: AliasFreeAttention,
     Transformer2DModel: AliasFreeTransformer2DModel,
     **PADS,
     **ACTIVATIONS,

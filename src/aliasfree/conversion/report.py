@@ -237,6 +237,11 @@ class _Counting(Treatment):
         self._both_ways(x, y, self.rate(training=training))
         return y
 
+    def at_rate(self, x: Tensor, rate: int, function: Callable[[Tensor], Tensor]) -> Tensor:
+        self._both_ways(x, x, rate)
+        function(x.new_empty(*x.shape[:2], rate * x.shape[-2], rate * x.shape[-1]))
+        return x
+
     def _both_ways(self, x: Tensor, y: Tensor, rate: int) -> None:
         high = (rate * x.shape[-2], rate * x.shape[-1])
         self._add(x, high, self.specs["up"][rate], rate, up=True)

@@ -20,6 +20,8 @@ from aliasfree.ops.resample import Padding
 
 __all__ = ["ROUND_TRIP", "Conversion", "conversion_of", "convert", "operate", "revert", "undo"]
 
+ATTENTION_RATES = (1, 2, 4)
+
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -32,6 +34,7 @@ class Conversion:
     inputs: Any = None  # shapes of the arguments of the call that was watched, as plain values; None = implied ones
     left: tuple[tuple[str, str, str], ...] = ()  # name, kind and reason of what was not changed
     traced: bool = True  # whether a call could be watched
+    attention_rate: int = 1
 
     @classmethod
     def of(
@@ -40,6 +43,7 @@ class Conversion:
         padding_mode: Padding | None,
         feed_forward: bool,
         inputs: Any = None,
+        attention_rate: int = 1,
     ) -> Conversion:
         """Checked. Raises ConfigError, ArgumentError."""
         modes = get_args(Padding)
@@ -52,7 +56,11 @@ class Conversion:
             )
         if parsed.is_equivariant:
             padding_mode, feed_forward = padding_mode or "circular", True
-        return cls(Treatment(parsed, padding_mode), feed_forward, inputs)
+        if attention_rate not in ATTENTION_RATES:
+            raise ArgumentError(f"attention_rate is 1, 2 or 4, not {attention_rate!r}")
+        if attention_rate > 1 and parsed.letter == "A":
+            raise ArgumentError("config A has no filters to carry attention to a higher rate: use B, C, D or T")
+        return cls(Treatment(parsed, padding_mode), feed_forward, inputs, attention_rate=attention_rate)
 
     def to_config(self) -> dict[str, Any]:
         """The entries of a diffusers model's config; plain diffusers warns of them when it loads the model."""
@@ -61,6 +69,7 @@ class Conversion:
             "alias_free_padding_mode": self.treatment.padding_mode,
             "alias_free_feed_forward": self.feed_forward,
             "alias_free_inputs": self.inputs,
+            "alias_free_attention_rate": self.attention_rate,
         }
 
 
@@ -74,18 +83,23 @@ def convert(
     padding_mode: Padding | None = None,
     feed_forward: bool = False,
     inputs: Inputs | None = None,
+    attention_rate: int = 1,
 ) -> Model:
     """Make every resampling step and nonlinearity of planes alias-free, in place. Returns the model.
 
     model         a diffusers model (UNet2DModel, UNet2DConditionModel, AutoencoderKL, ControlNetModel ...) or any
                   module built of known parts: strided convolutions, average pools, nearest-neighbour and bilinear
                   upsampling, activation modules
-    config        letter: B resampling, C nonlinearities, D both, A neither; after the dash the filter
+    config        letter: B resampling, C nonlinearities, D both, A neither; after the dash the filter. "T" = D with
+                  filters that keep nothing at the Nyquist frequency, nonlinearities at twice the rate in training and
+                  four times outside, feed_forward, and circular padding unless `padding_mode` says otherwise
     padding_mode  "zeros", "circular" or "reflect" for convolutions and filters alike; None = convolutions keep
                   theirs and filters find the plane reflected
     feed_forward  also filter the GEGLU of transformer blocks, which acts on tokens
     inputs        arguments of one call, in which the model is watched: a list, or by name (shapes count, values do
                   not). None = what the config of a diffusers model implies, or one image
+    attention_rate   2 or 4 = attention over the pixels of planes is carried out at so many times their rate, with
+                  16 or 256 times as many pairs of pixels; 1 = as it is
 
     Parameters, buffers and state-dict keys stay as they are: weights may be loaded before or after. `conversion_report`
     says what was done. A saved model remembers a conversion of the whole, not of a part: convert the whole model.
@@ -101,7 +115,7 @@ def convert(
     >>> tuple(after.shape), torch.equal(after, before)
     ((1, 8, 8, 8), False)
     """
-    conversion = Conversion.of(config, padding_mode, feed_forward, inputs_to_config(inputs))
+    conversion = Conversion.of(config, padding_mode, feed_forward, inputs_to_config(inputs), attention_rate)
     if not isinstance(model, nn.Module):
         raise ArgumentError(
             f"expected a module, not {type(model).__name__}; of a pipeline convert the parts: convert(pipe.unet)"
@@ -178,7 +192,7 @@ def conversion_of(model: nn.Module) -> Conversion | None:
 def operate(model: nn.Module, conversion: Conversion, inputs: Inputs | None = None) -> None:
     """Change the modules of a stock model. Touches no tensor, so it works on the meta device."""
     seen = examine(model, inputs_from_config(conversion.inputs) if inputs is None else inputs)
-    found = list(survey(model, conversion.treatment, conversion.feed_forward, seen))
+    found = list(survey(model, conversion.treatment, conversion.feed_forward, seen, conversion.attention_rate))
     for finding in found:
         if finding.become is not None:
             _check_forward(finding.name, finding.module)

@@ -55,21 +55,24 @@ class Finding:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-def survey(model: nn.Module, treatment: Treatment, feed_forward: bool, seen: Trace | None) -> Iterator[Finding]:
+def survey(
+    model: nn.Module, treatment: Treatment, feed_forward: bool, seen: Trace | None, attention_rate: int = 1
+) -> Iterator[Finding]:
     """Every spatial module of a stock model, in order, and the functions it calls; changes nothing.
 
     seen   one call of it; None = it could not be called
     """
-    return _Survey(treatment, feed_forward, seen).run(model)
+    return _Survey(treatment, feed_forward, seen, attention_rate).run(model)
 
 
 class _Survey:
-    def __init__(self, treatment: Treatment, feed_forward: bool, seen: Trace | None) -> None:
+    def __init__(self, treatment: Treatment, feed_forward: bool, seen: Trace | None, attention_rate: int) -> None:
         self.how = treatment
         self.letter = f"config {treatment.config.letter}"
         self.resampling = treatment.config.filters_resampling
         self.activations = treatment.config.filters_activations
         self.feed_forward = feed_forward
+        self.attention_rate = attention_rate
         self.seen = seen
         self.owned: dict[nn.Module, str] = {}  # modules that a module above takes care of, and how
         self.vectors: set[nn.Module] = set()  # modules that see no planes
@@ -335,7 +338,7 @@ class _Survey:
 
     def transformer(self, name: str, module: Any) -> Finding | None:
         if isinstance(module, Attention):
-            return self.left(name, module, "softmax over positions, no resampling")
+            return self.attention(name, module)
         if isinstance(module, nn.LayerNorm):
             return None if module in self.vectors else self.left(name, module, "normalises each position alone")
         if isinstance(module, GEGLU):
@@ -347,13 +350,31 @@ class _Survey:
             return self.left(name, module, f"acts on tokens; filtered {wanted}")
         if isinstance(module, _ON_TOKENS):
             return self.left(name, module, "acts on tokens")
-        if not (self.activations and self.feed_forward) or type(module) is not Transformer2DModel:
+        if type(module) is not Transformer2DModel or not module.is_input_continuous:
             return None
-        layers = [block.ff.net[0] for block in module.transformer_blocks if type(block.ff.net[0]) is GEGLU]
-        if not layers or not module.is_input_continuous:
+        layers: list[nn.Module] = []
+        if self.activations and self.feed_forward:
+            layers = [block.ff.net[0] for block in module.transformer_blocks if type(block.ff.net[0]) is GEGLU]
+            self.owned.update(dict.fromkeys(layers, "filtered as planes"))
+        if self.attention_rate > 1:
+            heads = [v for b in module.transformer_blocks for v in (b.attn1, b.attn2) if type(v) is Attention]
+            self.owned.update(
+                dict.fromkeys(heads, f"its tokens taken as planes, at {self.attention_rate} times the rate")
+            )
+            layers += heads
+        if not layers:
             return None
-        self.owned.update(dict.fromkeys(layers, "filtered as planes"))
-        return self.touched(name, module, "tells its feed-forward layers the shape of the plane")
+        return self.touched(name, module, "tells its layers the shape of the plane")
+
+    def attention(self, name: str, module: Attention) -> Finding:
+        if self.attention_rate == 1:
+            return self.left(name, module, "softmax over positions, no resampling")
+        if module in self.owned:
+            return self.touched(name, module, self.owned[module], attention_rate=self.attention_rate, plane=None)
+        if type(module) is Attention and any(plane_axes(call.layout) == (2, 3) for call in self.calls(name)):
+            done = f"at {self.attention_rate} times the rate"
+            return self.touched(name, module, done, attention_rate=self.attention_rate, plane=None)
+        return self.left(name, module, "softmax over tokens, not those of a plane that is known")
 
 
 _OWN_PADDING = FirDownsample2D | FirUpsample2D | KDownsample2D | KUpsample2D | nn.ConvTranspose2d

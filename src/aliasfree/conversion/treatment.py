@@ -59,7 +59,7 @@ class Treatment:
         specs: dict[str, dict[int, FilterSpec]] = {k: {} for k in ("interpolate", "insert", "decimate", "up", "down")}
         lines: dict[int, tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]] = {}
         if up is not None and down is not None:
-            rates = {config.oversample, config.running_oversample or config.oversample}
+            rates = {2, 4, config.oversample, config.running_oversample or config.oversample}
             specs = {
                 "interpolate": {f: up.at_rate(f) if f % 2 == 0 else on_pixel(up.at_rate(f)) for f in FACTORS},
                 "insert": {f: on_pixel(up.at_rate(f)) for f in FACTORS},
@@ -178,6 +178,11 @@ class Treatment:
         return filtered_activation2d(
             x, activation, self.specs["up"][rate], self.specs["down"][rate], rate, self.padding
         )
+
+    def at_rate(self, x: Tensor, rate: int, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """A function of planes to planes of the same size, carried out at `rate` (2 or 4) times their rate."""
+        high = function(upsample2d(x, self.specs["up"][rate], rate, self.padding))
+        return downsample2d(high, self.specs["down"][rate], rate, self.padding)
 
     def rate(self, *, training: bool) -> int:
         """Of nonlinearities."""
