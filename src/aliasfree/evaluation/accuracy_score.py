@@ -9,10 +9,13 @@ from torch import Tensor
 
 from aliasfree.errors import ShapeError
 from aliasfree.estimate import Estimate
-from aliasfree.evaluation.classifier import Progress, train_classifier
+from aliasfree.evaluation.classifier import BATCH, Progress, train_classifier, usual_epochs
 from aliasfree.evaluation.intervals import share
 
 __all__ = ["classification_accuracy_score"]
+
+STEPS = 300
+"""Least optimizer steps of the classifier."""
 
 
 def classification_accuracy_score(
@@ -30,7 +33,8 @@ def classification_accuracy_score(
     images, labels            generated, (N, C, H, W) in [-1, 1], and the classes (N,) they were asked for; real
                               training images give the score that generated ones can reach
     test_images, test_labels  real
-    seed, epochs              of `train_classifier`
+    seed, epochs              of `train_classifier`; epochs None = its own number, more where that makes less than 300
+                              steps of 128 images, so that few images are learned as well
 
     The interval is over the test images: another seed of the classifier moves the score as well. Raises ShapeError,
     ArgumentError. Source: Ravuri & Vinyals 2019, sec. 3.
@@ -44,6 +48,8 @@ def classification_accuracy_score(
     """
     if test_labels.shape != test_images.shape[:1]:
         raise ShapeError(f"expected {len(test_images)} test labels, one an image, got {tuple(test_labels.shape)}")
+    if epochs is None:
+        epochs = max(usual_epochs(len(images)), -(-STEPS // -(-len(images) // BATCH)))
     classifier = train_classifier(images, labels, seed=seed, epochs=epochs, progress=progress)
     classes = classifier.probabilities(test_images).argmax(1).cpu()
     return share(int((classes == test_labels.cpu()).sum()), len(test_labels))

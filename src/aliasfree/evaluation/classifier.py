@@ -121,7 +121,7 @@ def train_classifier(
     classes = int(labels.max()) + 1 if len(labels) else 0
     if classes < 2 or int(labels.min()) < 0:
         raise ArgumentError("a classifier needs labels 0 .. classes - 1 of at least two classes: use data with labels")
-    epochs = min(15, max(2, round(IMAGES_SEEN / len(images)))) if epochs is None else epochs
+    epochs = usual_epochs(len(images)) if epochs is None else epochs
     if epochs < 1:
         raise ArgumentError(f"epochs must be >= 1, not {epochs}")
     labels = labels.to(images.device, torch.long)
@@ -149,6 +149,11 @@ def train_classifier(
                 if progress is not None:
                     progress(epoch * batches + k + 1, epochs * batches)
     return model.eval()
+
+
+def usual_epochs(num: int) -> int:
+    """Epochs of `train_classifier` over `num` images where none are given."""
+    return min(15, max(2, round(IMAGES_SEEN / num)))
 
 
 def accuracy(classifier: Classifier, images: Tensor, labels: Tensor) -> float:

@@ -216,11 +216,12 @@ def _report(
     found = entries(_measured(recipe, out), recipe.configs)
     result.table = markdown(found)
     figures = {name: rotation_figure(by_config) for name, by_config in curves.items()}
+    minutes = _minutes(finished, out)
     contents = {
         "table.md": f"# {recipe.name}\n\n{recipe.about}\n\n{result.table}",
         "table.csv": csv_text(found),
         "table.tex": latex(found),
-        "sweep.html": compose(recipe.name, recipe.about, found, figures, len(finished), result.total),
+        "sweep.html": compose(recipe.name, recipe.about, found, figures, minutes, len(finished), result.total),
     }
     for name, content in contents.items():
         write_file(out / name, content)
@@ -228,6 +229,25 @@ def _report(
     for name, figure in figures.items():
         save_png(figure, out / f"rotation-{name}.png")
         result.files.append(out / f"rotation-{name}.png")
+
+
+def _minutes(finished: Sequence[Cell], out: Path) -> list[list[str]]:
+    """Rows of (data set, config, minutes of training, of sampling), means over seeds."""
+    from aliasfree.training import RunFolder
+    from aliasfree.training.losses import read_losses
+
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for cell in finished:
+        run = RunFolder(out / "runs" / cell.name)
+        speeds = [float(row["images_per_second"]) for row in read_losses(run.losses_file)]
+        metrics, batch = read_metrics(run.path), run.settings.batch_size
+        training = sum(batch / v for v in speeds if v > 0)
+        sampling = metrics.num / metrics.images_per_second if metrics.images_per_second else 0.0
+        found.setdefault((cell.part.name, cell.config), []).append((training / 60, sampling / 60))
+    return [
+        [data, config, *(f"{sum(v[k] for v in values) / len(values):.1f}" for k in (0, 1))]
+        for (data, config), values in found.items()
+    ]
 
 
 def _check_same(recipe: SweepRecipe, out: Path) -> None:

@@ -17,9 +17,9 @@ from aliasfree.reporting.turned import RotationCurve, samples_figure
 __all__ = ["compose", "rotation_figure"]
 
 PANELS = (
-    ("kept", "Of the same class as x(0), turned back", "share of samples", False),
-    ("fd", "Frechet distance to real images turned by theta", "FD", True),
-    ("db", "Agreement with the turned x(0), inside the disc", "dB", False),
+    ("kept", "Class of x(0) kept", "share of samples, turned back", False),
+    ("fd", "FD to real images turned by theta", "squared distance of features", True),
+    ("db", "Agreement with the turned x(0)", "dB inside the disc", False),
 )
 MARGIN = 16
 
@@ -29,10 +29,14 @@ def compose(
     about: str,
     found: Sequence[Entry],
     figures: Mapping[str, Image.Image],
+    minutes: Sequence[Sequence[str]],
     finished: int,
     total: int,
 ) -> str:
-    """The page as text: tables by data set and extractor, differences, and rotation figures by data set."""
+    """The page as text: tables by data set and extractor, differences, rotation figures by data set, what it took.
+
+    minutes  rows of data set, config, minutes of training and of sampling
+    """
     sections = [
         html.section(
             f"{data}, features: {features}",
@@ -51,6 +55,9 @@ def compose(
         )
         for data, figure in figures.items()
     ]
+    if minutes:
+        table = html.table(["data", "config", "training", "sampling"], minutes)
+        sections.append(html.section("Minutes a cell", table))
     return html.page(
         f"sweep {name}",
         f"{name}: {finished} of {total} cells",
