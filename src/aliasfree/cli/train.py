@@ -21,7 +21,7 @@ def _option(default: str, help_text: str, *names: str, panel: str = LENGTH, meta
 
 def train(
     data: Annotated[str | None, typer.Option(help="digits, mnist, cifar10, mnist-m, hub:NAME, or a path.")] = None,
-    config: Annotated[str | None, typer.Option(help="A, B-0 ... D-2N, D-hq; see `aliasfree configs`.")] = None,
+    config: Annotated[str | None, typer.Option(help="A, B-0 ... D-2N, D-hq, T, R; see `aliasfree configs`.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder, for all that is written.")] = None,
     recipe: Annotated[str | None, recipe_option(TRAIN)] = None,
     resume: Annotated[

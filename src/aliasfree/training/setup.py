@@ -112,7 +112,7 @@ def build_model(settings: RunSettings, data: ImageData, known: dict[str, Any] | 
 
 def some_images(data: ImageData, most: int = 4096) -> torch.Tensor:
     """At most `most` evenly spaced images of the data, uint8 (N, C, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(data.images[:: -(-len(data) // most)]))
+    return torch.from_numpy(np.array(data.images[:: -(-len(data) // most)]))  # a copy: torch wants it writable
 
 
 def describe(settings: RunSettings, data: ImageData, model: AliasFreeUNet2DModel, processes: int) -> dict[str, Any]:
