@@ -157,8 +157,8 @@ def test_split_and_labels_overrule_what_the_folders_are_taken_for(tmp_path):
     assert (len(default.train), len(default.test), default.held_out) == (16, 16, False)
     other = open_real(str(tmp_path / "set"), split="test", labels="none")
     assert other.train_labels is None
-    assert other.held_out
-    assert int(other.train.min()) >= 200
+    assert (other.held_out, len(other.test)) == (False, 16)
+    assert int(other.train.min()) >= 200 > int(other.test.max())
     every = open_real(str(tmp_path / "set"), split="all", labels="none")
     assert len(every.train) + len(every.test) == 32
 

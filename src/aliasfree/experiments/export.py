@@ -80,7 +80,7 @@ def _wrap(model: nn.Module) -> nn.Module:
             noise: Tensor = self.network(sample, timestep, return_dict=False, **given)[0]
             return noise
 
-    return Denoiser().eval()
+    return Denoiser().eval().requires_grad_(False)  # with gradients the exporter would trace a training step
 
 
 def _example(model: Any) -> tuple[tuple[Tensor, ...], list[str]]:

@@ -212,7 +212,7 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
 
     def _embedding(self, t: Tensor, class_labels: Tensor | None) -> Tensor:
         """Time encoding of t (N,) plus class embedding, (N, EMBEDDING_WIDTH), in the dtype of the weights."""
-        n = len(t)
+        n = t.shape[0]  # len() would fix the batch of an exported network
         emb = time_encoding(t, EMBEDDING_WIDTH).to(self.dtype)
         classes = self.config["num_class_embeds"]
         if classes is None:
