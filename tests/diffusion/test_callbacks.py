@@ -385,11 +385,11 @@ def z_image(kind):
         n_kv_heads=1, cap_feat_dim=8, axes_dims=[8, 4, 4], axes_lens=[64, 32, 32]))  # fmt: skip
 
 
-def masked(prompt: str = "prompt_attention_mask") -> dict[str, torch.Tensor]:
+def masked(prompt: str = "prompt_attention_mask", dtype: torch.dtype = torch.long) -> dict[str, torch.Tensor]:
     """Embeddings of no text, and a mask that takes all of them."""
     names = ("prompt_embeds", "negative_prompt_embeds")
     masks = (prompt, f"negative_{prompt}")
-    return {n: torch.zeros(1, 3, 8) for n in names} | {m: torch.ones(1, 3, dtype=torch.long) for m in masks}
+    return {n: torch.zeros(1, 3, 8) for n in names} | {m: torch.ones(1, 3, dtype=dtype) for m in masks}
 
 
 BINS = {"use_resolution_binning": False, "negative_prompt": None, "height": 32, "width": 32}
@@ -412,8 +412,8 @@ REAL = {
         lambda: stable_diffusion_3(StableDiffusion3PAGPipeline, pag_applied_layers="blocks.0"),
         POOLED | NEGATIVE,
     ),
-    "ChromaPipeline": (lambda: chroma(ChromaPipeline), masked()),
-    "ChromaImg2ImgPipeline": (lambda: chroma(ChromaImg2ImgPipeline), masked() | IMAGE),
+    "ChromaPipeline": (lambda: chroma(ChromaPipeline), masked(dtype=torch.float32)),
+    "ChromaImg2ImgPipeline": (lambda: chroma(ChromaImg2ImgPipeline), masked(dtype=torch.float32) | IMAGE),
     "QwenImagePipeline": (lambda: qwen(QwenImagePipeline), masked("prompt_embeds_mask")),
     "QwenImageImg2ImgPipeline": (lambda: qwen(QwenImageImg2ImgPipeline), masked("prompt_embeds_mask") | IMAGE),
     "StableDiffusionPipeline": (lambda: stable_diffusion(), PROMPT),
