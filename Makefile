@@ -1,12 +1,13 @@
 # make demo    train, sample and rotate on bundled data; writes runs/demo/report.html
 # make test    all tests, offline
-# make campaign  10,000 damaged files for every reader; CAMPAIGN_EXAMPLES=N for fewer
+# make campaign  10,000 damaged files for every reader, 1,000 kills of each kind of work; CAMPAIGN_EXAMPLES=, CAMPAIGN_KILLS=
 # make lint    ruff, mypy, import-linter
 # make clean   remove .venv and the caches
 
 VENV := .venv
 JOBS ?= 2
 CAMPAIGN_EXAMPLES ?= 10000
+CAMPAIGN_KILLS ?= 1000
 DEMO_FLAGS ?=
 PYTEST_FLAGS ?=
 
@@ -40,6 +41,7 @@ test: $(VENV)/.dev
 campaign: $(VENV)/.dev
 	CAMPAIGN_EXAMPLES=$(CAMPAIGN_EXAMPLES) OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -n $(JOBS) tests/data/test_damaged_input.py
+	CAMPAIGN_KILLS=$(CAMPAIGN_KILLS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/campaigns/campaign_kill.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -28,7 +28,7 @@ PUBLIC = {
     "PaperDDPMScheduler": "(num_train_timesteps, beta_start, beta_end)",
     "__version__": None,
     "conversion_report": "(model, inputs)",
-    "convert": "(model, config, padding_mode, feed_forward)",
+    "convert": "(model, config, padding_mode, feed_forward, inputs, attention_rate)",
     "downsample2d": "(x, filter, factor, padding, backend)",
     "filtered_activation2d": "(x, activation, up, down, factor, padding, backend)",
     "revert": "(model)",

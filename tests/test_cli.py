@@ -71,6 +71,7 @@ def test_help_names_every_command_and_is_quick():
         "train",
         "sample",
         "rotate",
+        "film",
         "collage",
         "filters",
         "configs",

@@ -18,8 +18,8 @@ def test_every_name_parses_and_prints_back(name):
     config = Config.parse(name)
     assert str(config) == name
     assert Config.parse(config.to_config()) == config
-    assert config.filters_resampling == (name[0] in "BDT")
-    assert config.filters_activations == (name[0] in "CDT")
+    assert config.filters_resampling == (name[0] in "BDTR")
+    assert config.filters_activations == (name[0] in "CDTR")
 
 
 @pytest.mark.parametrize("letter", "BCD")

@@ -1,4 +1,4 @@
-"""What is filtered, and by which filter: the configs A, B-0 ... D-2N of the paper, D-hq, D-radial, D-ideal and T."""
+"""What is filtered, and by which filter: the configs A, B-0 ... D-2N of the paper, D-hq, D-radial, D-ideal, T and R."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ _LETTERS = {
     "C": "alias-free nonlinearities",
     "D": "alias-free up- and downsampling and nonlinearities",
     "T": "everything commutes with shifts by any fraction of a pixel",
+    "R": "everything commutes with turns about the middle by any angle",
 }
-_EQUIVARIANT = ("T",)
+_EQUIVARIANT = ("T", "R")
 """Letters whose networks are built to commute with a motion after training: names on their own, like A."""
 
 
@@ -40,7 +41,7 @@ def known_names() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Config:
-    """A letter (A baseline, B resampling, C nonlinearities, D both, T translation) and the filters it uses.
+    """A letter (A baseline, B resampling, C nonlinearities, D both, T translation, R rotation) and the filters it uses.
 
     up, down     FilterSpecs for a factor-2 step; None exactly for letter A
     oversample   rate of the filtered activation, >= 2; the specs are carried to that rate by `FilterSpec.at_rate`
@@ -92,8 +93,8 @@ class Config:
         letter, dash, filter_name = name.partition("-")
         if name == "A":
             return cls("A")
-        if name == "T":
-            return cls("T", BELOW_NYQUIST, BELOW_NYQUIST, 2, 4)
+        if name in _EQUIVARIANT:
+            return cls(name, BELOW_NYQUIST, BELOW_NYQUIST, 2, 4)
         if letter in ("B", "C", "D") and dash and filter_name in FILTER_NAMES:
             spec = FilterSpec.named(filter_name)
             return cls(letter, spec, spec)
@@ -132,19 +133,24 @@ class Config:
 
     @property
     def filters_resampling(self) -> bool:
-        """Whether up- and downsampling are filtered (B, D, T)."""
+        """Whether up- and downsampling are filtered (B, D, T, R)."""
         return self.letter in ("B", "D", *_EQUIVARIANT)
 
     @property
     def filters_activations(self) -> bool:
-        """Whether the nonlinearities of the convolution blocks are filtered (C, D, T)."""
+        """Whether the nonlinearities of the convolution blocks are filtered (C, D, T, R)."""
         return self.letter in ("C", "D", *_EQUIVARIANT)
 
     @property
     def is_equivariant(self) -> bool:
         """Whether attention and feed-forward layers are alias-free too, the plane is periodic, the frame an input and
-        the prediction preconditioned, unless the model is told otherwise (T)."""
+        the prediction preconditioned, unless the model is told otherwise (T, R)."""
         return self.letter in _EQUIVARIANT
+
+    @property
+    def is_radial(self) -> bool:
+        """Whether no direction is preferred: bands are discs, convolutions radial, the plane is a disc (R)."""
+        return self.letter == "R"
 
     @property
     def description(self) -> str:

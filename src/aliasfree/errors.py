@@ -53,6 +53,12 @@ class BackendError(AliasfreeError, RuntimeError):
     """A backend asked for by name that cannot run here."""
 
 
+def check_seed(seed: int) -> None:
+    """Raise ArgumentError unless it is a number that torch and NumPy take for a seed, 0 .. 2^64 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+        raise ArgumentError(f"`seed` must be a whole number from 0 to 2^64 - 1, not {seed}.")
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """A sentence tail listing the valid names, with the nearest one first: "; did you mean 'D-2N'? Valid: ..."."""
     names = list(valid)

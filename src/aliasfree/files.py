@@ -13,12 +13,13 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["new_folder", "plain", "replacing", "sync", "write_file", "write_json"]
+__all__ = ["clear_leftovers", "is_leftover", "new_folder", "plain", "replacing", "sync", "write_file", "write_json"]
 
 
 @contextlib.contextmanager
@@ -54,6 +55,32 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         aside.rename(path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+_LEFTOVER = re.compile(r"\..+\.(\d+)\.tmp(\..*)?")
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a name is one under which `replacing` or `new_folder` of a process that is no more wrote."""
+    found = _LEFTOVER.fullmatch(path.name)
+    if found is None:
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False  # of another user
+    return False
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what killed processes had begun to write in a folder; it need not be there."""
+    for path in filter(is_leftover, folder.iterdir() if folder.is_dir() else ()):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_file(path: str | Path, content: bytes | str) -> None:

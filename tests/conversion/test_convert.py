@@ -192,7 +192,8 @@ def test_any_module_built_of_known_parts_converts():
     planes, vector = model(x)
     report = conversion_report(convert(model, "D-hq"))
     assert [e.name for e in report.touched if e.name.startswith("body")] == [f"body.{i}" for i in range(10)]
-    assert {e.name for e in report.left} == {"after", "head.0"}
+    assert "after" in {e.name for e in report.touched}
+    assert {e.name for e in report.left} == {"head.0", "head.1", "head.4"}
     y, v = model(x)
     assert (y.shape, v.shape) == (planes.shape, vector.shape)
     y.sum().backward()
@@ -214,11 +215,12 @@ def test_pools_follow_the_stock_size_rule():
     [
         (nn.Conv2d(2, 2, 16, stride=16), "equal strides up to 4"),
         (nn.Conv2d(2, 2, 3, stride=(2, 1)), "equal strides up to 4"),
-        (nn.AvgPool2d(3, stride=2), "overlapping"),
-        (nn.Upsample(scale_factor=3), "by 2, 4 or 8"),
+        (nn.AvgPool2d(3, stride=(2, 1)), "oblong"),
+        (nn.MaxPool2d(2, return_indices=True), "where the maxima were"),
+        (nn.Upsample(scale_factor=2.5), "other than by 2 to 8"),
         (nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), "corners aligned"),
-        (nn.ConvTranspose2d(2, 2, 4, stride=2), "learned"),
-        (nn.PixelShuffle(2), "exchanges"),
+        (nn.ConvTranspose2d(2, 2, 4, stride=(2, 1)), "equal strides"),
+        (nn.AdaptiveMaxPool2d(1), "fixed size"),
         (type("Mine", (nn.SiLU,), {})(), "a forward of its own"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from aliasfree.data import export_images, open_images, unit_range
+from aliasfree.data import cache, export_images, open_images, unit_range
 from aliasfree.errors import ArgumentError, DataError
 
 FORK = multiprocessing.get_context("fork")
@@ -161,6 +161,35 @@ def test_unwritable_cache_folder_is_one_sentence_with_the_cure(source, tmp_path)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match=r"cannot be written .*ALIASFREE_CACHE"):
         open_images(source, cache_dir=tmp_path / "file")
+
+
+@pytest.mark.parametrize("place", ["/proc/no/cache", "file", None])
+def test_without_a_place_to_write_images_are_opened_uncached_with_one_warning(source, tmp_path, monkeypatch, place):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.chdir(tmp_path)
+    cache._of_this_process.cache_clear()
+    cache._warn_uncached.cache_clear()
+    if place is None:  # no home at all
+        monkeypatch.delenv("ALIASFREE_CACHE")
+        monkeypatch.setattr(Path, "home", lambda: Path("~"))
+        monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    else:
+        monkeypatch.setenv("ALIASFREE_CACHE", place)
+    with pytest.warns(UserWarning, match="Nothing is kept"):
+        first = open_images(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        second = open_images(source, image_size=16)
+    assert np.array_equal(first.images, _pixels(source))
+    assert second.image_size == (16, 16)
+    assert open_images(source).folder == first.folder  # decoded once in a process
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_cache_that_is_filled_but_read_only_is_read(source, monkeypatch):
+    first = open_images(source)
+    monkeypatch.setattr(cache, "writable_root", lambda: pytest.fail("asked for a place to write"))
+    assert open_images(source).folder == first.folder
 
 
 def test_progress_reaches_the_total(source):

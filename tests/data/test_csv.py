@@ -108,3 +108,18 @@ def test_empty_file_is_an_error(tmp_path):
     (tmp_path / "a.csv").write_text("")
     with pytest.raises(DataError, match=r"a\.csv"):
         open_images(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("border", [True, False])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_label_behind_the_pixels_is_found_without_a_header(tmp_path, border, separator):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 16))
+    if border:
+        pixels[:, 0] = 0
+    labels = np.arange(60) % 5
+    for name, columns in (("last", [pixels, labels[:, None]]), ("first", [labels[:, None], pixels])):
+        np.savetxt(tmp_path / f"{name}.csv", np.hstack(columns), "%d", separator)
+        data = open_images(tmp_path / f"{name}.csv")
+        assert data.labels.tolist() == labels.tolist()
+        assert np.array_equal(data.images.reshape(60, 16), pixels)
+        assert data.notes == (f"labels from the {name} column",)

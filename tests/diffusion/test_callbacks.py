@@ -9,7 +9,16 @@ from inspect import signature
 import pytest
 import torch
 from diffusers import (
+    AuraFlowPipeline,
+    AuraFlowTransformer2DModel,
+    AutoencoderDC,
     AutoencoderKL,
+    AutoencoderKLQwenImage,
+    ChromaImg2ImgPipeline,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
+    CogView4Pipeline,
+    CogView4Transformer2DModel,
     ConfigMixin,
     DDIMScheduler,
     DDPMScheduler,
@@ -28,23 +37,38 @@ from diffusers import (
     IPNDMScheduler,
     KDPM2AncestralDiscreteScheduler,
     KDPM2DiscreteScheduler,
+    LatentConsistencyModelImg2ImgPipeline,
     LatentConsistencyModelPipeline,
     LCMScheduler,
     LMSDiscreteScheduler,
+    Lumina2Pipeline,
+    Lumina2Transformer2DModel,
     ModelMixin,
     PNDMScheduler,
+    QwenImageImg2ImgPipeline,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
     SASolverScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Img2ImgPipeline,
+    StableDiffusion3PAGPipeline,
     StableDiffusion3Pipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
+    StableDiffusionPAGImg2ImgPipeline,
+    StableDiffusionPAGPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLPAGImg2ImgPipeline,
+    StableDiffusionXLPAGPipeline,
     StableDiffusionXLPipeline,
     TCDScheduler,
     UNet2DConditionModel,
     UniPCMultistepScheduler,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from diffusers.callbacks import MultiPipelineCallbacks
 from diffusers.configuration_utils import register_to_config
@@ -268,14 +292,14 @@ def xl(kind):
                       tokenizer_2=None, **NO_TEXT, add_watermarker=False))  # fmt: skip
 
 
-def stable_diffusion_3(kind):
+def stable_diffusion_3(kind, **more):
     torch.manual_seed(0)
     transformer = SD3Transformer2DModel(sample_size=8, patch_size=1, in_channels=4, num_layers=1, attention_head_dim=8,
                                         num_attention_heads=1, joint_attention_dim=8, caption_projection_dim=8,
                                         pooled_projection_dim=8, out_channels=4, pos_embed_max_size=16)  # fmt: skip
     parts = {f"{part}{i}": None for part in ("text_encoder", "tokenizer") for i in ("", "_2", "_3")}
     scheduler = FlowMatchEulerDiscreteScheduler()
-    return quiet(kind(transformer=transformer.eval(), scheduler=scheduler, vae=autoencoder(), **parts))
+    return quiet(kind(transformer=transformer.eval(), scheduler=scheduler, vae=autoencoder(), **parts, **more))
 
 
 def flux(kind):
@@ -290,10 +314,108 @@ def flux(kind):
 
 POOLED = {"prompt_embeds": torch.zeros(1, 3, 8), "pooled_prompt_embeds": torch.zeros(1, 8)}
 NEGATIVE = {"negative_prompt_embeds": torch.zeros(1, 3, 8), "negative_pooled_prompt_embeds": torch.zeros(1, 8)}
+NEGATIVE_TEXT = {"negative_prompt_embeds": torch.zeros(1, 3, 8)}
 IMAGE = {"image": torch.linspace(-1, 1, 3 * 16 * 16).reshape(1, 3, 16, 16), "strength": 0.8}
 DENOISED = {"callback_on_step_end_tensor_inputs": ["latents", "denoised"]}
 
+
+def made(kind, transformer, vae=None, scheduler=None, **more):
+    """A pipeline of a transformer, an autoencoder and a flow-matching scheduler."""
+    torch.manual_seed(0)
+    parts = {**NO_TEXT, **more}
+    vae = autoencoder() if vae is None else vae()
+    return quiet(
+        kind(
+            transformer=transformer().eval(), vae=vae, scheduler=scheduler or FlowMatchEulerDiscreteScheduler(), **parts
+        )
+    )
+
+
+def chroma(kind):
+    return made(kind, lambda: ChromaTransformer2DModel(
+        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=1,
+        joint_attention_dim=8, axes_dims_rope=(4, 4, 8), approximator_num_channels=8, approximator_hidden_dim=16,
+        approximator_layers=1))  # fmt: skip
+
+
+def qwen(kind):
+    return made(kind, lambda: QwenImageTransformer2DModel(
+        patch_size=2, in_channels=16, out_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=1,
+        joint_attention_dim=8, axes_dims_rope=(8, 4, 4)),
+        lambda: AutoencoderKLQwenImage(base_dim=4, z_dim=4, dim_mult=[1, 1], num_res_blocks=1,
+                                       temperal_downsample=[True], latents_mean=[0.0] * 4,
+                                       latents_std=[1.0] * 4))  # fmt: skip
+
+
+def aura(kind):
+    return made(kind, lambda: AuraFlowTransformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, num_mmdit_layers=1, num_single_dit_layers=1, attention_head_dim=8,
+        num_attention_heads=1, caption_projection_dim=8, joint_attention_dim=8, out_channels=4,
+        pos_embed_max_size=64))  # fmt: skip
+
+
+def sana(kind):
+    return made(kind, lambda: SanaTransformer2DModel(
+        patch_size=1, in_channels=4, out_channels=4, num_layers=1, attention_head_dim=4, num_attention_heads=2,
+        num_cross_attention_heads=2, cross_attention_head_dim=4, cross_attention_dim=8, caption_channels=8,
+        sample_size=8),
+        lambda: AutoencoderDC(in_channels=3, latent_channels=4, attention_head_dim=2,
+                              encoder_block_types=("ResBlock",) * 2, decoder_block_types=("ResBlock",) * 2,
+                              encoder_block_out_channels=(4, 4), decoder_block_out_channels=(4, 4),
+                              encoder_layers_per_block=(1, 1), decoder_layers_per_block=(1, 1),
+                              encoder_qkv_multiscales=((), ()), decoder_qkv_multiscales=((), ())))  # fmt: skip
+
+
+def lumina(kind):
+    return made(kind, lambda: Lumina2Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, hidden_size=24, num_layers=1, num_refiner_layers=1,
+        num_attention_heads=3, num_kv_heads=1, multiple_of=2, axes_dim_rope=(4, 2, 2), axes_lens=(32, 32, 32),
+        cap_feat_dim=8))  # fmt: skip
+
+
+def cogview(kind):
+    return made(kind, lambda: CogView4Transformer2DModel(
+        patch_size=2, in_channels=4, num_layers=1, attention_head_dim=4, num_attention_heads=2, out_channels=4,
+        text_embed_dim=8, time_embed_dim=8, condition_dim=4))  # fmt: skip
+
+
+def z_image(kind):
+    return made(kind, lambda: ZImageTransformer2DModel(
+        all_patch_size=(2,), all_f_patch_size=(1,), in_channels=4, dim=16, n_layers=1, n_refiner_layers=1, n_heads=1,
+        n_kv_heads=1, cap_feat_dim=8, axes_dims=[8, 4, 4], axes_lens=[64, 32, 32]))  # fmt: skip
+
+
+def masked(prompt: str = "prompt_attention_mask", dtype: torch.dtype = torch.long) -> dict[str, torch.Tensor]:
+    """Embeddings of no text, and a mask that takes all of them."""
+    names = ("prompt_embeds", "negative_prompt_embeds")
+    masks = (prompt, f"negative_{prompt}")
+    return {n: torch.zeros(1, 3, 8) for n in names} | {m: torch.ones(1, 3, dtype=dtype) for m in masks}
+
+
+BINS = {"use_resolution_binning": False, "negative_prompt": None, "height": 32, "width": 32}
+WIDE = {"height": 64, "width": 64}  # an autoencoder of eight pixels a latent is assumed
 REAL = {
+    "AuraFlowPipeline": (lambda: aura(AuraFlowPipeline), masked()),
+    "CogView4Pipeline": (lambda: cogview(CogView4Pipeline), PROMPT | NEGATIVE_TEXT),
+    "LatentConsistencyModelImg2ImgPipeline": (
+        lambda: stable_diffusion(LatentConsistencyModelImg2ImgPipeline, LCMScheduler(), unet(time_cond_proj_dim=8)),
+        {"prompt_embeds": torch.zeros(1, 3, 8), "original_inference_steps": 50} | IMAGE | DENOISED,
+    ),
+    "Lumina2Pipeline": (lambda: lumina(Lumina2Pipeline), masked() | WIDE),
+    "SanaPipeline": (lambda: sana(SanaPipeline), masked() | BINS),
+    "ZImagePipeline": (lambda: z_image(ZImagePipeline), {"prompt_embeds": [torch.zeros(3, 8)], "guidance_scale": 0.0}),
+    "StableDiffusionPAGPipeline": (lambda: stable_diffusion(StableDiffusionPAGPipeline), PROMPT),
+    "StableDiffusionPAGImg2ImgPipeline": (lambda: stable_diffusion(StableDiffusionPAGImg2ImgPipeline), PROMPT | IMAGE),
+    "StableDiffusionXLPAGPipeline": (lambda: xl(StableDiffusionXLPAGPipeline), POOLED | NEGATIVE),
+    "StableDiffusionXLPAGImg2ImgPipeline": (lambda: xl(StableDiffusionXLPAGImg2ImgPipeline), POOLED | NEGATIVE | IMAGE),
+    "StableDiffusion3PAGPipeline": (
+        lambda: stable_diffusion_3(StableDiffusion3PAGPipeline, pag_applied_layers="blocks.0"),
+        POOLED | NEGATIVE,
+    ),
+    "ChromaPipeline": (lambda: chroma(ChromaPipeline), masked(dtype=torch.float32)),
+    "ChromaImg2ImgPipeline": (lambda: chroma(ChromaImg2ImgPipeline), masked(dtype=torch.float32) | IMAGE),
+    "QwenImagePipeline": (lambda: qwen(QwenImagePipeline), masked("prompt_embeds_mask")),
+    "QwenImageImg2ImgPipeline": (lambda: qwen(QwenImageImg2ImgPipeline), masked("prompt_embeds_mask") | IMAGE),
     "StableDiffusionPipeline": (lambda: stable_diffusion(), PROMPT),
     "StableDiffusionImg2ImgPipeline": (lambda: stable_diffusion(StableDiffusionImg2ImgPipeline), PROMPT | IMAGE),
     "StableDiffusionXLPipeline": (lambda: xl(StableDiffusionXLPipeline), POOLED | NEGATIVE),
@@ -347,6 +469,7 @@ def flow_sample(family: str, name: str, callback=None):
     pipe = stable_diffusion_3(StableDiffusion3Pipeline) if family == "SD3" else flux(FluxPipeline)
     pipe.register_modules(transformer=EquivariantTransformer(4 if family == "SD3" else 16), scheduler=FLOWS[name]())
     inputs = POOLED | (NEGATIVE if family == "SD3" else {})
+    torch.manual_seed(0)  # some schedulers draw from the global generator
     return as_planes(draw(pipe, inputs, callback, num_inference_steps=7))
 
 
@@ -364,7 +487,7 @@ def test_flow_matching_gives_the_turned_image_too(family, name, monkeypatch):
 
 def draw(pipe, inputs, callback, size=(16, 16), **more):
     options = {"num_inference_steps": 3, "output_type": "latent", "generator": torch.Generator().manual_seed(0)}
-    if "image" not in inputs or isinstance(pipe, FluxImg2ImgPipeline):
+    if "image" not in inputs or callbacks.PIPELINES.get(type(pipe).__name__) == "packed":
         options |= {"height": size[0], "width": size[1]}
     return pipe(**options | inputs | more, callback_on_step_end=callback).images
 
@@ -433,7 +556,7 @@ def test_it_goes_together_with_other_callbacks_and_half_precision():
 
 def test_what_is_not_supported_is_refused():
     inpaint = stable_diffusion(StableDiffusionInpaintPipeline, network=unet(in_channels=9, out_channels=4))
-    with pytest.raises(ArgumentError, match="not supported in StableDiffusionInpaintPipeline; use one of Stable"):
+    with pytest.raises(ArgumentError, match=r"StableDiffusionInpaintPipeline, which holds other images .*mask_image"):
         draw(
             inpaint,
             PROMPT,
@@ -448,6 +571,23 @@ def test_what_is_not_supported_is_refused():
         MotionCallback(noise="comoving")
     with pytest.raises(ArgumentError, match="within"):
         MotionCallback(rotate=4000)
+
+
+def test_an_untested_pipeline_is_told_apart_by_its_own_methods_and_takes_a_layout(monkeypatch):
+    build, inputs = REAL["FluxPipeline"]
+    pipe, plain = build(), stable_diffusion()
+    upright = as_planes(draw(pipe, inputs, None))
+    monkeypatch.setattr(callbacks, "PIPELINES", {})
+    with pytest.raises(ArgumentError, match=r"FluxPipeline, which packs its latents two by two: try .*layout='packed'"):
+        draw(pipe, inputs, MotionCallback(rotate=90))
+    turned = as_planes(draw(pipe, inputs, MotionCallback(rotate=90, schedule=(1, 1), layout="packed")))
+    torch.testing.assert_close(turned, upright.rot90(1, (2, 3)), atol=1e-5, rtol=1e-5)
+    with pytest.raises(ShapeError, match="'planes' have 4 axes, not 3"):
+        draw(pipe, inputs, MotionCallback(rotate=90, layout="planes"))
+    with pytest.raises(ArgumentError, match=r"StableDiffusionPipeline, which does not pack .*layout='planes'"):
+        draw(plain, PROMPT, MotionCallback(rotate=90))
+    with pytest.raises(ArgumentError, match="did you mean 'planes'"):
+        MotionCallback(layout="plane")
 
 
 def test_a_noise_tree_cannot_move_along():

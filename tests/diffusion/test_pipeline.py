@@ -381,6 +381,28 @@ def test_a_motion_all_at_the_start_still_happens(network, raw):
         assert relative(pipe(1, 5, rotate=90, schedule=schedule, generator=generators(1)).images, upright) < 1e-5
 
 
+def test_a_motion_before_the_first_step_moves_the_starting_noise_and_what_the_network_sees(network):
+    start = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    net = network()
+    pipe = quiet(net, make_scheduler("ddim"))
+    seen = []
+    net.register_forward_hook(lambda module, args, output: seen.append(args[0]))
+    pipe(1, 3, rotate=90, schedule=(0.0, 0.0), latents=start)
+    pipe(1, 3, rotate=90, schedule=(0.0, 1.0), latents=start)
+    assert torch.equal(seen[0], start.rot90(1, (2, 3)))
+    assert torch.equal(seen[3], start)
+
+
+def test_latent_output_is_the_state_itself_not_cut_off(network):
+    pipe = quiet(network(clip=False), make_scheduler("ddim"))
+    given = {"generator": generators(), "return_frames": True, "frame_every": 2}
+    latent, unit = (pipe(2, 4, output_type=kind, **given | {"generator": generators()}) for kind in ("latent", "pt"))
+    assert latent.images.abs().max() > 1
+    torch.testing.assert_close((latent.images / 2 + 0.5).clamp(0, 1), unit.images)
+    assert torch.equal(latent.frames[-1], latent.images)
+    assert latent.frames.shape == unit.frames.shape
+
+
 def test_a_scheduler_that_would_visit_negative_times_is_refused(network):
     pipe = quiet(network(), DDIMScheduler(timestep_spacing="trailing"))
     with pytest.raises(ArgumentError, match="cannot do 998 steps"):

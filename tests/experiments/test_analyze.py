@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 import torch
 
 from aliasfree.errors import AliasfreeError, ArgumentError, CheckpointError, ConfigError
+from aliasfree.evaluation import aliasing, eq_t
 from aliasfree.evaluation.spectra import radial_power_spectrum
 from aliasfree.experiments.analyze import analyze
 from aliasfree.experiments.subjects import SubjectSettings, natural_noise, open_subject
+from aliasfree.filters import BELOW_NYQUIST
+from aliasfree.nn import FilteredActivation2d
 from aliasfree.reporting.analysis import advice, percent
 
 TINY = SubjectSettings(image_size=16, base_channels=4, images=1)
@@ -32,7 +36,7 @@ def test_a_config_is_analysed_into_a_page_and_its_figures(tmp_path):
     assert html.count("data:image/gif") == 3
     assert html.count("data:image/png") == 6
     assert "http" not in html
-    for key in ("eq_t", "eq_t_frac", "eq_r"):
+    for key in ("eq_t", "eq_t_frac", "eq_t_lanczos", "eq_r"):
         assert facts[key] == getattr(found, key)
         assert f"{facts[key]:.1f}\u00a0dB".replace("-", "−") in html
     # charts are at least 420 pixels wide, or their labels cannot be read
@@ -112,6 +116,16 @@ def test_settings_out_of_range_are_refused(changes):
         open_subject("A", SubjectSettings(**{"image_size": 16, "base_channels": 4, **changes}))
 
 
+def test_a_network_that_knows_the_frame_is_analysed_with_the_moved_one(tmp_path):
+    found, subject = analyze("T", tmp_path / "t.html", SubjectSettings(image_size=8, base_channels=4, images=1), rate=2)
+    assert subject.framed is not None
+    assert found.eq_t > 80
+    assert found.periodic == found.eq_t_frac > 40
+    assert found.without["all"] > 40  # the replaced network is told, too
+    blind = dataclasses.replace(subject, framed=None)
+    assert eq_t(blind.call, blind.images, fractional=True, periodic=True) < found.eq_t_frac - 10
+
+
 def test_the_page_must_be_html(tmp_path):
     with pytest.raises(ArgumentError, match=r"\.html"):
         analyze("A", tmp_path / "a.pdf", TINY)
@@ -121,3 +135,12 @@ def test_natural_noise_falls_off_as_one_over_f():
     frequency, power = radial_power_spectrum(natural_noise(200, 1, 32, 32, 0))
     slope = np.polyfit(np.log(frequency[2:].numpy()), np.log(power[2:].numpy()), 1)[0]
     assert slope == pytest.approx(-2, abs=0.15)
+
+
+def test_a_network_at_four_times_the_rate_is_not_looked_at_in_quarters_of_a_pixel(tmp_path):
+    found, _ = analyze("T", tmp_path / "t.html", SubjectSettings(image_size=8, base_channels=4, images=1))
+    assert found.rate == 5
+    layer = FilteredActivation2d("relu", BELOW_NYQUIST, BELOW_NYQUIST, 4)
+    x = 3 * torch.randn(1, 2, 16, 16)
+    blind, seeing = (aliasing(torch.nn.Sequential(layer), x, rate=rate).layers[0].alias_db for rate in (4, 5))
+    assert seeing > blind + 20

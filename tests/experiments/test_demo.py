@@ -14,14 +14,17 @@ from PIL import Image
 from rich.console import Console
 
 from aliasfree.errors import ArgumentError, RunError
+from aliasfree.estimate import Estimate
 from aliasfree.experiments.demo import DemoSettings, _run_settings, run_demo
 from aliasfree.experiments.generate import Sampler
 from aliasfree.reporting.demo import compose, duration, uncertainty
 from aliasfree.reporting.demo_result import ConfigResult, DemoResult
+from aliasfree.reporting.film import Film
+from aliasfree.reporting.metrics import SampledMotion, SamplerEquivariance
 from aliasfree.training import RunFolder, RunStopped, train
 
 TINY = DemoSettings(
-    configs=("A", "D-hq"),
+    configs=("A", "T"),
     base_channels=4,
     steps=6,
     batch_size=4,
@@ -33,6 +36,9 @@ TINY = DemoSettings(
     film_angles=5,
     film_seeds=2,
     classifier_epochs=1,
+    frames=3,
+    film_images=1,
+    moved=2,
 )
 
 
@@ -61,10 +67,13 @@ def test_the_report_holds_all_its_pictures_and_needs_nothing_else(done) -> None:
     html = (done[0] / "report.html").read_text("utf-8")
     assert not re.search(r"<script|https?://|@import|url\(", html)
     assert all(address.startswith("data:") for address in re.findall(r'(?:src|href)="([^"]*)"', html))
-    assert html.count("data:image/gif;base64,") == 2
+    assert html.count("data:image/gif;base64,") == 3
     assert (
-        html.count("data:image/png;base64,") == 2 + 2 * 2 + 3
-    )  # grids; strips, both ways; equivariance, spectra, losses
+        html.count("data:image/png;base64,") == 1 + 2 + 2 * 2 + 3
+    )  # film's strip; grids; strips, both ways; equivariance, spectra, losses
+    assert (
+        html.index("fractions of a pixel: does the image?") < html.index("Turned while") < html.index("Upright samples")
+    )
     assert "accepts" in html
     assert "arXiv 2411.09174" in html
 
@@ -72,7 +81,7 @@ def test_the_report_holds_all_its_pictures_and_needs_nothing_else(done) -> None:
 def test_the_folder_holds_the_runs_the_animations_and_the_numbers(done) -> None:
     out, _ = done
     facts = json.loads((out / "demo.json").read_text())
-    assert list(facts["configs"]) == ["A", "D-hq"]
+    assert list(facts["configs"]) == ["A", "T"]
     assert facts["settings"]["steps"] == 6
     for name, values in facts["configs"].items():
         assert RunFolder(out / name).settings.config == name
@@ -83,13 +92,21 @@ def test_the_folder_holds_the_runs_the_animations_and_the_numbers(done) -> None:
         with Image.open(out / f"rotation-{name}.gif") as film:
             assert film.size == (2 * 128 + 3, 128)
         assert (out / f"rotation-{name}.png").is_file()
-    assert facts["configs"]["A"]["parameters"] == facts["configs"]["D-hq"]["parameters"]
+    a, t = facts["configs"].values()
+    assert t["parameters"] == a["parameters"] + 36 * 4  # the frame's channels
+    # what was hardly trained may be clipped to one colour: "Infinity"
+    assert float(t["film_db"]) > 40
+    assert float(t["sampler"]["motions"][0]["eq_t_frac"]["value"]) > 40
+    for name in ("A", "T"):
+        settings = RunFolder(out / name).settings
+        assert (settings.preconditioning, settings.loss_weighting) == ("spectral", 1.0)
+    assert (out / "film.gif").is_file()
     assert not [p for p in out.rglob("*") if ".tmp" in p.name]
 
 
 def test_progress_without_a_terminal_is_plain_lines_naming_every_stage(done) -> None:
     said = done[1]
-    for stage in ("learning to read digits", "training A", "training D-hq", "sampling with A", "sampling with D-hq"):
+    for stage in ("learning to read digits", "training A", "training T", "sampling with A", "sampling with T"):
         assert f"] {stage}" in said
     assert "\x1b" not in said
 
@@ -98,14 +115,14 @@ def test_again_uses_the_trained_runs_says_so_and_samples_the_same(done) -> None:
     out, _ = done
     before = json.loads((out / "demo.json").read_text())
     weights = out / "A" / "model" / "diffusion_pytorch_model.safetensors"
-    stamp, film = weights.stat().st_mtime_ns, (out / "rotation-D-hq.gif").read_bytes()
+    stamp, film = weights.stat().st_mtime_ns, (out / "rotation-T.gif").read_bytes()
     _, said = run(out)
     assert said.count("used again") == 2
     assert "training" not in said
     assert weights.stat().st_mtime_ns == stamp
-    assert (out / "rotation-D-hq.gif").read_bytes() == film
+    assert (out / "rotation-T.gif").read_bytes() == film
     after = json.loads((out / "demo.json").read_text())
-    for name in ("A", "D-hq"):
+    for name in ("A", "T"):
         for key in ("accepted", "as_asked", "classes", "kept", "paper_kept", "last_loss", "training_seconds"):
             assert after["configs"][name][key] == before["configs"][name][key]
     assert "(earlier)" in (out / "report.html").read_text("utf-8")
@@ -177,6 +194,14 @@ def result(*accepted: float) -> DemoResult:
             accepted=share,
             as_asked=share,
             classes=(1,) * 10,
+            shifted=Film(name, pixels[:1].repeat(3, 0)[None], pixels[:1].repeat(3, 0)[None], 20.0),
+            sampler=SamplerEquivariance(
+                motions=(SampledMotion(window=(0.0, 0.0), eq_t_frac=Estimate(17.0)),),
+                images=2,
+                steps=3,
+                scheduler="ddpm",
+                periodic=False,
+            ),
             film=np.zeros((2, 5, 16, 16, 1), np.uint8),
             paper_strip=np.zeros((1, 3, 16, 16, 1), np.uint8),
             kept=None,
@@ -196,10 +221,11 @@ def result(*accepted: float) -> DemoResult:
     ],
 )
 def test_the_headline_says_what_is_seen(accepted: tuple[float, float], headline: str) -> None:
-    html = compose(result(*accepted), {"A": b"GIF", "D-hq": b"GIF"}).replace("\u00a0", " ").replace("&#x27;", "'")
+    html = compose(result(*accepted), {"A": b"GIF", "T": b"GIF"}, b"GIF").replace("\u00a0", " ").replace("&#x27;", "'")
     assert f"<h1>{headline}" in html
     assert "none of Config A's" in html  # no accepted image was turned
     assert "99.1 %" in html
+    assert "17 dB for Config A and 17 dB for Config T" in html
 
 
 def test_durations_and_uncertainties_are_plain() -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from aliasfree.errors import AliasfreeError, ArgumentError
-from aliasfree.evaluation import classifier
+from aliasfree.evaluation import accuracy_score, classifier
 from aliasfree.evaluation.features import ClassifierFeatures, PixelFeatures
 from aliasfree.experiments import sample_store
 from aliasfree.experiments.equivariance import PAPER, Way, every_way, network_equivariance, rotation_curves
@@ -42,6 +42,7 @@ def _cache(tmp_path_factory) -> Iterator[None]:
         patch.setenv("ALIASFREE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(sample_store, "PART", 50)
         patch.setattr(classifier, "IMAGES_SEEN", 5_000)
+        patch.setattr(accuracy_score, "STEPS", 30)
         yield
 
 
@@ -90,7 +91,10 @@ def test_a_run_is_measured_and_a_stopped_measurement_goes_on(run):
     assert facts.parameters == sum(p.numel() for p in RunFolder(run).load_model().parameters())
     assert facts.images_per_second > 0
     overall = facts.equivariance.overall
-    assert None not in (overall.eq_t, overall.eq_t_frac, overall.eq_r)
+    assert None not in (overall.eq_t, overall.eq_t_frac, overall.eq_t_lanczos, overall.eq_r)
+    moved = facts.sampler.motions[0]
+    assert None not in (moved.eq_t, moved.eq_t_frac, moved.eq_t_lanczos, moved.eq_r)
+    assert (facts.sampler.images, facts.sampler.steps) == (16, 2)
 
     with Image.open(run / "metrics.png") as shown:
         assert shown.size == (10 * 34 - 2, 10 * 34 - 2)
@@ -102,6 +106,61 @@ def test_a_run_is_measured_and_a_stopped_measurement_goes_on(run):
     assert again.fidelity == facts.fidelity
     assert [p.stat().st_mtime_ns for p in (parts[0], parts[2])] == [stamps[0], stamps[2]]
     assert parts[1].exists()
+
+
+def digits_folder(path: Path, count: int) -> Path:
+    return save_images(path, open_real("digits", (8, 8), 1).train[:count])
+
+
+def test_few_real_images_are_told_before_anything_is_sampled(run, tmp_path):
+    """A fifth of them is the floor: where that is too small its FID is left out, and the rest is measured."""
+    few = digits_folder(tmp_path / "few", 300)
+    found = evaluate(run, EvaluateSettings(data=str(few), num=80, sampling=FAST, equivariance=False), device="cpu")
+    figures = found.fidelity["pixels"]
+    assert figures.images == {"generated": 80, "reference": 240, "floor": 60}
+    assert figures.floor["fid"] is None
+    assert figures.floor["kid"] is not None
+    assert figures.generated["fid"].value > 0
+    shutil.rmtree(run / "evaluation")
+    fewer = digits_folder(tmp_path / "fewer", 75)
+    with pytest.raises(ArgumentError, match=r"The 60 real images of .* over 64 features: take at least 65\.$"):
+        evaluate(run, EvaluateSettings(data=str(fewer), num=80, sampling=FAST), device="cpu")
+    ways = every_way([(0.0, 1.0)], ["spline"], ["independent"])
+    with pytest.raises(ArgumentError, match="`num` must be more than 64"):
+        evaluate_turned(run, "digits", ways, [90.0], 64, FAST, device="cpu")
+    assert not (run / "evaluation").exists()
+
+
+def test_the_extractor_in_use_is_not_advised(tmp_path, real):
+    colour = real.train[:60].repeat(1, 3, 1, 1)
+    generated, folder = save_colour(tmp_path / "g", colour[:50]), save_colour(tmp_path / "r", colour)
+    with pytest.raises(ArgumentError) as refused:
+        evaluate(generated, EvaluateSettings(data=str(folder)), device="cpu")
+    assert "pixels" not in str(refused.value)
+    assert "classifier" not in str(refused.value)  # no labels
+
+
+def save_colour(folder: Path, images: torch.Tensor) -> Path:
+    folder.mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).numpy().copy()).save(folder / f"{i:04d}.png")
+    return folder
+
+
+def test_split_and_labels_overrule_what_the_folders_are_taken_for(tmp_path):
+    for split, level in (("train", 40), ("test", 200)):
+        for name in ("a", "b"):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            for i in range(8):
+                Image.new("L", (8, 8), level + i).save(tmp_path / "set" / split / name / f"{i}.png")
+    default = open_real(str(tmp_path / "set"))
+    assert (len(default.train), len(default.test), default.held_out) == (16, 16, False)
+    other = open_real(str(tmp_path / "set"), split="test", labels="none")
+    assert other.train_labels is None
+    assert (other.held_out, len(other.test)) == (False, 16)
+    assert int(other.train.min()) >= 200 > int(other.test.max())
+    every = open_real(str(tmp_path / "set"), split="all", labels="none")
+    assert len(every.train) + len(every.test) == 32
 
 
 def test_figures_of_other_features_are_kept_while_the_images_are_the_same(run):
@@ -357,6 +416,7 @@ def test_measured_runs_become_one_report(run, tmp_path):
     rows, files = write_report([run], tmp_path / "r.html")
     assert [f.suffix for f in files] == [".md", ".csv", ".html"]
     assert rows[0].name == "A"
+    assert {"eq_t_lanczos", "sampler_eq_t_frac", "sampler_eq_r"} <= set(rows[0].figures)
     html = (tmp_path / "r.html").read_text()
     assert html.count("data:image/png") == 4
     assert 'alt="the first images of A"' in html
@@ -451,7 +511,7 @@ def test_the_accuracy_score_needs_images_asked_for_by_class(run, tmp_path):
     found = evaluate(folder, EvaluateSettings(**wanted, accuracy_score=True, sampling=each), device="cpu")
     score = read_metrics(folder).accuracy_score
     assert score == found.accuracy_score
-    assert score.generated.value < 0.2 < score.floor.value  # noise teaches nothing, 70 real digits something
+    assert score.floor.value > max(0.2, score.generated.value)  # 70 real digits teach something, noise nothing
     rows, _ = write_report([folder], tmp_path / "report.html")
     assert rows[0].floor["accuracy_score"] == score.floor
 

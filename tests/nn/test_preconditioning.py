@@ -102,3 +102,40 @@ def test_a_spectrum_survives_json_and_nonsense_is_refused():
         Spectrum.of(spectrum.to_dict() | {"power": [[-1.0]] * 3})
     with pytest.raises(ShapeError, match="expected images"):
         measure_spectrum(torch.zeros(0, 1, 8, 8))
+
+
+def discs(n: int, size: int = 32) -> torch.Tensor:
+    """Noise inside a disc of radius 8, -1 outside, as float64 images."""
+    line = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    inside = torch.hypot(line[:, None], line) < 8
+    return torch.where(inside, 0.3 * torch.randn(n, 1, size, size, dtype=torch.float64), -1.0)
+
+
+def test_a_profile_tells_the_noise_where_the_data_are_known_and_helps_nowhere_else():
+    torch.manual_seed(0)
+    flat, radial = measure_spectrum(discs(500)), measure_spectrum(discs(500), radial=True)
+    assert radial.spread[4] == pytest.approx(0.09, rel=0.1)
+    assert radial.spread[12] < 1e-12
+    assert radial.mean[0] + radial.profile[0][12] == pytest.approx(-1.0)
+    x0 = discs(50)
+    noise = torch.randn_like(x0)
+    a = torch.full((50,), 0.9, dtype=torch.float64)
+    x = 0.9**0.5 * x0 + 0.1**0.5 * noise
+    corner = {}
+    for name, spectrum in (("flat", flat), ("radial", radial)):
+        error = (precondition(spectrum, x, a)[1](torch.zeros_like(x)) - noise).square()
+        corner[name], middle = error[..., :4, :4].mean(), error[..., 14:18, 14:18].mean()
+        assert 0.2 < middle < 1.0
+    assert corner["radial"] < 1e-3 < 0.02 < corner["flat"]
+
+
+def test_a_profile_commutes_with_quarter_turns_and_survives_json():
+    torch.manual_seed(0)
+    spectrum = measure_spectrum(discs(100), radial=True)
+    assert Spectrum.of(spectrum.to_dict()) == spectrum
+    x, out, a = torch.randn(2, 1, 16, 16).double(), torch.randn(2, 1, 16, 16).double(), torch.tensor([0.9, 0.2])
+    wanted = precondition(spectrum, x, a)[1](out).rot90(1, (2, 3))
+    got = precondition(spectrum, x.rot90(1, (2, 3)), a)[1](out.rot90(1, (2, 3)))
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-9)
+    with pytest.raises(ArgumentError, match="each as long as its spread"):
+        Spectrum.of(spectrum.to_dict() | {"spread": [1.0]})

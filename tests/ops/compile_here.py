@@ -19,7 +19,7 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 
-from aliasfree.filters import FilterSpec
+from aliasfree.filters import BELOW_NYQUIST, FilterSpec
 from aliasfree.ops.backends.gpu import kernels
 from aliasfree.ops.backends.gpu.backend import Gpu, launch
 from aliasfree.ops.backends.gpu.plan import activation_chain, resampling_chain
@@ -42,7 +42,8 @@ def main(capability: int, names: list[str]) -> None:
     driver.set_active(SimpleNamespace(**here))
     for name in names:
         filter_name, op, dtype = name.split(":")
-        spec, x = FilterSpec.named(filter_name), torch.zeros(16, 64, *SIZE, dtype=getattr(torch, dtype))
+        spec = BELOW_NYQUIST if filter_name == "below-nyquist" else FilterSpec.named(filter_name)
+        x = torch.zeros(16, 64, *SIZE, dtype=getattr(torch, dtype))
         if op == "resample":
             y = x.new_zeros(16, 64, 2 * SIZE[0], 2 * SIZE[1])
             job = launch(resampling_chain(spec, 2, "zeros", SIZE, up=True), (x,), y, gpu)

@@ -198,3 +198,28 @@ def test_bad_arguments_name_the_cure(call, error, message):
     with pytest.raises(error, match=message):
         call(torch.zeros(1, 1, 8, 8))
     assert issubclass(error, AliasfreeError)
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+@pytest.mark.parametrize("cutoff", [0.5, 0.499, 0.3])
+def test_large_planes_are_filtered_by_transforms_as_by_matrices(cutoff, factor, monkeypatch):
+    spec = FilterSpec("ideal", cutoff=cutoff).at_rate(factor)
+    for shape in ((2, 3, 6, 7), (1, 2, 10, 4)):
+        for up in (True, False):
+            x = torch.randn(*shape[:2], *(n if up else n * factor for n in shape[2:]), dtype=torch.float64)
+            y = plain.resample(x, spec, factor, "circular", up=up)
+            grad = torch.randn_like(y)
+            back = plain.adjoint(grad, spec, factor, "circular", x.shape[2:], up=up)
+            with monkeypatch.context() as m:
+                m.setattr(plain, "MATRIX_LIMIT", 1)
+                leaf = x.clone().requires_grad_()
+                z = plain.resample(leaf, spec, factor, "circular", up=up)
+                assert (z - y).abs().max() < 1e-12
+                assert (torch.autograd.grad(z, leaf, grad)[0] - back).abs().max() < 1e-12
+                assert (plain.adjoint(grad, spec, factor, "circular", x.shape[2:], up=up) - back).abs().max() < 1e-12
+                assert plain.resample(x.to(torch.bfloat16), spec, factor, "circular", up=up).dtype == torch.bfloat16
+
+
+def test_a_large_plane_of_a_size_that_does_not_divide_is_refused():
+    with pytest.raises(ShapeError, match="divisible by 2, not 301"):
+        downsample2d(torch.zeros(1, 1, 301, 300), FilterSpec("ideal"), padding="circular", backend="torch")

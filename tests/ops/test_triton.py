@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aliasfree.filters import FilterSpec
+from aliasfree.filters import BELOW_NYQUIST, FilterSpec
 from aliasfree.ops import (
     downsample2d_reference,
     filtered_activation2d_reference,
@@ -93,6 +93,27 @@ def test_rate_4_equals_the_literal_algorithm(name, dtype):
     x = random(1, 2, 7, 5, dtype=dtype)
     check_resampling(x, spec, 4, "reflect")
     check_activation(x, spec, 4, "circular")
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("factor", "shape"), [(2, (2, 3, 8, 6)), (4, (1, 2, 7, 5)), (2, (1, 1, 1, 9))])
+def test_the_brick_wall_equals_the_literal_algorithm(factor, shape, dtype):
+    x = random(*shape, dtype=dtype)
+    high = random(*shape[:2], shape[2] * factor, shape[3] * factor, dtype=dtype)
+    spec = BELOW_NYQUIST.at_rate(factor)
+    check_activation(x, spec, factor, "circular")
+    for given, forward, backward, reference in (
+        (x, backend.upsample2d, backend.upsample2d_backward, upsample2d_reference),
+        (high, backend.downsample2d, backend.downsample2d_backward, downsample2d_reference),
+    ):
+        y, g, dx = gradient(lambda v, f=reference: f(v, spec, factor, "circular"), given)
+        assert close(forward(given, spec, factor, "circular"), y)
+        assert close(backward(g, spec, factor, "circular", given.shape[2:]), dx)
+
+
+def test_the_brick_wall_passes_a_large_plane_through_the_higher_rate_in_strips():
+    check_activation(random(1, 1, 64, 64), BELOW_NYQUIST, 2, "circular")
+    check_activation(random(1, 1, 32, 64), BELOW_NYQUIST.at_rate(4), 4, "circular")
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -273,7 +294,7 @@ def call(**changes) -> Call:
         ({"dtype": torch.float64}, "not float64"),
         ({"device": torch.device("meta")}, "not on meta"),
         ({"activation": None}, "no activation but gelu"),
-        ({"up": FilterSpec.named("ideal")}, "no taps"),
+        ({"up": FilterSpec.named("ideal"), "shape": (1, 1, 65, 64)}, "65x64 pixels are too large"),
         ({"up": FilterSpec(taps=600), "down": FilterSpec(taps=600), "shape": (1, 1, 999, 999)}, "600 taps"),
     ],
 )

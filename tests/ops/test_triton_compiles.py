@@ -22,6 +22,8 @@ LIMITS = {80: 163, 90: 227, 100: 227, 120: 99}
 """Compute capability x 10 -> KiB of shared memory a block may take."""
 ALL = list(product(enumerate(("hq", "2N")), enumerate(("activate", "backward")), enumerate(("bfloat16", "float32"))))
 
+ALWAYS = ("hq:resample:bfloat16", "below-nyquist:activate:bfloat16")
+
 
 def names(place: int) -> list[str]:
     """What is compiled for the architecture at this place of LIMITS: any two of the three factors in all pairs."""
@@ -44,7 +46,7 @@ def compiled(capability: int, *wanted: str) -> list[dict]:
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", LIMITS)
 def test_filtered_activations_compile_and_fit_into_shared_memory(capability):
-    for facts in compiled(capability, *names(list(LIMITS).index(capability)), "hq:resample:bfloat16"):
+    for facts in compiled(capability, *names(list(LIMITS).index(capability)), *ALWAYS):
         assert facts["cubin"] > 0
         assert facts["target"].startswith(f"sm_{capability}")
         assert 0 < facts["shared"] <= LIMITS[capability] << 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from aliasfree import AliasFreeStockUNet2DModel
-from aliasfree.errors import ArgumentError
+from aliasfree.errors import ArgumentError, CheckpointError
 from aliasfree.training import RunFolder, train
 
 SMALL = {
@@ -44,6 +45,29 @@ def test_a_saved_unet_is_fine_tuned_and_sampled_from(stock, tmp_path, digits, ma
     assert type(folder.load_model(ema=False)) is AliasFreeStockUNet2DModel
     more = train(RunFolder(tmp_path / "run").settings.replace(steps=5), data=digits, console=quiet, resume=True)
     assert list(more.losses()[0])[-1] == 5
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_it_goes_on_without_the_folder_it_began_from(stock, tmp_path, digits, make_settings, quiet, steps):
+    stock.save_pretrained(tmp_path / "stock")
+    settings = make_settings(tmp_path / "whole", model=tmp_path / "stock", config="D-hq", **NO_WIDTH)
+    whole = train(settings, data=digits, console=quiet).load_model()
+
+    def stop(step: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    settings = settings.replace(out=tmp_path / "run", steps=steps or 3, checkpoint_every=2)
+    if steps:
+        train(settings, data=digits, console=quiet)
+    else:  # stopped before its first checkpoint
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, data=digits, console=quiet, on_step=stop)
+    shutil.rmtree(tmp_path / "stock")
+    resumed = train(RunFolder(tmp_path / "run").settings.replace(steps=3), data=digits, console=quiet, resume=True)
+    for name, value in resumed.load_model().state_dict().items():
+        assert torch.equal(value, whole.state_dict()[name]), name
+    with pytest.raises(CheckpointError, match="another architecture"):
+        train(resumed.settings.replace(config="B-hq"), data=digits, console=quiet, resume=True)
 
 
 def test_a_config_alone_is_trained_from_random_weights(stock, tmp_path, digits, make_settings, quiet):

@@ -98,3 +98,12 @@ def test_flip_mirrors_half_of_the_images_and_none_changes_nothing():
     assert (mirrored ^ unchanged).all()
     assert 160 < int(mirrored.sum()) < 240
     assert augment(x, "none", 0, np.zeros(400, int), np.arange(400))[0] is x
+
+
+def test_a_turned_image_continues_its_edge_into_the_corners():
+    x = -torch.ones(8, 1, 16, 16)
+    x[:, :, 6:10, 1:15] = 1.0  # a bar whose end a periodic turn by 45 degrees would bring into a corner
+    turned = augment(x, "rotate", 3, np.zeros(8, int), np.arange(8))[0]
+    corners = turned[..., [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert corners.max() < -0.99
+    assert turned.amax((1, 2, 3)).min() > 0.9

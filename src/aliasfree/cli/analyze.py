@@ -22,7 +22,10 @@ def analyze(
         str | None,
         typer.Option(help="Of an untrained config: zeros, circular or reflect.", show_default="what it prefers"),
     ] = None,
-    rate: Annotated[int, typer.Option(help="How much finer than a pixel the alias-free counterparts look.")] = 4,
+    rate: Annotated[
+        int | None,
+        typer.Option(help="How much finer than a pixel the alias-free counterparts look  [default: 4; T and R: 5]"),
+    ] = None,
     part: Annotated[str, typer.Option(help="Of a diffusers pipeline: unet or vae.")] = "unet",
     seed: Annotated[int, typer.Option(help="Of untrained weights, images and noise.")] = 0,
     ema: Annotated[bool, typer.Option("--ema/--no-ema", help="Of a run: the averaged weights.")] = True,
@@ -36,6 +39,7 @@ def analyze(
 
     from aliasfree.experiments.analyze import analyze as run
     from aliasfree.experiments.subjects import SubjectSettings
+    from aliasfree.outputs import named
     from aliasfree.progress import bar
     from aliasfree.reporting.analysis import db, equivariance, percent
 
@@ -43,6 +47,8 @@ def analyze(
         image_size=image_size, base_channels=base_channels, padding_mode=padding_mode, timestep=timestep,
         images=images, seed=seed, part=part, ema=ema,
     )  # fmt: skip
+    if Path(target).expanduser().is_dir():
+        target = str(named(target))
     name = re.sub(r"[^\w-]+", "-", target).strip("-")
     page = out or Path(f"analysis-{name}.html")
     with bar("analysing", "layers") as told:
@@ -52,7 +58,7 @@ def analyze(
         table.add_column(head, overflow="fold")  # a name cut short names no layer
     for layer in found.layers[:12]:
         table.add_row(layer.name, layer.type, percent(layer.guilt), db(layer.fixed_db), db(layer.alias_db))
-    Console().print(table)
+    Console(markup=False, highlight=False).print(table)
     left = ", ".join(f"{kind} replaced {db(value)}" for kind, value in found.without.items())
     typer.echo(f"\n{equivariance(found)}")
     typer.echo(f"EQ-T_frac with periodic padding {db(found.periodic)}, then {left}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from aliasfree import __version__
-from aliasfree.cli import analyze, data, demo, evaluate, filters, generate, recipes, report, sweep, train
+from aliasfree.cli import analyze, data, demo, evaluate, export, filters, generate, recipes, report, sweep, train
+from aliasfree.cli.commands import App
 from aliasfree.cli.options import option_names, with_options
 from aliasfree.errors import AliasfreeError
 
@@ -50,7 +53,7 @@ def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-app = typer.Typer(
+app = App(
     name="aliasfree",
     cls=Commands,
     help="Diffusion models whose every resampling step obeys the sampling theorem.",
@@ -80,11 +83,13 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("sample")(generate.sample)
 app.command("rotate")(generate.rotate)
+app.command("film")(generate.film)
 app.command("collage")(generate.collage)
 app.command("evaluate")(evaluate.evaluate)
 app.command("analyze")(analyze.analyze)
 app.command("report")(report.report)
 app.command("sweep")(sweep.sweep)
+app.command("export")(export.export)
 app.command("filters")(filters.filters)
 app.command("configs")(filters.configs)
 app.command("recipes")(recipes.recipes)
@@ -93,4 +98,7 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Entry point of the `aliasfree` command; leaves by SystemExit."""
+    for stream in (sys.stdout, sys.stderr):  # names and signs that it cannot print are spelled out
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="aliasfree")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from aliasfree.cli.commands import App
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.table import Table
 
-app = typer.Typer(help="Look at data sources, and make MNIST-M.", no_args_is_help=True)
+app = App(help="Look at data sources, and make MNIST-M.", no_args_is_help=True)
 
 
 @app.command("info")
@@ -67,7 +70,7 @@ def mnist_m(
 
     with bar("making MNIST-M", "images") as report:
         made = make_mnist_m(digits, backgrounds, out, num=num, split=split, seed=seed, progress=report)
-    typer.echo(f"{made:,} images in {out}; train on them with `aliasfree train --data {out}`")
+    typer.echo(f"{made:,} images in {out}; train on them with `aliasfree train --data {quote(str(out))}`")
 
 
 def _row(table: Table, name: str, value: str) -> None:

@@ -14,7 +14,7 @@ def demo(
         bool, typer.Option("--overwrite", help="Replace runs that were trained with other settings.")
     ] = False,
 ) -> None:
-    """Train Config A and Config D on bundled digits, sample, rotate, judge, and write a report."""
+    """Train Config A and Config T on bundled digits, sample, move, turn, judge, and write a report."""
     from aliasfree.experiments.demo import run_demo
 
     report = run_demo(out, overwrite=overwrite)

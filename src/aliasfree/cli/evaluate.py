@@ -35,7 +35,8 @@ def evaluate(
     weights: Annotated[Path | None, typer.Option(help="The file of weights of Inception, CLIP or VGG.")] = None,
     protocol: Annotated[str, typer.Option(help="default, or paper: 2,000 images through Inception.")] = "default",
     equivariance: Annotated[
-        bool, typer.Option("--equivariance/--no-equivariance", help="Shift and turn a run's network, too.")
+        bool,
+        typer.Option("--equivariance/--no-equivariance", help="Shift and turn a run's network and its sampler, too."),
     ] = True,
     noise_error: Annotated[
         bool, typer.Option("--noise-error/--no-noise-error", help="Let a run's network predict noise on test images.")
@@ -43,7 +44,6 @@ def evaluate(
     accuracy_score: Annotated[
         bool, typer.Option("--accuracy-score", help="Train a classifier on a run's images (--class each): minutes.")
     ] = False,
-    split: Annotated[str, typer.Option(help="Of the data, to compare with.")] = "train",
     num_real: Annotated[
         int | None, typer.Option(help="Of its images: those a run with so many --num-images is trained on.")
     ] = None,
@@ -51,6 +51,8 @@ def evaluate(
         str | None,
         typer.Option(metavar="SIDE|HxW", help="Bring a folder's images to this size  [default: as they are]"),
     ] = None,
+    split: Annotated[str, typer.Option(help="The reference among the real images: train, val, test or all.")] = "train",
+    labels: Annotated[str, typer.Option(help="Of real folders and zips: auto, none, folders or file.")] = "auto",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")] = False,
     angles: Annotated[
         str | None,
@@ -74,6 +76,9 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="The JSON; with --angles the page, .html  [default: in the run's folder]")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that hold anything but figures of the same source.")
+    ] = False,
 ) -> None:
     """Compare generated images with real ones: IS, FID, KID, precision, recall, with intervals, and equivariance.
 
@@ -91,17 +96,18 @@ def evaluate(
     )  # fmt: skip
     settings = EvaluateSettings(
         data=data, num=num, features=features, weights=weights, protocol=protocol, equivariance=equivariance,
-        noise_error=noise_error, accuracy_score=accuracy_score, split=split, num_real=num_real,
+        noise_error=noise_error, accuracy_score=accuracy_score, num_real=num_real,
         image_size=None if image_size is None else parse_size(image_size), skip_bad=skip_bad, sampling=sampling,
+        split=split, labels=labels,
     )  # fmt: skip
     if out is not None and len(sources) > 1:
         raise ArgumentError("--out is for a single run or folder; leave it out, and each gets its own file.")
     if angles is not None:
         ways = (windows.split(","), methods.split(","), noises.split(","))
         for source in sources:
-            _turned(source, settings, angles, ways, device, out)
+            _turned(source, settings, angles, ways, device, out, overwrite)
         return
-    found = [facts for source in sources if (facts := _upright(source, settings, device, out)) is not None]
+    found = [facts for source in sources if (facts := _upright(source, settings, device, out, overwrite)) is not None]
     if found:
         from rich.console import Console
 
@@ -110,16 +116,24 @@ def evaluate(
         Console().print(markdown(summarise(found)), markup=False, highlight=False, soft_wrap=True)
 
 
-def _upright(source: Path, settings: EvaluateSettings, device: str, out: Path | None) -> Metrics | None:
+def _upright(
+    source: Path, settings: EvaluateSettings, device: str, out: Path | None, overwrite: bool
+) -> Metrics | None:
     from aliasfree.experiments.evaluate import evaluate as run
     from aliasfree.progress import bars
 
     with bars() as told:
-        return run(source, settings, out=out, device=device, progress=told)
+        return run(source, settings, out=out, overwrite=overwrite, device=device, progress=told)
 
 
 def _turned(
-    source: Path, settings: EvaluateSettings, angles: str, ways: tuple[list[str], ...], device: str, out: Path | None
+    source: Path,
+    settings: EvaluateSettings,
+    angles: str,
+    ways: tuple[list[str], ...],
+    device: str,
+    out: Path | None,
+    overwrite: bool,
 ) -> None:
     from rich.console import Console
 
@@ -133,6 +147,7 @@ def _turned(
     with bars() as told:
         done = evaluate_turned(
             source, settings.data, chosen, parse_angles(angles), settings.num or 400, settings.sampling, out=out,
+            overwrite=overwrite, split=settings.split, labels=settings.labels, skip_bad=settings.skip_bad,
             device=device, progress=told,
         )  # fmt: skip
     if done is not None:

@@ -12,12 +12,14 @@ def filters(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A config with a filter, such as D-2N or D-hq.")],
     other: Annotated[str | None, typer.Argument(metavar="[OTHER]", help="A second one, drawn beside it.")] = None,
     out: Annotated[Path | None, typer.Option(help="The picture, a PNG  [default: filters-CONFIG.png here]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Draw a config's filter (kernel, magnitude response, gains of the four phases) and print its figures."""
     from rich.console import Console
     from rich.table import Table
 
     from aliasfree.errors import ArgumentError
+    from aliasfree.outputs import check_outputs
     from aliasfree.reporting.filters import draw_filters, filter_table
 
     names = [config] if other is None else [config, other]
@@ -25,6 +27,7 @@ def filters(
     path = out or Path(f"filters-{'-'.join(names)}.png")
     if path.suffix.lower() != ".png":
         raise ArgumentError(f"The picture is a PNG, so --out must end in .png, not {path.name!r}.")
+    check_outputs([path], overwrite=overwrite)
     draw_filters(names, path)
 
     table = Table("", *names, show_edge=False)
@@ -34,7 +37,7 @@ def filters(
     table.add_row("stopband attenuation", *(f"{row.stopband_attenuation_db:.1f} dB" for row in rows))
     gains = ("{:.3f}  {:.3f}\n{:.3f}  {:.3f}".format(*row.phase_gains) for row in rows)
     table.add_row("gains of the four phases", *gains)
-    Console().print(table)
+    Console(markup=False, highlight=False).print(table)
     typer.echo(f"\ndrawn in {path}")
 
 
@@ -58,8 +61,9 @@ def configs() -> None:
             paper = "yes" if name in PAPER_CONFIGS else ""
             filtered.add_row(" ".join(family), filter_table([name])[0].kind, paper)
     for name in alone:
-        filtered.add_row(name, filter_table([name])[0].kind, "")
-    console = Console()
+        band = ", of the disc" if Config.parse(name).is_radial else ""
+        filtered.add_row(name, filter_table([name])[0].kind + band, "")
+    console = Console(markup=False, highlight=False)
     console.print(letters)
     console.print()
     console.print(filtered)

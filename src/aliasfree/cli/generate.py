@@ -135,6 +135,44 @@ def rotate(
     typer.echo("\n".join(str(path) for path in made[:-1]))
 
 
+def film(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs, shown one above the other.")],
+    num: Annotated[int, typer.Option(help="Images side by side: image 0, 1, ... of the seed.")] = 3,
+    frames: Annotated[int, typer.Option(help="Frames; each is sampled by itself, from noise that has moved.")] = 32,
+    travel: Annotated[float, typer.Option(metavar="PIXELS", help="How far they move to the right in all.")] = 2.0,
+    steps: Steps = 50,
+    scheduler: Scheduler = "ddpm",
+    class_: Class = None,
+    guidance: Guidance = 1.0,
+    seed: Seed = 0,
+    batch_size: BatchSize = 64,
+    ema: Ema = True,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="The strip, a PNG; the film is beside it as GIF and MP4.")] = Path(
+        "film.png"
+    ),
+    overwrite: Overwrite = False,
+) -> None:
+    """Film what networks make while their noise moves by fractions of a pixel: does the image move, or stick?"""
+    from aliasfree.cli.parse import parse_class
+    from aliasfree.experiments.film import check_film, film_runs
+    from aliasfree.experiments.generate import SampleSettings
+    from aliasfree.progress import bar
+
+    check_film(num, frames, travel, out, overwrite)
+    settings = SampleSettings(
+        steps=steps, scheduler=scheduler, seed=seed, class_label=parse_class(class_), guidance=guidance,
+        batch_size=batch_size, ema=ema,
+    )  # fmt: skip
+    folders = [_run(run) for run in runs]
+    with bar("sampling") as report:
+        films, made = film_runs(
+            folders, settings, num, frames=frames, travel=travel, out=out, overwrite=overwrite, device=device,
+            progress=report,
+        )  # fmt: skip
+    typer.echo("\n".join([*(one.label for one in films), *(str(path) for path in made[:-1])]))
+
+
 def collage(
     source: Annotated[
         Path, typer.Argument(metavar="RUN|FOLDER", help="A run (its newest images), or a folder of images.")

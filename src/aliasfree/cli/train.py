@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -20,18 +21,21 @@ def _option(default: str, help_text: str, *names: str, panel: str = LENGTH, meta
 
 def train(
     data: Annotated[str | None, typer.Option(help="digits, mnist, cifar10, mnist-m, hub:NAME, or a path.")] = None,
-    config: Annotated[str | None, typer.Option(help="A, B-0 ... D-2N, D-hq; see `aliasfree configs`.")] = None,
+    config: Annotated[str | None, typer.Option(help="A, B-0 ... D-2N, D-hq, T, R; see `aliasfree configs`.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder, for all that is written.")] = None,
     recipe: Annotated[str | None, recipe_option(TRAIN)] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out; options given again change its settings.")
     ] = False,
-    split: Annotated[str | None, _option("train", "Of the data: train, val, test or all.")] = None,
     num_images: Annotated[int | None, _option("all", "Train on so many of its images, a fair sample.")] = None,
     image_size: Annotated[
         str | None, _option("32", "A side, HEIGHTxWIDTH, or native.", panel=NETWORK, metavar="SIZE")
     ] = None,
     channels: Annotated[int | None, _option("as the data are", "1 grey, 3 colour.", panel=NETWORK)] = None,
+    split: Annotated[str | None, _option("train", "Of the data: train, val, test, or all.", panel=NETWORK)] = None,
+    labels: Annotated[
+        str | None, _option("auto", "Of folders and zips: auto, none, folders or file.", panel=NETWORK)
+    ] = None,
     model: Annotated[
         Path | None,
         _option("the paper's", "Folder of a diffusers UNet2DModel to convert and train or fine-tune.", panel=NETWORK),
@@ -122,7 +126,7 @@ def run(given: dict[str, Any], resume: bool) -> None:
         settings = RunSettings(**given)
     # refusals first: torch and diffusers take seconds to import
     check_folder(RunFolder(settings.out), resume)
-    if not settings.data.startswith("hub:"):
+    if not resume and not settings.data.startswith("hub:"):
         from aliasfree.data.registry import resolve
 
         resolve(settings.data, settings.split)
@@ -130,4 +134,4 @@ def run(given: dict[str, Any], resume: bool) -> None:
 
     folder = train(settings, resume=resume)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun, one process speaks for all
-        typer.echo(f"The run is in {folder.path}; sample from it with `aliasfree sample {folder.path}`.")
+        typer.echo(f"The run is in {folder.path}; sample from it with `aliasfree sample {quote(str(folder.path))}`.")

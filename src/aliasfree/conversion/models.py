@@ -1,7 +1,10 @@
 """diffusers models that are converted when they are built, so that saving and loading them keeps the conversion.
 
 `convert` makes a stock model one of these. Their config is the stock model's and the entries `alias_free`,
-`alias_free_padding_mode` and `alias_free_feed_forward`; their weights have the stock model's names.
+`alias_free_padding_mode`, `alias_free_feed_forward` and `alias_free_inputs`; their weights have the stock model's
+names.
+Four are written out below; every other model class of diffusers has one by the name of AliasFree and its own, made when
+it is first asked for.
 
 A saved pipeline names its parts by module and class. The module of these is given as `aliasfree`, so that after
 `import aliasfree` diffusers can load them.
@@ -13,11 +16,14 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import diffusers
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel, UNet2DModel
 from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
 
 from aliasfree.config import Config
-from aliasfree.conversion.surgery import ROUND_TRIP, Conversion, operate
+from aliasfree.conversion.surgery import ROUND_TRIP, Conversion, conversion_of, operate
+from aliasfree.errors import ArgumentError
 from aliasfree.ops.resample import Padding
 
 __all__ = [
@@ -26,7 +32,11 @@ __all__ = [
     "AliasFreeStockUNet2DModel",
     "AliasFreeUNet2DConditionModel",
     "ModelMixin",  # diffusers looks here for it to see how a saved part is loaded
+    "class_named",
+    "counterpart",
 ]
+
+PREFIX = "AliasFree"
 
 
 def _init(stock: type[ModelMixin]) -> Callable[..., None]:
@@ -38,9 +48,12 @@ def _init(stock: type[ModelMixin]) -> Callable[..., None]:
         alias_free: str | dict[str, Any] | Config = "D-hq",
         alias_free_padding_mode: Padding | None = None,
         alias_free_feed_forward: bool = False,
+        alias_free_inputs: Any = None,
+        alias_free_attention_rate: int = 1,
         **kwargs: Any,
     ) -> None:
-        conversion = Conversion.of(alias_free, alias_free_padding_mode, alias_free_feed_forward)
+        options = (alias_free_padding_mode, alias_free_feed_forward, alias_free_inputs, alias_free_attention_rate)
+        conversion = Conversion.of(alias_free, *options)
         stock.__init__(self, *args, **kwargs)
         operate(self, conversion)
         self.register_to_config(**conversion.to_config())
@@ -49,6 +62,22 @@ def _init(stock: type[ModelMixin]) -> Callable[..., None]:
     ours = [p for p in inspect.signature(init).parameters.values() if p.name.startswith("alias_free")]
     init.__signature__ = inspect.Signature(theirs + ours)  # type: ignore[attr-defined]
     return init
+
+
+def _from_unet(stock: Any) -> Any:
+    """`from_unet` of a ControlNet's converted counterpart: converted as the UNet is."""
+
+    def from_unet(cls: Any, unet: Any, *args: Any, **kwargs: Any) -> Any:
+        conversion = conversion_of(unet)
+        if conversion is None:
+            raise ArgumentError(f"the unet is not converted; use {stock.__name__}.from_unet, or convert(unet) first")
+        made = stock.from_unet(unet, *args, **kwargs)
+        operate(made, conversion)
+        made.__class__ = cls
+        made.register_to_config(**conversion.to_config())
+        return made
+
+    return classmethod(from_unet)
 
 
 class AliasFreeStockUNet2DModel(UNet2DModel):
@@ -109,6 +138,7 @@ class AliasFreeControlNetModel(ControlNetModel):
     """
 
     __init__ = _init(ControlNetModel)
+    from_unet = _from_unet(ControlNetModel)
 
 
 for _class in (
@@ -119,3 +149,25 @@ for _class in (
 ):
     _class.__module__ = "aliasfree"
     ROUND_TRIP[_class.__bases__[0]] = _class
+
+
+def counterpart(stock: type) -> type[nn.Module] | None:
+    """The class that a converted model of the class `stock` becomes; None = it is no model class of diffusers."""
+    if stock not in ROUND_TRIP:
+        known = issubclass(stock, ModelMixin) and getattr(diffusers, stock.__name__, None) is stock
+        if not known:
+            return None
+        about = f"A converted `{stock.__name__}` of diffusers; arguments as for `AliasFreeStockUNet2DModel`."
+        entries: dict[str, Any] = {"__init__": _init(stock), "__module__": "aliasfree", "__doc__": about}
+        if hasattr(stock, "from_unet"):
+            entries["from_unet"] = _from_unet(stock)
+        ROUND_TRIP[stock] = type(f"{PREFIX}{stock.__name__}", (stock,), entries)
+    return ROUND_TRIP[stock]
+
+
+def class_named(name: str) -> type[nn.Module] | None:
+    """The converted class of this name, as "AliasFreeVQModel"; None = there is none."""
+    stock = getattr(diffusers, name.removeprefix(PREFIX), None) if name.startswith(PREFIX) else None
+    if not isinstance(stock, type) or stock is UNet2DModel:  # AliasFreeUNet2DModel is the paper's network
+        return None
+    return counterpart(stock)

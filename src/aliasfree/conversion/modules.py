@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch.nn.functional as F
 from diffusers.models.activations import GEGLU, FP32SiLU
+from diffusers.models.attention_processor import Attention
+from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageUpsample
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanUpsample
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 from diffusers.models.downsampling import Downsample2D, FirDownsample2D, KDownsample2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import FirUpsample2D, KUpsample2D, Upsample2D
 from torch import Tensor, nn
 
-from aliasfree.conversion.treatment import Treatment, is_plane
+from aliasfree.conversion.treatment import Axes, Treatment, Window, is_plane, on_planes
 
-__all__ = ["ACTIVATIONS", "CONVERTED", "Converted", "Filter", "Record", "sides"]
+__all__ = ["ACTIVATIONS", "CONVERTED", "OWN", "Converted", "Filter", "Record", "sides"]
 
 
 @dataclass(frozen=True)
@@ -42,32 +45,156 @@ class Converted(nn.Module):
         def __getattr__(self, name: str) -> Any: ...  # diffusers' classes are untyped
 
 
+OWN = ("decimation", "decimations", "plane", "axes", "around", "outside", "attention_rate")
+"""Attributes that conversion adds to modules, and takes away again."""
+
+
 class AliasFreeConv2d(Converted, nn.Conv2d):
-    """A strided convolution: at stride 1, low-pass, every `decimation`-th sample."""
+    """A strided convolution: at stride 1, low-pass, every `decimation`-th sample.
+
+    around   (left, right, top, bottom): the padding of a module before it, which it does itself; None = its own
+    """
 
     decimation: int
+    around: tuple[int, int, int, int] | None
 
     def forward(self, input: Tensor) -> Tensor:
-        return self._treatment.decimate(super().forward(input), self.decimation)
+        how, factor = self._treatment, self.decimation
+        own: str = how.padding_mode or self.padding_mode
+        mode = "constant" if own == "zeros" else own
+        reach = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        left, right, top, bottom = self.around or _around(self.padding)
+        h, w = input.shape[-2:]
+        size = ((h + top + bottom - reach[0] - 1) // factor + 1, (w + left + right - reach[1] - 1) // factor + 1)
+        fits = top <= reach[0] and left <= reach[1] and size[0] <= -(-h // factor) and size[1] <= -(-w // factor)
+        if how.wraps and fits:  # one result for each sample of the torus
+            left, right, top, bottom = left, reach[1] - left, top, reach[0] - top
+        elif self.around is None:
+            return how.decimate(super().forward(input), factor)
+        z = F.pad(input, (left, right, top, bottom), mode=mode)
+        z = F.conv2d(z, self.weight, self.bias, 1, 0, self.dilation, self.groups)
+        return how.decimate(z, factor)[..., : size[0], : size[1]]
+
+
+class AliasFreeConv3d(Converted, nn.Conv3d):
+    """A convolution of videos (N, C, T, H, W): rows and columns padded as asked, and if it is strided along them, at
+    stride 1, low-passed frame by frame, every `decimation`-th sample. Frames are taken as before."""
+
+    decimation: int
+    outside: str | None
+
+    def forward(self, input: Tensor) -> Tensor:
+        how = self._treatment
+        padding = list(self.padding) if isinstance(self.padding, tuple) else None
+        if self.outside and padding is not None:
+            mode = {"zeros": "constant"}.get(self.outside, self.outside)
+            t = input.shape[2]
+            flat = F.pad(input.flatten(1, 2), (padding[2],) * 2 + (padding[1],) * 2, mode=mode)
+            input, padding = flat.unflatten(1, (-1, t)), [padding[0], 0, 0]
+        z = F.conv3d(input, self.weight, self.bias, self.stride, padding or self.padding, self.dilation, self.groups)
+        if self.decimation == 1:
+            return z
+        return on_planes(z, (3, 4), lambda planes: how.decimate(planes, self.decimation))
+
+
+class AliasFreeConvTranspose2d(Converted, nn.ConvTranspose2d):
+    """A transposed convolution: band-limited interpolation in place of the zeros between samples, then its kernel."""
+
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        how, s = self._treatment, int(self.stride[0])
+        given: tuple[Any, ...] = (self.stride, self.padding, self.kernel_size, 2, self.dilation)
+        more = self._output_padding(input, output_size, *given)
+        own: tuple[int, ...] = given[1]
+        reach = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        size = [(n - 1) * s - 2 * p + r + 1 + o for n, p, r, o in zip(input.shape[-2:], own, reach, more, strict=True)]
+        u = how.insert(input, s)
+        margin = [0, 0]
+        if how.padding == "circular":
+            margin = reach
+            u = F.pad(u, (reach[1], reach[1], reach[0], reach[0]), mode="circular")
+        padding = tuple(p + m for p, m in zip(own, margin, strict=True))
+        weight = self.weight / s**2  # the zeros carried nothing
+        y = F.conv_transpose2d(u, weight, self.bias, 1, padding, 0, self.groups, self.dilation)
+        return y[..., : size[0], : size[1]]
 
 
 class AliasFreeAvgPool2d(Converted, nn.AvgPool2d):
-    """An average pool whose windows touch: the average at stride 1, low-pass, every stride-th sample."""
+    """An average pool: the average at stride 1, low-pass, every stride-th sample."""
 
     def forward(self, input: Tensor) -> Tensor:
-        k = sides(self.kernel_size)[0]
-        z = F.avg_pool2d(self._treatment.extend(input, k - 1), k, stride=1)
-        out = [-(-n // k) if self.ceil_mode else n // k for n in input.shape[-2:]]
-        return self._treatment.decimate(z, k)[..., : out[0], : out[1]]
+        k, s, p = (sides(v)[0] for v in (self.kernel_size, self.stride, self.padding))
+
+        def average(x: Tensor, padding: int) -> Tensor:
+            return F.avg_pool2d(x, k, 1, padding, count_include_pad=self.count_include_pad)
+
+        return self._treatment.pool(input, s, Window(k, p, ceil=self.ceil_mode), average)
+
+
+class AliasFreeMaxPool2d(Converted, nn.MaxPool2d):
+    """A max pool: the maximum at stride 1, low-pass, every stride-th sample."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        k, s, p, d = (sides(v)[0] for v in (self.kernel_size, self.stride, self.padding, self.dilation))
+
+        def maximum(x: Tensor, padding: int) -> Tensor:
+            return F.max_pool2d(x, k, 1, padding, d)
+
+        return self._treatment.pool(input, s, Window(k, p, d, self.ceil_mode), maximum)
+
+
+class AliasFreePixelShuffle(Converted, nn.PixelShuffle):
+    """Channels to pixels, then without what the lower rate could not carry."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self._treatment.low_pass(super().forward(input), self.upscale_factor)
+
+
+class AliasFreePixelUnshuffle(Converted, nn.PixelUnshuffle):
+    """Planes without what the lower rate cannot carry, then pixels to channels."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(self._treatment.low_pass(input, self.downscale_factor))
+
+
+class AliasFreePad2d(Converted):
+    """Padding of planes in another way than the stock module's: `outside`; None = the module after it pads."""
+
+    outside: str | None
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.outside is None:
+            return input
+        return F.pad(input, self.padding, mode={"zeros": "constant"}.get(self.outside, self.outside))
+
+
+class AliasFreeZeroPad2d(AliasFreePad2d, nn.ZeroPad2d): ...
+
+
+class AliasFreeReplicationPad2d(AliasFreePad2d, nn.ReplicationPad2d): ...
+
+
+class AliasFreeReflectionPad2d(AliasFreePad2d, nn.ReflectionPad2d): ...
 
 
 class AliasFreeUpsample(Converted, nn.Upsample):
-    """Nearest-neighbour or bilinear upsampling: band-limited interpolation. Signals and volumes pass it as before."""
+    """Nearest-neighbour, bilinear or bicubic upsampling: band-limited interpolation. Signals and volumes pass it as
+    before."""
 
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim != 4:
             return super().forward(input)
-        return self._treatment.interpolate(input, int(sides(self.scale_factor)[0]))
+        factor = int(sides(self.scale_factor)[0]) if self.size is None else sides(self.size)[0] // input.shape[-2]
+        size = None if self.size is None else sides(self.size)
+        return self._treatment.interpolate(input, factor, size)
+
+
+class AliasFreeUpsamplingNearest2d(AliasFreeUpsample, nn.UpsamplingNearest2d): ...
+
+
+class AliasFreeWanUpsample(AliasFreeUpsample, WanUpsample): ...
+
+
+class AliasFreeQwenImageUpsample(AliasFreeUpsample, QwenImageUpsample): ...
 
 
 class AliasFreeUpsample2D(Converted, Upsample2D):
@@ -151,7 +278,9 @@ class AliasFreeControlNetConditioningEmbedding(Converted, ControlNetConditioning
         return cast(Tensor, self.conv_out(x))
 
     def _activate(self, x: Tensor) -> Tensor:
-        return self._treatment.activate(x, "silu") if self._treatment.config.filters_activations else F.silu(x)
+        if not (self._treatment.config.filters_activations and is_plane(x)):
+            return F.silu(x)
+        return self._treatment.activate(x, "silu", training=self.training)
 
 
 class AliasFreeGEGLU(Converted, GEGLU):
@@ -164,29 +293,63 @@ class AliasFreeGEGLU(Converted, GEGLU):
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         planes = self.proj(hidden_states).mT.unflatten(2, self.plane)
-        return self._treatment.gate(planes, F.gelu).flatten(2).mT
+        return self._treatment.gate(planes, F.gelu, training=self.training).flatten(2).mT
+
+
+class AliasFreeAttention(Converted, Attention):
+    """Attention over the pixels of a plane, carried out at a higher rate: a softmax over grid points is a sum that
+    stands for an integral, and its integrand has more bandwidth than the keys.
+
+    attention_rate   2 or 4
+    plane            (H, W) of tokens, told by the transformer at every call; None = it is given planes
+    """
+
+    attention_rate: int
+    plane: tuple[int, int] | None
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        stock, rate, plane = super().forward, self.attention_rate, self.plane
+        if hidden_states.ndim == 4:
+            return self._treatment.at_rate(hidden_states, rate, lambda x: cast(Tensor, stock(x, *args, **kwargs)))
+        if plane is None:
+            return cast(Tensor, stock(hidden_states, *args, **kwargs))
+        size = (rate * plane[0], rate * plane[1])
+
+        def attend(planes: Tensor) -> Tensor:
+            return cast(Tensor, stock(planes.flatten(2).mT, *args, **kwargs)).mT.unflatten(2, size)
+
+        return self._treatment.at_rate(hidden_states.mT.unflatten(2, plane), rate, attend).flatten(2).mT
 
 
 class AliasFreeTransformer2DModel(Converted, Transformer2DModel):
-    """Tells its feed-forward layers the shape of the plane whose pixels are its tokens."""
+    """Tells its feed-forward and attention layers the shape of the plane whose pixels are its tokens."""
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         plane = (hidden_states.shape[-2], hidden_states.shape[-1])
         for block in self.transformer_blocks:
-            if isinstance(block.ff.net[0], AliasFreeGEGLU):
-                block.ff.net[0].plane = plane
+            for layer in (block.ff.net[0], block.attn1, block.attn2):
+                if isinstance(layer, AliasFreeGEGLU | AliasFreeAttention):
+                    layer.plane = plane
         return super().forward(hidden_states, *args, **kwargs)
 
 
 class FilteredActivation(Converted):
-    """A nonlinearity filtered on planes; vectors (a time embedding) pass it as before."""
+    """A nonlinearity filtered on planes; what is none (a time embedding) passes it as before.
 
+    axes   where rows and columns lie, by the number of axes of the tensor
+    """
+
+    axes: Axes
     kernel: str | None = None  # name of the fused kernel; None = the module's own function
 
     def forward(self, input: Tensor) -> Tensor:
-        if not is_plane(input):
+        axes = self.axes.get(input.ndim)
+        if axes is None or (input.shape[axes[0]], input.shape[axes[1]]) == (1, 1):
             return cast(Tensor, super().forward(input))
-        return self._treatment.activate(input, self.kernel or super().forward)
+        return on_planes(input, axes, self._filtered)
+
+    def _filtered(self, planes: Tensor) -> Tensor:
+        return self._treatment.activate(planes, self.kernel or super().forward, training=self.training)
 
 
 class AliasFreeSiLU(FilteredActivation, nn.SiLU):
@@ -200,11 +363,16 @@ class AliasFreeReLU(FilteredActivation, nn.ReLU):
 class AliasFreeGELU(FilteredActivation, nn.GELU):
     """Exact or, with `approximate="tanh"`, approximate."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        if not is_plane(input):
-            return F.gelu(input, approximate=self.approximate)
-        exact = self.approximate == "none"
-        return self._treatment.activate(input, "gelu" if exact else lambda x: F.gelu(x, approximate=self.approximate))
+    def _filtered(self, planes: Tensor) -> Tensor:
+        how = "gelu" if self.approximate == "none" else lambda x: F.gelu(x, approximate=self.approximate)
+        return self._treatment.activate(planes, how, training=self.training)
+
+
+class AliasFreeGLU(FilteredActivation, nn.GLU):
+    """a sigmoid(b), of the two halves of the channels."""
+
+    def _filtered(self, planes: Tensor) -> Tensor:
+        return self._treatment.gate(planes, F.sigmoid, training=self.training)
 
 
 class AliasFreeFP32SiLU(FilteredActivation, FP32SiLU): ...
@@ -216,10 +384,28 @@ class AliasFreeMish(FilteredActivation, nn.Mish): ...
 class AliasFreeLeakyReLU(FilteredActivation, nn.LeakyReLU): ...
 
 
+class AliasFreePReLU(FilteredActivation, nn.PReLU): ...
+
+
 class AliasFreeELU(FilteredActivation, nn.ELU): ...
 
 
+class AliasFreeSELU(FilteredActivation, nn.SELU): ...
+
+
+class AliasFreeCELU(FilteredActivation, nn.CELU): ...
+
+
+class AliasFreeReLU6(FilteredActivation, nn.ReLU6): ...
+
+
+class AliasFreeHardtanh(FilteredActivation, nn.Hardtanh): ...
+
+
 class AliasFreeHardswish(FilteredActivation, nn.Hardswish): ...
+
+
+class AliasFreeHardsigmoid(FilteredActivation, nn.Hardsigmoid): ...
 
 
 class AliasFreeSoftplus(FilteredActivation, nn.Softplus): ...
@@ -251,13 +437,18 @@ def fir_downsample(treatment: Treatment, x: Tensor, line: tuple[int, ...]) -> Te
     """Filter planes with the symmetric taps `line` (scaled to sum 1) of even length, output i centred at 2 i + 0.5,
     at full rate; then low-pass and decimate. (N, C, H, W) to (N, C, H // 2, W // 2)."""
     c, h, w = x.shape[1:]
-    before = len(line) // 2 - 1
-    mode = {"zeros": "constant"}.get(treatment.padding, treatment.padding)
-    z = F.pad(x, (before, len(line) // 2, before, len(line) // 2), mode=mode)
+    before, after = len(line) // 2 - 1, len(line) // 2
+    z = treatment.extend(x, after, before)
     taps = x.new_tensor(line) / sum(line)
     z = F.conv2d(z, taps.reshape(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c)
     z = F.conv2d(z, taps.reshape(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)
     return treatment.decimate(z, 2)[..., : h // 2, : w // 2]
+
+
+def _around(padding: Any) -> tuple[int, int, int, int]:
+    """(left, right, top, bottom) of a convolution's `padding`."""
+    rows, columns = (0, 0) if padding == "valid" else padding
+    return columns, columns, rows, rows
 
 
 def sides(value: Any) -> tuple[Any, Any]:
@@ -271,11 +462,18 @@ ACTIVATIONS: dict[type[nn.Module], type[FilteredActivation]] = {
         AliasFreeSiLU,
         AliasFreeReLU,
         AliasFreeGELU,
+        AliasFreeGLU,
         AliasFreeFP32SiLU,
         AliasFreeMish,
         AliasFreeLeakyReLU,
+        AliasFreePReLU,
         AliasFreeELU,
+        AliasFreeSELU,
+        AliasFreeCELU,
+        AliasFreeReLU6,
+        AliasFreeHardtanh,
         AliasFreeHardswish,
+        AliasFreeHardsigmoid,
         AliasFreeSoftplus,
         AliasFreeTanh,
         AliasFreeSigmoid,
@@ -283,11 +481,23 @@ ACTIVATIONS: dict[type[nn.Module], type[FilteredActivation]] = {
 }
 """stock class -> its filtered counterpart. Another activation takes one class above and one line here."""
 
+PADS: dict[type[nn.Module], type[AliasFreePad2d]] = {
+    cls.__bases__[1]: cls for cls in (AliasFreeZeroPad2d, AliasFreeReplicationPad2d, AliasFreeReflectionPad2d)
+}
+"""stock padding of planes -> its counterpart with another padding."""
+
 CONVERTED: dict[type[nn.Module], type[Converted]] = {
     nn.Conv2d: AliasFreeConv2d,
+    nn.Conv3d: AliasFreeConv3d,
+    nn.ConvTranspose2d: AliasFreeConvTranspose2d,
     nn.AvgPool2d: AliasFreeAvgPool2d,
+    nn.MaxPool2d: AliasFreeMaxPool2d,
+    nn.PixelShuffle: AliasFreePixelShuffle,
+    nn.PixelUnshuffle: AliasFreePixelUnshuffle,
     nn.Upsample: AliasFreeUpsample,
-    nn.UpsamplingNearest2d: AliasFreeUpsample,
+    nn.UpsamplingNearest2d: AliasFreeUpsamplingNearest2d,
+    WanUpsample: AliasFreeWanUpsample,
+    QwenImageUpsample: AliasFreeQwenImageUpsample,
     Upsample2D: AliasFreeUpsample2D,
     Downsample2D: AliasFreeDownsample2D,
     FirDownsample2D: AliasFreeFirDownsample2D,
@@ -296,7 +506,9 @@ CONVERTED: dict[type[nn.Module], type[Converted]] = {
     KUpsample2D: AliasFreeKUpsample2D,
     ControlNetConditioningEmbedding: AliasFreeControlNetConditioningEmbedding,
     GEGLU: AliasFreeGEGLU,
+    Attention: AliasFreeAttention,
     Transformer2DModel: AliasFreeTransformer2DModel,
+    **PADS,
     **ACTIVATIONS,
 }
 """stock class -> what it becomes. Subclasses are not in it: their `forward` may be another."""

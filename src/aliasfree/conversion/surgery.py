@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, get_args
 
 from diffusers import ConfigMixin
@@ -10,13 +11,16 @@ from diffusers.configuration_utils import FrozenDict
 from torch import nn
 
 from aliasfree.config import Config
-from aliasfree.conversion.modules import Record
+from aliasfree.conversion.inputs import Inputs, examine, inputs_from_config, inputs_to_config
+from aliasfree.conversion.modules import OWN, Record
 from aliasfree.conversion.survey import Finding, survey
 from aliasfree.conversion.treatment import Treatment
 from aliasfree.errors import ArgumentError, did_you_mean
 from aliasfree.ops.resample import Padding
 
 __all__ = ["ROUND_TRIP", "Conversion", "conversion_of", "convert", "operate", "revert", "undo"]
+
+ATTENTION_RATES = (1, 2, 4)
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -27,14 +31,36 @@ class Conversion:
 
     treatment: Treatment
     feed_forward: bool = False
+    inputs: Any = None  # shapes of the arguments of the call that was watched, as plain values; None = implied ones
+    left: tuple[tuple[str, str, str], ...] = ()  # name, kind and reason of what was not changed
+    traced: bool = True  # whether a call could be watched
+    attention_rate: int = 1
 
     @classmethod
-    def of(cls, config: str | dict[str, Any] | Config, padding_mode: Padding | None, feed_forward: bool) -> Conversion:
+    def of(
+        cls,
+        config: str | dict[str, Any] | Config,
+        padding_mode: Padding | None,
+        feed_forward: bool,
+        inputs: Any = None,
+        attention_rate: int = 1,
+    ) -> Conversion:
         """Checked. Raises ConfigError, ArgumentError."""
         modes = get_args(Padding)
         if padding_mode is not None and padding_mode not in modes:
             raise ArgumentError(f"unknown padding_mode {padding_mode!r}{did_you_mean(str(padding_mode), modes)}")
-        return cls(Treatment(Config.parse(config), padding_mode), feed_forward)
+        parsed = Config.parse(config)
+        if parsed.is_radial:
+            raise ArgumentError(
+                "config R has no 3x3 convolutions, so no network can be converted to it; choose T or D-hq"
+            )
+        if parsed.is_equivariant:
+            padding_mode, feed_forward = padding_mode or "circular", True
+        if attention_rate not in ATTENTION_RATES:
+            raise ArgumentError(f"attention_rate is 1, 2 or 4, not {attention_rate!r}")
+        if attention_rate > 1 and parsed.letter == "A":
+            raise ArgumentError("config A has no filters to carry attention to a higher rate: use B, C, D or T")
+        return cls(Treatment(parsed, padding_mode), feed_forward, inputs, attention_rate=attention_rate)
 
     def to_config(self) -> dict[str, Any]:
         """The entries of a diffusers model's config; plain diffusers warns of them when it loads the model."""
@@ -42,6 +68,8 @@ class Conversion:
             "alias_free": self.treatment.config.to_config(),
             "alias_free_padding_mode": self.treatment.padding_mode,
             "alias_free_feed_forward": self.feed_forward,
+            "alias_free_inputs": self.inputs,
+            "alias_free_attention_rate": self.attention_rate,
         }
 
 
@@ -54,16 +82,24 @@ def convert(
     config: str | Config = "D-hq",
     padding_mode: Padding | None = None,
     feed_forward: bool = False,
+    inputs: Inputs | None = None,
+    attention_rate: int = 1,
 ) -> Model:
     """Make every resampling step and nonlinearity of planes alias-free, in place. Returns the model.
 
     model         a diffusers model (UNet2DModel, UNet2DConditionModel, AutoencoderKL, ControlNetModel ...) or any
                   module built of known parts: strided convolutions, average pools, nearest-neighbour and bilinear
                   upsampling, activation modules
-    config        letter: B resampling, C nonlinearities, D both, A neither; after the dash the filter
+    config        letter: B resampling, C nonlinearities, D both, A neither; after the dash the filter. "T" = D with
+                  filters that keep nothing at the Nyquist frequency, nonlinearities at twice the rate in training and
+                  four times outside, feed_forward, and circular padding unless `padding_mode` says otherwise
     padding_mode  "zeros", "circular" or "reflect" for convolutions and filters alike; None = convolutions keep
                   theirs and filters find the plane reflected
     feed_forward  also filter the GEGLU of transformer blocks, which acts on tokens
+    inputs        arguments of one call, in which the model is watched: a list, or by name (shapes count, values do
+                  not). None = what the config of a diffusers model implies, or one image
+    attention_rate   2 or 4 = attention over the pixels of planes is carried out at so many times their rate, with
+                  16 or 256 times as many pairs of pixels; 1 = as it is
 
     Parameters, buffers and state-dict keys stay as they are: weights may be loaded before or after. `conversion_report`
     says what was done. A saved model remembers a conversion of the whole, not of a part: convert the whole model.
@@ -79,7 +115,7 @@ def convert(
     >>> tuple(after.shape), torch.equal(after, before)
     ((1, 8, 8, 8), False)
     """
-    conversion = Conversion.of(config, padding_mode, feed_forward)
+    conversion = Conversion.of(config, padding_mode, feed_forward, inputs_to_config(inputs), attention_rate)
     if not isinstance(model, nn.Module):
         raise ArgumentError(
             f"expected a module, not {type(model).__name__}; of a pipeline convert the parts: convert(pipe.unet)"
@@ -87,7 +123,12 @@ def convert(
     if any("_record" in m.__dict__ or conversion_of(m) is not None for m in model.modules()):
         raise ArgumentError("this model, or a part of it, is converted already; revert(model) first")
     _check_operable(model)
-    operate(model, conversion)
+    operate(model, conversion, inputs)
+    if not any("_record" in m.__dict__ for m in model.modules()) and conversion.treatment.config.letter != "A":
+        warnings.warn(
+            f"convert changed nothing in this {type(model).__name__}; str(conversion_report(model)) says why",
+            stacklevel=2,
+        )
     _enter_into_config(model, conversion)
     return model
 
@@ -125,6 +166,9 @@ def revert(model: Model) -> Model:
 def undo(model: nn.Module) -> None:
     """Give every module below its stock class and attributes back. Touches no tensor and no config."""
     for module in model.modules():
+        for key, hook in list(module._state_dict_pre_hooks.items()):
+            if isinstance(hook, _Lost):
+                del module._state_dict_pre_hooks[key]
         if module.__dict__.pop("_conversion", None) is not None:
             for stock, subclass in ROUND_TRIP.items():
                 if type(module) is subclass:
@@ -134,7 +178,7 @@ def undo(model: nn.Module) -> None:
             continue
         module.__class__ = record.stock
         module.__dict__.pop("_treatment", None)
-        for name in ("decimation", "decimations", "plane"):
+        for name in OWN:
             module.__dict__.pop(name, None)
         for name, value in record.attributes.items():
             setattr(module, name, value)
@@ -145,15 +189,18 @@ def conversion_of(model: nn.Module) -> Conversion | None:
     return model.__dict__.get("_conversion")
 
 
-def operate(model: nn.Module, conversion: Conversion) -> None:
+def operate(model: nn.Module, conversion: Conversion, inputs: Inputs | None = None) -> None:
     """Change the modules of a stock model. Touches no tensor, so it works on the meta device."""
-    findings = [f for f in survey(model, conversion.treatment, conversion.feed_forward) if f.done]
-    for finding in findings:
+    seen = examine(model, inputs_from_config(conversion.inputs) if inputs is None else inputs)
+    found = list(survey(model, conversion.treatment, conversion.feed_forward, seen, conversion.attention_rate))
+    for finding in found:
         if finding.become is not None:
             _check_forward(finding.name, finding.module)
-    for finding in findings:
-        _change(finding, conversion.treatment)
-    model.__dict__["_conversion"] = conversion
+    for finding in found:
+        if finding.done:
+            _change(finding, conversion.treatment)
+    left = tuple((f.name, f.kind, f.reason) for f in found if f.reason)
+    model.__dict__["_conversion"] = replace(conversion, left=left, traced=seen is not None)
 
 
 def _change(finding: Finding, treatment: Treatment) -> None:
@@ -169,10 +216,27 @@ def _change(finding: Finding, treatment: Treatment) -> None:
 
 def _enter_into_config(model: nn.Module, conversion: Conversion) -> None:
     """Let a diffusers model know what it is, so that saving and loading it keeps the conversion."""
-    if type(model) in ROUND_TRIP:
-        model.__class__ = ROUND_TRIP[type(model)]
-    if isinstance(model, ConfigMixin):
-        model.register_to_config(**conversion.to_config())
+    if not isinstance(model, ConfigMixin):
+        model.register_state_dict_pre_hook(_Lost())
+        return
+    from aliasfree.conversion.models import counterpart
+
+    found = counterpart(type(model))
+    if found is not None:
+        model.__class__ = found
+    model.register_to_config(**conversion.to_config())
+
+
+class _Lost:
+    """A word when a whole is saved of which only a part was converted: the file knows nothing of that."""
+
+    def __call__(self, module: nn.Module, prefix: str, keep_vars: bool) -> None:  # noqa: ARG002
+        if prefix:
+            warnings.warn(
+                f"{prefix.rstrip('.')} was converted by itself, which is not saved with the weights of the whole: "
+                f"convert the whole model, or convert the part again after loading",
+                stacklevel=2,
+            )
 
 
 def _check_operable(model: nn.Module) -> None:

@@ -1,9 +1,14 @@
-"""Which modules of a model resample or distort planes, what can be done about each, and why some are left."""
+"""Which modules of a model resample or distort planes, what can be done about each, and why some are left.
+
+What a module receives was watched (`trace`). Of a part whose `forward` cannot be called alone nothing was; then its
+kind decides, and tensors of four axes are taken for planes (N, C, H, W).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from diffusers.models.activations import GEGLU, GELU, ApproximateGELU, LinearActivation, SwiGLU
@@ -15,15 +20,17 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import FirUpsample2D, KUpsample2D, Upsample2D
 from torch import nn
 
-from aliasfree.conversion.modules import ACTIVATIONS, CONVERTED, Filter, sides
-from aliasfree.conversion.treatment import FACTORS, Treatment
+from aliasfree.conversion.functions import BY_FUNCTIONS
+from aliasfree.conversion.modules import ACTIVATIONS, CONVERTED, PADS, Filter, sides
+from aliasfree.conversion.trace import Call, Trace, plane_axes
+from aliasfree.conversion.treatment import FACTORS, Axes, Treatment
 
 __all__ = ["Finding", "survey"]
 
 LARGEST_STRIDE = 4
-UPSAMPLING_FACTORS = (2, 4, 8)
 NOT_SPATIAL = ("diffusers.models.embeddings", "diffusers.models.normalization", "transformers.")
 """Where modules see vectors and tokens: timesteps, classes, texts."""
+SUBCLASS = "a subclass of a known part, perhaps with a forward of its own"
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Finding:
     """One module.
 
     name        as in `named_modules`
+    kind        its class, or the function that it calls
     module      itself
     done        what conversion makes of it; "" = it is left
     reason      why it is left
@@ -39,6 +47,7 @@ class Finding:
     """
 
     name: str
+    kind: str
     module: nn.Module
     done: str = ""
     reason: str = ""
@@ -46,74 +55,179 @@ class Finding:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-def survey(model: nn.Module, treatment: Treatment, feed_forward: bool) -> Iterator[Finding]:
-    """Every spatial module of a stock model, in order; changes nothing."""
-    return _Survey(treatment, feed_forward).run(model)
+def survey(
+    model: nn.Module, treatment: Treatment, feed_forward: bool, seen: Trace | None, attention_rate: int = 1
+) -> Iterator[Finding]:
+    """Every spatial module of a stock model, in order, and the functions it calls; changes nothing.
+
+    seen   one call of it; None = it could not be called
+    """
+    return _Survey(treatment, feed_forward, seen, attention_rate).run(model)
 
 
 class _Survey:
-    def __init__(self, treatment: Treatment, feed_forward: bool) -> None:
+    def __init__(self, treatment: Treatment, feed_forward: bool, seen: Trace | None, attention_rate: int) -> None:
         self.how = treatment
         self.letter = f"config {treatment.config.letter}"
         self.resampling = treatment.config.filters_resampling
         self.activations = treatment.config.filters_activations
         self.feed_forward = feed_forward
+        self.attention_rate = attention_rate
+        self.seen = seen
         self.owned: dict[nn.Module, str] = {}  # modules that a module above takes care of, and how
         self.vectors: set[nn.Module] = set()  # modules that see no planes
+        self.around: dict[nn.Module, tuple[nn.Module, str]] = {}  # a convolution: the padding before it
 
     def run(self, model: nn.Module) -> Iterator[Finding]:
+        functions: dict[str, list[str]] = {}
+        if self.seen is not None:
+            for (owner, function), layouts in self.seen.functions.items():
+                if any(plane_axes(layout) for layout in layouts):
+                    functions.setdefault(owner, []).append(function)
         for name, module in model.named_modules():
             if type(module).__module__.startswith(NOT_SPATIAL):
                 self.vectors.update(module.modules())
             if name.rpartition(".")[2] == "time_embed_act":
                 self.vectors.add(module)
+            if isinstance(module, nn.Sequential):
+                self.sequence(name, module)
             found = self.examine(name, module)
             if found is not None:
                 yield found
+                continue
+            for function in sorted(functions.get(name, ())):
+                yield from self.function(name, module, function)
 
     def examine(self, name: str, module: Any) -> Finding | None:
         if isinstance(module, nn.Conv2d):
             return self.convolution(name, module)
+        if isinstance(module, nn.Conv3d):
+            return self.video_convolution(name, module)
         if isinstance(module, ResnetBlock2D):
             return self.functions(name, module)
         if isinstance(module, Transformer2DModel | GEGLU | Attention | nn.LayerNorm | _ON_TOKENS):
             return self.transformer(name, module)
+        if type(module) in BY_FUNCTIONS:
+            return self.by_functions(name, module)
         known = type(module) in CONVERTED
         if not known and not isinstance(module, (*CONVERTED, *_NEVER)):
             return None
-        obstacle = _obstacle(module)
+        if getattr(module, "stride", None) in (1, (1,), (1, 1), (1, 1, 1)):
+            return None  # keeps every sample
+        obstacle = _obstacle(module) or self.not_reached(name, module) or self.upsampling_obstacle(name, module)
         if not known and not obstacle:
-            obstacle = "a subclass of a known part, perhaps with a forward of its own"
+            obstacle = SUBCLASS
         if obstacle:
-            return Finding(name, module, reason=obstacle)
+            return self.left(name, module, obstacle)
         if type(module) in ACTIVATIONS:
             return self.activation(name, module)
+        if type(module) in PADS:
+            return self.padding(name, module)
         if isinstance(module, ControlNetConditioningEmbedding):
             return self.condition_encoder(name, module)
         if not self.resampling:
-            if self.how.padding_mode and isinstance(module, Downsample2D) and module.use_conv and module.padding == 0:
-                done = f"{self.how.padding_mode} padding behind the plane"
-                return Finding(name, module, done, become=CONVERTED[Downsample2D])
-            return Finding(name, module, reason=self.letter)
-        if isinstance(module, Upsample2D | FirUpsample2D | KUpsample2D | nn.Upsample):
-            done = "band-limited interpolation"
-        elif isinstance(module, FirDownsample2D | KDownsample2D):
-            done = "its filter at full rate, low-pass, decimation by 2"
-        elif isinstance(module, nn.AvgPool2d):
-            done = f"average at full rate, low-pass, decimation by {sides(module.kernel_size)[0]}"
-        elif module.use_conv:
+            return self.unfiltered(name, module)
+        if isinstance(module, nn.PixelUnshuffle) and self.makes_tokens(name):
+            return self.left(name, module, "makes tokens of patches")
+        done = _DONE.get(type(module), "")
+        if isinstance(module, nn.AvgPool2d | nn.MaxPool2d):
+            kind = "average" if isinstance(module, nn.AvgPool2d) else "maximum"
+            done = f"{kind} at full rate, low-pass, decimation by {sides(module.stride)[0]}"
+        elif isinstance(module, Downsample2D):
+            if not module.use_conv:
+                return None  # it only holds an average pool
             self.owned[module.conv] = f"low-pass and decimation by 2 in {name}"
-            done = "low-pass and decimation by 2 after its convolution"
-        else:
-            return None  # a Downsample2D that only holds an average pool
-        return Finding(name, module, done, become=CONVERTED[type(module)])
+        return self.touched(name, module, done)
+
+    def left(self, name: str, module: nn.Module, reason: str) -> Finding:
+        return Finding(name, type(module).__name__, module, reason=reason)
+
+    def touched(self, name: str, module: nn.Module, done: str, **attributes: Any) -> Finding:
+        become = (CONVERTED | BY_FUNCTIONS)[type(module)]
+        return Finding(name, type(module).__name__, module, done, become=become, attributes=attributes)
+
+    # what was seen
+
+    def calls(self, name: str) -> list[Call]:
+        return [] if self.seen is None else self.seen.calls.get(name, [])
+
+    def makes_tokens(self, name: str) -> bool:
+        return self.seen is not None and name in self.seen.patches
+
+    def not_reached(self, name: str, module: nn.Module) -> str:
+        """Why a resampling module has no plane to work on; "" = it has, or nothing was seen."""
+        if self.seen is None or type(module) in ACTIVATIONS or isinstance(module, _NEVER):
+            return ""
+        calls = self.calls(name)
+        if not calls:
+            return "not called in the traced call"
+        return "" if any(len(call.given) == 4 for call in calls) else "acts on signals or volumes, not planes"
+
+    def upsampling_obstacle(self, name: str, module: nn.Module) -> str:
+        """Why an `nn.Upsample` to a given size is left."""
+        if not isinstance(module, nn.Upsample) or module.size is None:
+            return ""
+        factors = {(c.returned[-2] / c.given[-2], c.returned[-1] / c.given[-1]) for c in self.calls(name)}
+        return "" if factors and all(map(_whole, factors)) else "upsampling to a size that is no multiple"
+
+    def axes(self, name: str, module: nn.Module) -> tuple[Axes, str]:
+        """Where an activation finds planes, and if it finds none, what it sees instead."""
+        if self.seen is None:
+            return ({}, "sees embeddings, not planes") if module in self.vectors else ({4: (2, 3)}, "")
+        calls = self.calls(name)
+        if not calls:
+            return {}, "not called in the traced call"
+        found: dict[int, set[tuple[int, int] | None]] = {}
+        for call in calls:
+            found.setdefault(len(call.layout), set()).add(plane_axes(call.layout))
+        axes: Axes = {}
+        for ndim, places in found.items():
+            (place, *others) = places
+            if others:
+                return {}, "sees planes along different axes from call to call"
+            if place is not None:
+                axes[ndim] = place
+        return axes, "" if axes else _instead_of_planes(calls)
+
+    # kinds of modules
 
     def activation(self, name: str, module: nn.Module) -> Finding:
-        if module in self.vectors:
-            return Finding(name, module, reason="sees embeddings, not planes")
-        if not self.activations:
-            return Finding(name, module, reason=self.letter)
-        return Finding(name, module, "filtered on planes; vectors pass", become=CONVERTED[type(module)])
+        axes, reason = self.axes(name, module)
+        in_place = axes == {4: (2, 3)}
+        if not reason and isinstance(module, nn.PReLU) and module.num_parameters > 1 and not in_place:
+            reason = "has a slope for each channel, and its planes are not (N, C, H, W)"
+        if not reason and isinstance(module, nn.GLU) and not (in_place and module.dim in (1, -3)):
+            reason = "halves other than the channels of planes (N, C, H, W)"
+        if reason or not self.activations:
+            return self.left(name, module, reason or self.letter)
+        done = "filtered on planes"
+        if any(place[0] < ndim - 2 for ndim, place in axes.items()):
+            done += " (channels last)"
+        elif 5 in axes:
+            done += ", frame by frame"
+        others = {len(call.layout) for call in self.calls(name)} - set(axes) if self.seen is not None else {2}
+        return self.touched(name, module, done + "; vectors pass" * bool(others), axes=axes)
+
+    def sequence(self, name: str, module: nn.Sequential) -> None:
+        """A padding followed by a strided convolution is one operation: the torus is that of the plane before it."""
+        if not (self.how.wraps and self.resampling):
+            return
+        children = list(module.named_children())
+        for (_, pad), (last, conv) in pairwise(children):
+            strided = type(conv) is nn.Conv2d and conv.stride != (1, 1) and conv.padding in ((0, 0), "valid")
+            if strided and type(pad) in PADS and (self.how.padding_mode or type(pad) is nn.ZeroPad2d):
+                inner = f"{name}.{last}" if name else last
+                if not self.stride_obstacle(inner, conv):
+                    self.around[conv] = (pad, inner)
+                    self.owned[pad] = f"done by {inner}"
+
+    def padding(self, name: str, module: nn.Module) -> Finding | None:
+        if module in self.owned:
+            return self.touched(name, module, self.owned[module], outside=None)
+        padding = self.how.padding_mode
+        if padding is None:
+            return None
+        return self.touched(name, module, f"{padding} padding", outside=padding)
 
     def convolution(self, name: str, conv: nn.Conv2d) -> Finding:
         changes: dict[str, Any] = {}
@@ -121,24 +235,81 @@ class _Survey:
         if conv in self.owned:
             done, changes["stride"] = f"stride 1; {self.owned[conv]}", (1, 1)
         elif tuple(conv.stride) != (1, 1):
-            reason = self._stride_obstacle(conv)
+            reason = self.stride_obstacle(name, conv)
             if not reason:
                 done, become = f"stride 1, low-pass, decimation by {conv.stride[0]}", CONVERTED[nn.Conv2d]
-                changes = {"decimation": conv.stride[0], "stride": (1, 1)}
+                pad = self.around.get(conv)
+                around = sides_of(pad[0].padding) if pad else None
+                changes = {"decimation": conv.stride[0], "stride": (1, 1), "around": around}
         padding = self.how.padding_mode
         if padding and conv.padding not in ((0, 0), "valid") and conv.padding_mode != padding:
-            changes["padding_mode"] = padding
-            done = f"{done}; {padding} padding" if done else f"{padding} padding"
-        return Finding(name, conv, done, "" if done else reason, become, changes)
+            if type(conv) is nn.Conv2d or type(conv).forward is nn.Conv2d.forward:
+                changes["padding_mode"] = padding
+                done = f"{done}; {padding} padding" if done else f"{padding} padding"
+            else:
+                reason = f"keeps its own padding: {SUBCLASS}"
+        return Finding(name, type(conv).__name__, conv, done, "" if done else reason, become, changes)
 
-    def _stride_obstacle(self, conv: nn.Conv2d) -> str:
+    def stride_obstacle(self, name: str, conv: Any) -> str:
         if not self.resampling:
             return self.letter
-        if conv in self.vectors:
+        if self.makes_tokens(name) or (self.seen is None and conv in self.vectors):
             return "makes tokens of patches"
         if conv.stride[0] != conv.stride[1] or conv.stride[0] > LARGEST_STRIDE:
             return f"stride {conv.stride[0]}x{conv.stride[1]}: only equal strides up to {LARGEST_STRIDE} are converted"
-        return "" if type(conv) is nn.Conv2d else "a subclass of a known part, perhaps with a forward of its own"
+        if self.seen is not None and not self.calls(name):
+            return "not called in the traced call"
+        return "" if type(conv) is nn.Conv2d else SUBCLASS
+
+    def video_convolution(self, name: str, conv: nn.Conv3d) -> Finding:
+        _, rows, columns = conv.stride
+        strided = (rows, columns) != (1, 1)
+        reason = "stride 1 along rows and columns: linear, does not alias"
+        if strided:
+            reason = "" if self.resampling else self.letter
+            if self.makes_tokens(name) or (self.seen is None and conv.kernel_size[1:] == (rows, columns)):
+                reason = "makes tokens of patches"
+            elif rows != columns or rows > LARGEST_STRIDE:
+                reason = f"stride {rows}x{columns}: only equal strides up to {LARGEST_STRIDE} are converted"
+        own = type(conv).forward is not nn.Conv3d.forward
+        outside = self.how.padding_mode if any(conv.padding[1:]) and conv.padding != "valid" else None
+        if own and (outside or (strided and not reason)):
+            outside, reason = None, SUBCLASS + (", and its own padding" if self.how.padding_mode else "")
+        decimation = rows if strided and not reason else 1
+        if decimation == 1 and outside is None:
+            return self.left(name, conv, reason)
+        done = [f"stride 1, low-pass, decimation by {rows}, frame by frame"] * (decimation > 1)
+        done += [f"{outside} padding of rows and columns"] * (outside is not None)
+        changes: dict[str, Any] = {"decimation": decimation, "outside": outside}
+        if decimation > 1:
+            changes["stride"] = (conv.stride[0], 1, 1)
+        if type(conv) is not nn.Conv3d:
+            return self.left(name, conv, SUBCLASS)
+        return Finding(name, "Conv3d", conv, "; ".join(done), "", CONVERTED[nn.Conv3d], changes)
+
+    def unfiltered(self, name: str, module: Any) -> Finding:
+        """A resampling module in a config that filters none."""
+        padding = self.how.padding_mode
+        if padding and isinstance(module, Downsample2D) and module.use_conv and module.padding == 0:
+            return self.touched(name, module, f"{padding} padding behind the plane")
+        if padding and isinstance(module, _OWN_PADDING):
+            return self.left(name, module, f"{self.letter}; keeps its own padding")
+        return self.left(name, module, self.letter)
+
+    def by_functions(self, name: str, module: nn.Module) -> Finding:
+        if not self.resampling:
+            return self.left(name, module, f"resamples by functions: {self.letter}")
+        return self.touched(name, module, "the functions it resamples by are filtered")
+
+    def function(self, name: str, module: nn.Module, function: str) -> Iterator[Finding]:
+        """A function that a module calls itself."""
+        kind = f"F.{function}"
+        if function == "pad":
+            if self.how.padding_mode:
+                reason = f"a function called in the forward of {type(module).__name__}: keeps its own padding"
+                yield Finding(name, kind, module, reason=reason)
+            return
+        yield Finding(name, kind, module, reason=f"a function called in the forward of {type(module).__name__}")
 
     def functions(self, name: str, block: ResnetBlock2D) -> Finding | None:
         """Residual blocks made with kernel="fir" or "sde_vp" hold plain functions that resample."""
@@ -151,86 +322,153 @@ class _Survey:
         if not changes:
             return None
         if not self.resampling:
-            return Finding(name, block, reason=f"resamples by a function: {self.letter}")
-        return Finding(name, block, "the function it resamples by is filtered", attributes=changes)
+            return self.left(name, block, f"resamples by a function: {self.letter}")
+        kind = type(block).__name__
+        return Finding(name, kind, block, "the function it resamples by is filtered", attributes=changes)
 
     def condition_encoder(self, name: str, module: ControlNetConditioningEmbedding) -> Finding:
         if not (self.resampling or self.activations):
-            return Finding(name, module, reason=self.letter)
+            return self.left(name, module, self.letter)
         factors = tuple(block.stride[0] if self.resampling else 1 for block in module.blocks)
         for block, factor in zip(module.blocks, factors, strict=True):
             if factor > 1:
                 self.owned[block] = f"low-pass and decimation by {factor} in {name}"
         parts = ["decimation"] * self.resampling + ["SiLU"] * self.activations
-        return Finding(
-            name,
-            module,
-            f"{' and '.join(parts)} filtered",
-            become=CONVERTED[ControlNetConditioningEmbedding],
-            attributes={"decimations": factors},
-        )
+        return self.touched(name, module, f"{' and '.join(parts)} filtered", decimations=factors)
 
     def transformer(self, name: str, module: Any) -> Finding | None:
         if isinstance(module, Attention):
-            return Finding(name, module, reason="softmax over positions, no resampling")
+            return self.attention(name, module)
         if isinstance(module, nn.LayerNorm):
-            return None if module in self.vectors else Finding(name, module, reason="normalises each position alone")
+            return None if module in self.vectors else self.left(name, module, "normalises each position alone")
         if isinstance(module, GEGLU):
             if module in self.owned:
-                return Finding(name, module, self.owned[module], become=CONVERTED[GEGLU])
-            return Finding(name, module, reason="acts on tokens; filtered in C and D with feed_forward=True")
+                return self.touched(name, module, self.owned[module])
+            if self.activations and self.feed_forward:
+                return self.left(name, module, "acts on tokens, not those of a Transformer2DModel's plane")
+            wanted = "with feed_forward=True" if self.activations else "in C and D with feed_forward=True"
+            return self.left(name, module, f"acts on tokens; filtered {wanted}")
         if isinstance(module, _ON_TOKENS):
-            return Finding(name, module, reason="acts on tokens")
-        if not (self.activations and self.feed_forward) or type(module) is not Transformer2DModel:
+            return self.left(name, module, "acts on tokens")
+        if type(module) is not Transformer2DModel or not module.is_input_continuous:
             return None
-        layers = [block.ff.net[0] for block in module.transformer_blocks if type(block.ff.net[0]) is GEGLU]
-        if not layers or not module.is_input_continuous:
+        layers: list[nn.Module] = []
+        if self.activations and self.feed_forward:
+            layers = [block.ff.net[0] for block in module.transformer_blocks if type(block.ff.net[0]) is GEGLU]
+            self.owned.update(dict.fromkeys(layers, "filtered as planes"))
+        if self.attention_rate > 1:
+            heads = [v for b in module.transformer_blocks for v in (b.attn1, b.attn2) if type(v) is Attention]
+            self.owned.update(
+                dict.fromkeys(heads, f"its tokens taken as planes, at {self.attention_rate} times the rate")
+            )
+            layers += heads
+        if not layers:
             return None
-        self.owned.update(dict.fromkeys(layers, "filtered as planes"))
-        done = "tells its feed-forward layers the shape of the plane"
-        return Finding(name, module, done, become=CONVERTED[Transformer2DModel])
+        return self.touched(name, module, "tells its layers the shape of the plane")
 
+    def attention(self, name: str, module: Attention) -> Finding:
+        if self.attention_rate == 1:
+            return self.left(name, module, "softmax over positions, no resampling")
+        if module in self.owned:
+            return self.touched(name, module, self.owned[module], attention_rate=self.attention_rate, plane=None)
+        if type(module) is Attention and any(plane_axes(call.layout) == (2, 3) for call in self.calls(name)):
+            done = f"at {self.attention_rate} times the rate"
+            return self.touched(name, module, done, attention_rate=self.attention_rate, plane=None)
+        return self.left(name, module, "softmax over tokens, not those of a plane that is known")
+
+
+_OWN_PADDING = FirDownsample2D | FirUpsample2D | KDownsample2D | KUpsample2D | nn.ConvTranspose2d
+"""What pads in a way of its own, unless it is converted."""
 
 _ON_TOKENS = GELU | ApproximateGELU | LinearActivation | SwiGLU
 """diffusers' feed-forward layers that are not gated by a GELU: a projection of tokens, then a nonlinearity."""
 
-_NEVER = (
-    nn.MaxPool2d,
-    nn.ConvTranspose2d,
-    nn.PixelShuffle,
-    nn.PixelUnshuffle,
-    nn.AdaptiveAvgPool2d,
-    nn.AdaptiveMaxPool2d,
-)
+_SIGNALS = {
+    nn.Conv1d: "acts on signals", nn.ConvTranspose1d: "acts on signals", nn.MaxPool1d: "acts on signals",
+    nn.AvgPool1d: "acts on signals", nn.LPPool1d: "acts on signals", nn.AdaptiveAvgPool1d: "acts on signals",
+    nn.AdaptiveMaxPool1d: "acts on signals", nn.ConvTranspose3d: "resamples frames along with planes",
+    nn.MaxPool3d: "resamples frames along with planes", nn.AvgPool3d: "resamples frames along with planes",
+    nn.AdaptiveAvgPool3d: "pools to a fixed size", nn.AdaptiveMaxPool3d: "pools to a fixed size",
+    nn.AdaptiveAvgPool2d: "pools to a fixed size", nn.AdaptiveMaxPool2d: "pools to a fixed size",
+    nn.LPPool2d: "pools powers: not converted", nn.FractionalMaxPool2d: "pools at random places",
+    nn.MaxUnpool2d: "puts values where maxima were", nn.Unfold: "makes tokens of patches",
+    nn.Fold: "adds patches up", nn.RReLU: "a random slope",
+}  # fmt: skip
+"""Kinds that are never converted, and why."""
+_NEVER = tuple(_SIGNALS)
+
+_DONE: dict[type[nn.Module], str] = {
+    **dict.fromkeys((FirDownsample2D, KDownsample2D), "its filter at full rate, low-pass, decimation by 2"),
+    Downsample2D: "low-pass and decimation by 2 after its convolution",
+    nn.ConvTranspose2d: "band-limited interpolation, then its kernel",
+    nn.PixelShuffle: "low-passed after the shuffle",
+    nn.PixelUnshuffle: "low-passed before the shuffle",
+    **{
+        kind: "band-limited interpolation"
+        for kind in CONVERTED
+        if issubclass(kind, Upsample2D | FirUpsample2D | KUpsample2D | nn.Upsample)
+    },
+}
+
+
+def sides_of(padding: Any) -> tuple[int, int, int, int]:
+    """(left, right, top, bottom)."""
+    left, right, top, bottom = (padding,) * 4 if isinstance(padding, int) else padding
+    return left, right, top, bottom
+
+
+def _instead_of_planes(calls: list[Call]) -> str:
+    layouts = {call.layout for call in calls}
+    if any(len(letters) > 1 for layout in layouts for letters in layout):
+        return "acts on tokens"
+    ndims = {len(layout) for layout in layouts}
+    if max(ndims) <= 2:
+        return "sees embeddings, not planes"
+    if max(ndims) == 3:
+        return "acts on tokens or signals"
+    return "no axes of its input are rows and columns of a plane"
 
 
 def _obstacle(module: nn.Module) -> str:
     """Why a known kind of module cannot be converted as it is; "" = it can."""
+    for kind, reason in _SIGNALS.items():
+        if isinstance(module, kind):
+            return reason
     if isinstance(module, nn.MaxPool2d):
-        return "takes maxima: no linear filter equals it"
-    if isinstance(module, nn.ConvTranspose2d):
-        return "a transposed convolution: its interpolation is learned"
-    if isinstance(module, nn.PixelShuffle | nn.PixelUnshuffle):
-        return "exchanges channels and pixels"
-    if isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
-        return "pools to a fixed size"
+        if module.return_indices:
+            return "returns where the maxima were"
+        return _pool_obstacle(module, sides(module.dilation))
     if isinstance(module, nn.AvgPool2d):
-        window = sides(module.kernel_size)
-        touching = window == sides(module.stride) and sides(module.padding) == (0, 0)
-        square = window[0] == window[1] and window[0] in FACTORS and module.divisor_override is None
-        return (
-            "" if touching and square else "an average pool with overlapping, padded, oblong, large or rescaled windows"
-        )
+        return "divides by another number" if module.divisor_override is not None else _pool_obstacle(module, (1, 1))
+    if isinstance(module, nn.ConvTranspose2d):
+        strides = sides(module.stride)
+        if strides[0] != strides[1] or strides[0] not in FACTORS:
+            return f"stride {strides[0]}x{strides[1]}: only equal strides from 2 to {FACTORS[-1]} are converted"
+    if isinstance(module, nn.PixelShuffle | nn.PixelUnshuffle):
+        factor = getattr(module, "upscale_factor", None) or module.downscale_factor
+        return "" if factor in FACTORS else f"by {factor}: only factors from 2 to {FACTORS[-1]} are converted"
     if isinstance(module, nn.Upsample):
-        factors = sides(module.scale_factor)
-        if module.align_corners or module.mode not in ("nearest", "nearest-exact", "bilinear"):
+        if module.align_corners or module.mode not in ("nearest", "nearest-exact", "bilinear", "bicubic"):
             return f"{module.mode} upsampling{' with corners aligned' if module.align_corners else ''}"
-        if module.size is not None or factors[0] != factors[1] or factors[0] not in UPSAMPLING_FACTORS:
-            return "upsampling other than by 2, 4 or 8"
+        if module.size is None and not _whole(sides(module.scale_factor)):
+            return f"upsampling other than by 2 to {FACTORS[-1]}, rows and columns alike"
     if isinstance(module, Upsample2D) and module.use_conv_transpose:
-        return "a transposed convolution: its interpolation is learned"
+        return "its transposed convolution is listed by itself"
     if isinstance(module, Upsample2D) and not module.interpolate:
         return "does not interpolate"
     if isinstance(module, FirUpsample2D | FirDownsample2D) and module.use_conv:
         return "its convolution is fused with its filter"
     return ""
+
+
+def _whole(factors: tuple[Any, Any]) -> bool:
+    return factors[0] == factors[1] and factors[0] in FACTORS
+
+
+def _pool_obstacle(module: Any, dilation: tuple[int, int]) -> str:
+    window, stride, padding = sides(module.kernel_size), sides(module.stride), sides(module.padding)
+    if any(a != b for a, b in (window, stride, padding, dilation)):
+        return "a pool with oblong windows"
+    if stride[0] not in FACTORS:
+        return f"a pool with stride {stride[0]}: only 2 to {FACTORS[-1]} are converted"
+    return "a padded pool that rounds its size up" if module.ceil_mode and padding[0] else ""

@@ -1,11 +1,14 @@
 """Decoded images on disk: one uint8 array file, labels and facts, made once and memory-mapped from then on.
 
 A cache folder is written under another name and renamed when complete, so it is whole or absent, and processes may
-share it. Checksums show damage; a damaged folder is made again, with a warning.
+share it. Checksums show damage; a damaged folder is made again, with a warning. Where no cache can be written (no home,
+a read-only disk), images are decoded into a folder that goes with the process, with one warning.
 """
 
 from __future__ import annotations
 
+import atexit
+import errno
 import hashlib
 import json
 import os
@@ -15,19 +18,24 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from PIL import Image
 
+from aliasfree.data.decode import PEAK
 from aliasfree.data.source import Source
 from aliasfree.data.writing import BLOCK_BYTES, ArraySink, Shaper, block_checksums
 from aliasfree.errors import DataError
 from aliasfree.files import sync
 
-__all__ = ["CacheMeta", "cache_root", "ensure"]
+__all__ = ["CacheMeta", "cache_root", "ensure", "writable_root"]
 
-_FORMAT = 2
+_FORMAT = 3
+DARK = 2**14
+"""A set of 16-bit images that stays below this is a quarter as bright as it could be: often 12-bit or 10-bit data."""
 _MAX_BLOCKS_CHECKED = 128
 _PROGRESS_IMAGES = 256
 _MOST_CLASSES = 1_000_000
@@ -59,10 +67,46 @@ class _DamagedError(Exception):
 
 
 def cache_root(cache_dir: Path | None = None) -> Path:
-    """The given folder, else $ALIASFREE_CACHE, else ~/.cache/aliasfree."""
+    """The given folder, else $ALIASFREE_CACHE, else ~/.cache/aliasfree; of this process where there is no home."""
     if cache_dir is not None:
         return Path(cache_dir)
-    return Path(os.environ.get("ALIASFREE_CACHE") or "~/.cache/aliasfree").expanduser()
+    try:
+        return Path(os.environ.get("ALIASFREE_CACHE") or "~/.cache/aliasfree").expanduser()
+    except RuntimeError as error:
+        _warn_uncached(str(error))
+        return _of_this_process()
+
+
+def writable_root() -> Path:
+    """`cache_root()`, or, with a warning, a folder of this process where that cannot be written. Raises OSError."""
+    root = cache_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            return root
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST):
+            raise  # a full disk, say
+        _warn_uncached(f"{root}: {error.strerror}")
+        return _of_this_process()
+
+
+@lru_cache(maxsize=1)
+def _warn_uncached(reason: str) -> None:
+    """Warn, once for each reason."""
+    warnings.warn(
+        f"Nothing is kept from one process to the next: the cache cannot be written ({reason}). Set ALIASFREE_CACHE to "
+        "a folder that can be.",
+        stacklevel=2,
+    )
+
+
+@lru_cache(maxsize=1)
+def _of_this_process() -> Path:
+    """A folder for this process, removed at its end."""
+    folder = tempfile.TemporaryDirectory(prefix="aliasfree-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def ensure(
@@ -71,7 +115,7 @@ def ensure(
     image_size: tuple[int, int] | None,
     channels: int | None,
     skip_bad: bool,
-    root: Path,
+    root: Path | None,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Path, CacheMeta]:
     """The cache folder for a source with these settings, made if it is absent or damaged; and its facts.
@@ -79,17 +123,19 @@ def ensure(
     image_size  (height, width) in pixels; None = as stored
     channels    1 or 3; None = as stored
     skip_bad    leave out images that cannot be read; False = the first one is an error
-    root        the folder of all caches (`cache_root`)
+    root        the folder of all caches; None = `cache_root`, or one of this process where that cannot be written
     progress    called with (done, total) while decoding
 
     Raises DataError as the source does, for bad files without `skip_bad`, and for a folder that cannot be written.
     """
     settings = [_FORMAT, type(source).__name__, source.split, image_size, channels]
     key = hashlib.sha256(json.dumps([settings, source.stamp()]).encode()).hexdigest()[:32]
-    folder = root / "images" / key
+    folder = (root or cache_root()) / "images" / key
     meta = _existing(folder)
     if meta is None:
         try:
+            if root is None:
+                folder = writable_root() / "images" / key
             meta = _build_locked(source, folder, image_size, channels, skip_bad, progress)
         except OSError as error:
             reason = error.strerror or error
@@ -200,10 +246,12 @@ def _write(
     total = source.count()
     labels: list[int] = []
     shaper = Shaper(size, channels, source.resample)
-    done = 0
+    done, peak = 0, 0
     with (folder / _IMAGES).open("w+b") as file:
         sink = ArraySink(file)
         for item in source.items(bad):
+            if isinstance(item.image, Image.Image):
+                peak = max(peak, item.image.info.get(PEAK, 0))
             sink.add(shaper(item))
             if item.label is not None:
                 if item.label < 0:
@@ -227,6 +275,10 @@ def _write(
         names = tuple(str(i) for i in range(max(labels) + 1))
     if names is not None and max(labels) >= len(names):
         raise DataError(f"{source.path} has the label {max(labels)} but {len(names)} classes; correct the labels.")
+    notes = source.notes
+    if 0 < peak < DARK:
+        notes = (*notes, f"16-bit images that reach {peak} of 65535 only: dark, unless they are rescaled")
+        warnings.warn(f"{source.path}: {notes[-1]} (divide the values by {peak} and save them anew).", stacklevel=6)
     stored = np.asarray(labels, "<i8")
     sink.hash.update(stored.tobytes())
     sink.hash.update(json.dumps([shape, names]).encode())
@@ -236,9 +288,7 @@ def _write(
             np.save(file, stored)
             _sync(file)
         labels_crc = zlib.crc32((folder / _LABELS).read_bytes())
-    meta = CacheMeta(
-        shape, names, bool(labels), sink.hash.hexdigest(), tuple(skipped), blocks, labels_crc, source.notes
-    )
+    meta = CacheMeta(shape, names, bool(labels), sink.hash.hexdigest(), tuple(skipped), blocks, labels_crc, notes)
     content = json.loads(json.dumps(asdict(meta)))
     with (folder / _META).open("w+b") as file:
         file.write(json.dumps({**content, "sha256": _digest(content)}, indent=1).encode())

@@ -1,7 +1,7 @@
 """One encoded image to 8-bit grey or RGB, and to the wanted size.
 
-Conversions: EXIF orientation is applied; palette, CMYK, YCbCr and Lab become RGB; 16-bit grey is divided by 257 and
-rounded; transparency is composited on black; of an animation the first frame is taken.
+Conversions: EXIF orientation is applied; palettes of greys become grey, other palettes, CMYK, YCbCr and Lab RGB; 16-bit
+grey is divided by 257 and rounded; transparency is composited on black; of an animation the first frame is taken.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from aliasfree.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "decode", "fit", "is_image_name", "to_channels"]
+__all__ = ["IMAGE_SUFFIXES", "PEAK", "decode", "fit", "is_image_name", "to_channels"]
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -45,6 +45,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 MOST_PIXELS = 2**26
 """Most pixels of one image; a header that claims more is refused before anything is allocated."""
+PEAK = "aliasfree peak"
+"""Key of `info` under which an image that had 16 bits keeps its largest value."""
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
@@ -87,19 +89,26 @@ def decode(file: Path | IO[bytes], name: str) -> Image.Image:
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    grey = image.mode in _GREY_MODES
+    grey = image.mode in _GREY_MODES or _is_grey_palette(image)
     if image.mode == "F":
         raise DataError("holds floating-point pixels, whose range is not known; save it as 8-bit first.")
     if image.mode.startswith("I"):  # 16-bit grey, as I;16 or widened to 32 bits
         values = np.asarray(image).astype(np.int64)
         if values.size and (values.min() < 0 or values.max() > 65535):
             raise DataError("holds 32-bit pixels beyond 0..65535; save it as 8-bit first.")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        eight = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        eight.info[PEAK] = int(values.max(initial=0))
+        return eight
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, rgba)
     return image.convert("L" if grey else "RGB")
+
+
+def _is_grey_palette(image: Image.Image) -> bool:
+    palette = image.getpalette("RGB") if image.mode in ("P", "PA") else None
+    return palette is not None and palette[0::3] == palette[1::3] == palette[2::3]
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:

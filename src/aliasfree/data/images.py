@@ -14,13 +14,11 @@ from PIL import Image
 
 from aliasfree.data import cache, registry
 from aliasfree.data.cache import CacheMeta
+from aliasfree.data.labels import LABELS
 from aliasfree.data.sizes import Size, height_width
 from aliasfree.errors import ArgumentError, DataError
 
 __all__ = ["ImageData", "export_images", "open_images", "unit_range"]
-
-LABELS = ("auto", "none", "folders", "file")
-"""Where labels come from."""
 
 
 class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
@@ -141,7 +139,8 @@ def open_images(
                 understood. A source without splits serves as "train", and as the split that its file name contains
     labels      of folders and zips: "none", "folders" or "file"; "auto" = a file of labels, else class folders
     skip_bad    leave out images that cannot be read, and list them in `.skipped`; False = the first one is an error
-    cache_dir   None = $ALIASFREE_CACHE, or ~/.cache/aliasfree
+    cache_dir   None = $ALIASFREE_CACHE, or ~/.cache/aliasfree; where that cannot be written, with a warning, a folder
+                that goes with the process
     progress    called with (done, total) while decoding
 
     Raises DataError, naming the file or line and the cure, for missing, damaged, mixed or unknown data, and
@@ -166,7 +165,7 @@ def open_images(
         image_size=found.default_size if image_size is None else height_width(image_size),
         channels=channels,
         skip_bad=skip_bad,
-        root=cache.cache_root(cache_dir),
+        root=cache_dir,
         progress=progress,
     )
     return ImageData(folder, meta, str(source), split)

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable
 
 from aliasfree.errors import DataError
 
-__all__ = ["LABEL_FILES", "read_labels"]
+__all__ = ["LABELS", "LABEL_FILES", "read_labels"]
 
+LABELS = ("auto", "none", "folders", "file")
+"""Where labels come from."""
 LABEL_FILES = frozenset({"dataset.json", "metadata.csv", "metadata.jsonl", "val_annotations.txt"})
 _LABEL_COLUMNS = ("label", "labels", "class", "target", "y")
 _MOST_BYTES = 256 * 2**20

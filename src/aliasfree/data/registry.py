@@ -11,7 +11,7 @@ from pathlib import Path
 from aliasfree.data.source import Source, check_split
 from aliasfree.errors import DataError, did_you_mean
 
-__all__ = ["find_named", "open_path", "places", "resolve", "source_names"]
+__all__ = ["absolute", "find_named", "open_path", "places", "resolve", "source_names", "where"]
 
 _STORED_NAMES = ("mnist", "cifar10")
 """Names of data that must lie in a data folder; what lies there decides how it is read."""
@@ -80,6 +80,21 @@ def resolve(text: str | Path, split: str) -> Source:
         hint = did_you_mean(written, (*source_names(), "hub:NAME", "a path")) if bare else "; check the path."
         raise DataError(f"There is no data at {written!r}{hint}")
     return open_path(path, split)
+
+
+def absolute(text: str) -> str:
+    """The same source from wherever it is asked for: a path made absolute, a name as it is."""
+    for kind in _kinds():
+        if text in kind.names or (kind.prefix and text.startswith(kind.prefix)):
+            return kind.absolute(text)
+    path = Path(text).expanduser()
+    return text if text in _STORED_NAMES or not path.exists() else str(path.absolute())
+
+
+def where(text: str) -> Path | None:
+    """The absolute path of data that a data folder holds ("mnist"); None for other names, and where there are none."""
+    found = find_named(text) if text in source_names() else None
+    return None if found is None else found.absolute()
 
 
 def open_path(path: Path, split: str) -> Source:

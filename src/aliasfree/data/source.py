@@ -93,6 +93,11 @@ class Source(ABC):
         """The source for one of `names` or a text that begins with `prefix`."""
         return cls(Path(text), split)
 
+    @classmethod
+    def absolute(cls, text: str) -> str:
+        """The same text with absolute paths, for one of `names` or a text that begins with `prefix`."""
+        return text
+
     @abstractmethod
     def stamp(self) -> list[str]:
         """Lines that change whenever the content does; quick, nothing is decoded."""

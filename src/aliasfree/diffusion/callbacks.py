@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -20,20 +21,46 @@ from aliasfree.sampling import LATE, NOISE, NOISES
 
 __all__ = ["PIPELINES", "MotionCallback"]
 
-PIPELINES: dict[str, str] = {
-    "StableDiffusionPipeline": "planes",
-    "StableDiffusionImg2ImgPipeline": "planes",
-    "StableDiffusionXLPipeline": "planes",
-    "StableDiffusionXLImg2ImgPipeline": "planes",
-    "StableDiffusion3Pipeline": "planes",
-    "StableDiffusion3Img2ImgPipeline": "planes",
-    "LatentConsistencyModelPipeline": "planes",
-    "FluxPipeline": "packed",
-    "FluxImg2ImgPipeline": "packed",
-}
+PLANES, PACKED = LAYOUTS = ("planes", "packed")
+PIPELINES: dict[str, str] = dict.fromkeys(
+    (
+        "AuraFlowPipeline",
+        "CogView4Pipeline",
+        "LatentConsistencyModelImg2ImgPipeline",
+        "LatentConsistencyModelPipeline",
+        "Lumina2Pipeline",
+        "SanaPipeline",
+        "StableDiffusion3Img2ImgPipeline",
+        "StableDiffusion3PAGPipeline",
+        "StableDiffusion3Pipeline",
+        "StableDiffusionImg2ImgPipeline",
+        "StableDiffusionPAGImg2ImgPipeline",
+        "StableDiffusionPAGPipeline",
+        "StableDiffusionPipeline",
+        "StableDiffusionXLImg2ImgPipeline",
+        "StableDiffusionXLPAGImg2ImgPipeline",
+        "StableDiffusionXLPAGPipeline",
+        "StableDiffusionXLPipeline",
+        "ZImagePipeline",
+    ),
+    PLANES,
+) | dict.fromkeys(
+    (
+        "ChromaImg2ImgPipeline",
+        "ChromaPipeline",
+        "FluxImg2ImgPipeline",
+        "FluxPipeline",
+        "QwenImageImg2ImgPipeline",
+        "QwenImagePipeline",
+    ),
+    PACKED,
+)
 """Pipelines that motion was tested in, and how they keep their latents: "planes" (N, C, H, W), or "packed" into
 tokens (N, H/2 W/2, 4 C). Pipelines for videos, and pipelines that hold other images beside the latents (inpainting,
 ControlNet), are not among them."""
+
+HELD = ("mask_image", "control_image", "controlnet_conditioning_scale", "adapter_conditioning_scale", "depth_map")
+"""Arguments of pipelines that hold images beside the latents, which would have to move too."""
 
 
 class MotionCallback(PipelineCallback):
@@ -49,13 +76,15 @@ class MotionCallback(PipelineCallback):
                None = `sampling.LATE`, since these pipelines' networks know no frame
     noise      "co-moving": noise the scheduler injects turns with the frame; or "independent"
     size       (height, width) of the image, for oblong images of pipelines that pack their latents; None = square
+    layout     of the latents of a pipeline that is not in `PIPELINES`: "planes" (N, C, H, W), or "packed" two by two
+               into tokens (N, H/2 W/2, 4 C); None = it is refused
 
     These arguments and their defaults are `AliasFreePipeline`'s. The defaults were measured on pixel models and not on
     latents, and move all at once at 95 % of sampling: with fewer than 20 steps, after the last, so give a window then.
 
     What the scheduler remembers of past steps moves along. May be used again, and for several runs one after the other.
-    Raises ArgumentError for amounts out of range, a pipeline not in `PIPELINES`, and co-moving noise of a scheduler
-    that keeps a noise tree.
+    Raises ArgumentError for amounts out of range, a pipeline not in `PIPELINES` without a `layout`, and co-moving noise
+    of a scheduler that keeps a noise tree.
 
     >>> from aliasfree.diffusion import MotionCallback
     >>> turning = MotionCallback(rotate=45.0, schedule=(0.5, 1.0))  # for pipe(prompt, callback_on_step_end=turning)
@@ -74,9 +103,13 @@ class MotionCallback(PipelineCallback):
         schedule: Window | None = None,
         noise: str = NOISE,
         size: tuple[int, int] | None = None,
+        layout: str | None = None,
     ) -> None:
         if noise not in NOISES:
             raise ArgumentError(f"unknown noise {noise!r}{did_you_mean(str(noise), NOISES)}")
+        if layout is not None and layout not in LAYOUTS:
+            raise ArgumentError(f"unknown layout {layout!r}{did_you_mean(str(layout), LAYOUTS)}")
+        self.layout = layout
         self.noise, self.size, self.translate = noise, size, translate
         self._motion_of = partial(Motion.of, rotate, zoom=zoom, method=method, schedule=schedule or LATE)
         longest = max(torch.as_tensor(a).numel() for a in (rotate, *translate, zoom))
@@ -91,11 +124,15 @@ class MotionCallback(PipelineCallback):
     ) -> dict[str, Any]:
         """Called by the pipeline after step `step_index`: moves what it is given, and the scheduler's history."""
         del timestep
-        layout = _layout(pipeline)
+        layout = _layout(pipeline, self.layout)
         latents = callback_kwargs["latents"]
+        if latents.ndim != (4 if layout == PLANES else 3):
+            raise ShapeError(
+                f"latents of layout {layout!r} have {4 if layout == PLANES else 3} axes, not {latents.ndim}"
+            )
         if step_index == 0:
             self._begin(pipeline, callback_kwargs)
-        steps = pipeline.num_timesteps
+        steps = getattr(pipeline, "num_timesteps", None) or len(pipeline.scheduler.timesteps)
         share = self._motion.schedule.share((step_index + 1) / steps)
         if share != self._done:
             move = partial(self._move, start=self._done, end=share, unpack=self._unpack(pipeline, layout, latents))
@@ -124,7 +161,12 @@ class MotionCallback(PipelineCallback):
                 f"{type(pipeline).__name__} shows what it calls denoised: pass "
                 f"callback_on_step_end_tensor_inputs=['latents', 'denoised'], so that it moves too"
             )
-        per_pixel = 1 / pipeline.vae_scale_factor
+        scale = getattr(pipeline, "vae_scale_factor", None) or getattr(pipeline, "movq_scale_factor", None)
+        if scale is None:
+            raise ArgumentError(
+                f"{type(pipeline).__name__} does not tell how many pixels one of its latents stands for"
+            )
+        per_pixel = 1 / scale
         dy, dx = (torch.as_tensor(a, dtype=torch.float64) * per_pixel for a in self.translate)
         self._motion = self._motion_of(translate=(dy.tolist(), dx.tolist()), batch_size=len(latents))
         self._done = 0.0
@@ -163,14 +205,39 @@ class MotionCallback(PipelineCallback):
         scheduler.step = step
 
 
-def _layout(pipeline: Any) -> str:
+def _layout(pipeline: Any, given: str | None) -> str:
     for kind in type(pipeline).__mro__:
         if kind.__name__ in PIPELINES:
             return PIPELINES[kind.__name__]
+    if given is not None:
+        return given
     raise ArgumentError(
-        f"motion is not supported in {type(pipeline).__name__}; use one of {', '.join(PIPELINES)}, or "
-        f"AliasFreePipeline for unconditional models"
+        f"motion was not tested in {type(pipeline).__name__}, which {_like(pipeline)}. Tested are "
+        f"{', '.join(PIPELINES)}; AliasFreePipeline is there for unconditional models"
     )
+
+
+def _like(pipeline: Any) -> str:
+    """What an untested pipeline does, by its own methods, and so which `layout` it has, if any."""
+    arguments = signature(type(pipeline).__call__).parameters
+    held = [name for name in HELD if name in arguments]
+    if held:
+        return f"holds other images beside its latents ({', '.join(held)}), which would have to move too"
+    if "num_frames" in arguments or "video" in arguments:
+        return "makes videos"
+    if hasattr(pipeline, "_unpack_latents"):
+        if _packs_two_by_two(pipeline):
+            return "packs its latents two by two: try MotionCallback(layout='packed')"
+        return "packs its latents in a way of its own"
+    return "does not pack its latents: if they are (N, C, H, W), try MotionCallback(layout='planes')"
+
+
+def _packs_two_by_two(pipeline: Any) -> bool:
+    planes = torch.arange(2.0 * 3 * 4 * 6).reshape(2, 3, 4, 6)
+    try:
+        return torch.equal(pipeline._pack_latents(planes, *planes.shape), _Unpack(2, 3).pack(planes))
+    except (TypeError, RuntimeError, AttributeError):
+        return False
 
 
 def _let_go(scheduler: Any) -> None:

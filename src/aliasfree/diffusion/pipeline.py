@@ -105,8 +105,9 @@ class AliasFreePipeline(DiffusionPipeline):
         noise                 "co-moving": injected noise turns with the frame, so that an equivariant network gives the
                               moved image; or "independent" (the paper's)
         schedule              window (start, end) of sampling progress over which the motion is spread (start = end: all
-                              at once), or a callable from progress to share; None = (0, 1) for a network that knows
-                              the frame, which moves along, else `sampling.LATE`. The paper's way is schedule=(0, 1),
+                              at once, and (0, 0) before the first step), or a callable from progress to share; None =
+                              (0, 1) for a network that knows the frame, which moves along, else `sampling.LATE`. The
+                              paper's way is schedule=(0, 1),
                               method="spline", noise="independent". After step i of N the progress is i/N, but
                               i/T for `PaperDDPMScheduler` at full length N = T-1: the paper's chain of T-1 steps of
                               rotate/T, which ends 1/T short
@@ -114,8 +115,8 @@ class AliasFreePipeline(DiffusionPipeline):
         guidance_scale        classifier-free guidance s: eps_null + s (eps_class - eps_null); 1 = off
         generator             one per sample (`sample_generators`), or one, which gives each sample a seed; None =
                               torch's global one. An image depends on its own generator only, not on batch or device
-        output_type           "pil" (uint8, fraction cut off as in the paper), "np" float (N, H, W, C) in [0, 1], or
-                              "pt" float (N, C, H, W) in [0, 1]
+        output_type           "pil" (uint8, fraction cut off as in the paper), "np" float (N, H, W, C) in [0, 1],
+                              "pt" float (N, C, H, W) in [0, 1], or "latent": the last state as it is, (N, C, H, W)
         return_frames         also the states after every `frame_every`-th step and the last, in the same form, kept in
                               main memory: float32 each, 4 N C H W bytes a frame (a quarter of that for "pil")
         progress              called with (steps done, steps); None = a progress bar on the terminal
@@ -127,7 +128,7 @@ class AliasFreePipeline(DiffusionPipeline):
         Returns AliasFreePipelineOutput(images, frames) or the pair. Raises ArgumentError, ShapeError.
         """
         _check_choice("noise", noise, NOISES)
-        _check_choice("output_type", output_type, ("pil", "np", "pt"))
+        _check_choice("output_type", output_type, ("pil", "np", "pt", "latent"))
         if batch_size < 1 or frame_every < 1:
             raise ArgumentError("batch_size and frame_every must be at least 1")
         knows_frame = bool(self.unet.config.get("frame_features"))
@@ -154,7 +155,8 @@ class AliasFreePipeline(DiffusionPipeline):
         x = draw(generators, shape[1:], device, dtype) if latents is None else latents.to(device, dtype)
         x = x * self.scheduler.init_noise_sigma
         frames: list[Any] = []
-        done = 0.0
+        done = motion.schedule.share(0.0)
+        x = motion.move(x, 0.0, done)
         with contextlib.nullcontext() if progress else self.progress_bar(total=steps) as bar:
             for i, t in enumerate(self.scheduler.timesteps):
                 frame = motion.frame(done) if knows_frame else None
@@ -181,7 +183,7 @@ class AliasFreePipeline(DiffusionPipeline):
         images = _finish(x, output_type)
         kept: Any = frames if return_frames else None
         if frames and output_type != "pil":
-            kept = torch.stack(frames) if output_type == "pt" else np.stack(frames)
+            kept = np.stack(frames) if output_type == "np" else torch.stack(frames)
         self.maybe_free_model_hooks()
         return AliasFreePipelineOutput(images, kept) if return_dict else (images, kept)
 
@@ -275,5 +277,7 @@ def _finish(x: Tensor, output_type: str) -> Any:
         from PIL import Image
 
         return [Image.fromarray(i[..., 0] if i.shape[-1] == 1 else i) for i in to_uint8(x)]
+    if output_type == "latent":
+        return x
     unit = (x.float() / 2 + 0.5).clamp(0, 1)
     return unit if output_type == "pt" else unit.permute(0, 2, 3, 1).cpu().numpy()

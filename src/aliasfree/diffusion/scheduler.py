@@ -13,6 +13,7 @@ from diffusers.schedulers import KarrasDiffusionSchedulers
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
+from aliasfree.diffusion.clipping import check_rate, clip
 from aliasfree.diffusion.noise import Generators, draw, per_sample_generators
 from aliasfree.errors import ArgumentError, did_you_mean
 from aliasfree.sampling import SCHEDULERS
@@ -164,7 +165,16 @@ class ClippedDDPMScheduler(_LinearSchedule):
 
     x <- mean and variance of q(x_next | x_t, clip(x_0)), the smaller of their two variances. A network that has
     trained little drifts out of the range of images; the clipping keeps it there. The paper's sampler does not clip.
+
+    clip_rate   see `clip`: 1 = pixel by pixel, as Ho et al.; above 1 it commutes with shifts, as config T does
     """
+
+    @register_to_config
+    def __init__(
+        self, num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02, clip_rate: int = 1
+    ) -> None:
+        check_rate(clip_rate)
+        super().__init__(num_train_timesteps, beta_start, beta_end)
 
     def _visited(self, total: int, steps: int) -> list[int]:
         return trailing_times(total, steps)
@@ -185,7 +195,7 @@ class ClippedDDPMScheduler(_LinearSchedule):
         t, after = self._next_time(timestep)
         ahat, ahat_after = self._ahat[t], 1.0 if after is None else self._ahat[after]
         alpha = ahat / ahat_after
-        clean = ((sample - (1 - ahat) ** 0.5 * model_output) / ahat**0.5).clamp(-1, 1)
+        clean = clip((sample - (1 - ahat) ** 0.5 * model_output) / ahat**0.5, self.config["clip_rate"])
         x = (ahat_after**0.5 * (1 - alpha) * clean + alpha**0.5 * (1 - ahat_after) * sample) / (1 - ahat)
         if after is not None:
             deviation = ((1 - alpha) * (1 - ahat_after) / (1 - ahat)) ** 0.5
@@ -223,7 +233,7 @@ class AnyStepDDIMScheduler(_LinearSchedule):
         ahat, ahat_after = self._ahat[t], 1.0 if after is None else self._ahat[after]
         clean = (sample - (1 - ahat) ** 0.5 * model_output) / ahat**0.5
         if self.clips:
-            clean = clean.clamp(-1, 1)
+            clean = clip(clean, self.config["clip_rate"])
             model_output = (sample - ahat**0.5 * clean) / (1 - ahat) ** 0.5
         variance = eta**2 * (1 - ahat_after) / (1 - ahat) * (1 - ahat / ahat_after)
         x = ahat_after**0.5 * clean + max(0.0, 1 - ahat_after - variance) ** 0.5 * model_output
@@ -237,21 +247,31 @@ class ClippedDDIMScheduler(AnyStepDDIMScheduler):
 
     For images in [-1, 1] alone, not for latents. Where no noise is injected, nothing else removes the
     errors of a network that has trained little; at the noisiest times they count a hundredfold in the clean image.
+    `clip_rate` is that of `ClippedDDPMScheduler`.
     """
 
     clips = True
+
+    @register_to_config
+    def __init__(
+        self, num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02, clip_rate: int = 1
+    ) -> None:
+        check_rate(clip_rate)
+        super().__init__(num_train_timesteps, beta_start, beta_end)
 
 
 def _standard_normal(like: Tensor, generator: Generators) -> Tensor:
     return draw(per_sample_generators(generator, len(like)), like.shape[1:], like.device, like.dtype)
 
 
-def make_scheduler(name: str, num_train_timesteps: int = 1000) -> Any:
+def make_scheduler(name: str, num_train_timesteps: int = 1000, clip_rate: int = 1) -> Any:
     """A scheduler for networks trained with the paper's noise schedule.
 
-    name   "ddpm" (the paper's ancestral sampler), "ddim" or "dpm++" (DPM-Solver++ 2M), the last two deterministic; with
-           "-clipped" after it the predicted clean image is kept within [-1, 1]
-    Raises ArgumentError for another name.
+    name        "ddpm" (the paper's ancestral sampler), "ddim" or "dpm++" (DPM-Solver++ 2M), the last two deterministic;
+                with "-clipped" after it the predicted clean image is kept within [-1, 1]
+    clip_rate   how those clip, see `clip`: 1 = pixel by pixel, above 1 without aliasing
+
+    Raises ArgumentError for another name or rate.
 
     >>> from aliasfree.diffusion import make_scheduler
     >>> scheduler = make_scheduler("ddim-clipped")
@@ -262,20 +282,13 @@ def make_scheduler(name: str, num_train_timesteps: int = 1000) -> Any:
     if name == "ddpm":
         return PaperDDPMScheduler(num_train_timesteps=num_train_timesteps)
     if name == "ddpm-clipped":
-        return ClippedDDPMScheduler(num_train_timesteps=num_train_timesteps)
+        return ClippedDDPMScheduler(num_train_timesteps=num_train_timesteps, clip_rate=clip_rate)
     if name == "ddim":
         return AnyStepDDIMScheduler(num_train_timesteps=num_train_timesteps)
     if name == "ddim-clipped":
-        return ClippedDDIMScheduler(num_train_timesteps=num_train_timesteps)
+        return ClippedDDIMScheduler(num_train_timesteps=num_train_timesteps, clip_rate=clip_rate)
     if name in ("dpm++", "dpm++-clipped"):
-        from aliasfree.diffusion.dpm_solver import AnyStepDPMSolverScheduler  # with it comes scipy.stats, a second
+        from aliasfree.diffusion.dpm_solver import make_dpm_solver  # with it comes scipy.stats, a second
 
-        return AnyStepDPMSolverScheduler(
-            num_train_timesteps=num_train_timesteps,
-            beta_start=1e-4,
-            beta_end=0.02,
-            beta_schedule="linear",
-            thresholding=name == "dpm++-clipped",
-            sample_max_value=1.0,  # thresholding at 1 is clipping
-        )
+        return make_dpm_solver(num_train_timesteps, clip_rate if name == "dpm++-clipped" else None)
     raise ArgumentError(f"unknown scheduler {name!r}{did_you_mean(name, SCHEDULERS)}")

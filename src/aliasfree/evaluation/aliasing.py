@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from aliasfree.errors import ArgumentError, ShapeError
-from aliasfree.evaluation.equivariance import Agreement, rotation_agreement, translation_agreement
+from aliasfree.evaluation.equivariance import Agreement, FramedMap, rotation_agreement, translation_agreement
 from aliasfree.evaluation.layers import Kind, Layer, circular, find_layers, idealised, sub_pixel_mean
 from aliasfree.evaluation.spectra import decibel, radial_mean
 from aliasfree.ops.spatial import translate2d
@@ -79,8 +79,9 @@ class Aliasing:
     """
 
     layers: tuple[LayerAliasing, ...]
-    eq_t: float  # as it is, likewise the next two
+    eq_t: float  # as it is, likewise the next three
     eq_t_frac: float
+    eq_t_lanczos: float  # the same by StyleGAN3's ruler
     eq_r: float | None  # None for images that are not square
     periodic: float  # EQ-T_frac with periodic padding everywhere, as all that follows
     without: dict[str, float]  # with all layers of a kind replaced, "all" for all kinds
@@ -94,6 +95,7 @@ def aliasing(
     x: Tensor,
     call: Map | None = None,
     *,
+    framed: FramedMap | None = None,
     rate: int = 4,
     periodic: bool = False,
     repeats: int = 1,
@@ -103,6 +105,7 @@ def aliasing(
     """Measure `model` at images x (N, C, H, W), N >= 1, on their device, in eval mode.
 
     call      what is asked of the model: images to images of the same size; None = model(x), or its `.sample`
+    framed    the same of a model that knows the frame, see `translation_agreement`; None = it does not
     rate      how much finer than a pixel the counterparts look, >= 2
     periodic  the model pads periodically, so as it is every pixel counts; else the valid region of each shift
     repeats   shifts and angles per image
@@ -126,9 +129,15 @@ def aliasing(
     model.eval()
     try:
         run = call or (lambda v: _sample(model(v)))
+
+        def ask(v: Tensor, told: dict[str, Any] | None = None) -> Tensor:
+            return run(v) if framed is None or told is None else framed(v, told)
+
         shifts: dict[str, Any] = {"repeats": repeats, "seed": seed}
-        eq_t, eq_t_frac = (translation_agreement(run, x, f, periodic=periodic, **shifts).db for f in (False, True))
-        eq_r = rotation_agreement(run, x, **shifts).db if x.shape[-1] == x.shape[-2] else None
+        moved: dict[str, Any] = {**shifts, "framed": framed}
+        eq_t, eq_t_frac = (translation_agreement(run, x, f, periodic=periodic, **moved).db for f in (False, True))
+        eq_t_lanczos = translation_agreement(run, x, True, ruler="lanczos", **moved).db
+        eq_r = rotation_agreement(run, x, **moved).db if x.shape[-1] == x.shape[-2] else None
         with circular(model):
             layers = find_layers(model, run, x)
             if not layers:
@@ -137,8 +146,9 @@ def aliasing(
                 )
 
             def error_with(replaced: Sequence[Layer]) -> Agreement:
-                with idealised(replaced, run, rate) as fn:
-                    return translation_agreement(fn, x, True, periodic=True, **shifts)
+                with idealised(replaced, ask, rate) as fn:
+                    told = None if framed is None else fn
+                    return translation_agreement(fn, x, True, periodic=True, framed=told, **shifts)
 
             total = error_with([])
             measured = []
@@ -156,7 +166,7 @@ def aliasing(
     finally:
         model.train(training)
     measured.sort(key=lambda m: -m.guilt)
-    return Aliasing(tuple(measured), eq_t, eq_t_frac, eq_r, total.db, without, alone, rate)
+    return Aliasing(tuple(measured), eq_t, eq_t_frac, eq_t_lanczos, eq_r, total.db, without, alone, rate)
 
 
 @torch.no_grad()

@@ -14,13 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from aliasfree.errors import ArgumentError, ShapeError
+from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
 from aliasfree.evaluation.intervals import Estimate
+from aliasfree.evaluation.lanczos import lanczos_translate2d
 from aliasfree.ops.spatial import Method, rotate2d, translate2d
 
 __all__ = [
@@ -28,7 +29,9 @@ __all__ = [
 ]  # fmt: skip
 
 Map = Callable[[Tensor], Tensor]
+Ruler = Literal["fourier", "lanczos"]
 FramedMap = Callable[[Tensor, dict[str, Any]], Tensor]
+Turning = Method | Literal["interpolant"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def eq_t(
     repeats: int = 1,
     seed: int = 0,
     framed: FramedMap | None = None,
+    ruler: Ruler = "fourier",
 ) -> float:
     """EQ-T of fn in dB, or EQ-T_frac with `fractional`; arguments and errors are those of `translation_agreement`.
 
@@ -97,6 +101,7 @@ def eq_t(
         "periodic": periodic,
         "repeats": repeats,
         "seed": seed,
+        "ruler": ruler,
     }
     return translation_agreement(fn, x, fractional, **options).db
 
@@ -107,7 +112,7 @@ def eq_r(
     *,
     degrees: Sequence[float] | None = None,
     margin: float | None = None,
-    method: Method = "fourier",
+    method: Turning = "fourier",
     repeats: int = 1,
     seed: int = 0,
     framed: FramedMap | None = None,
@@ -138,6 +143,7 @@ def translation_agreement(
     repeats: int = 1,
     seed: int = 0,
     framed: FramedMap | None = None,
+    ruler: Ruler = "fourier",
 ) -> Agreement:
     """fn(shifted x) against shifted fn(x), one shift per sample and repeat, the same for a seed.
 
@@ -150,6 +156,8 @@ def translation_agreement(
     repeats     shifts per sample, >= 1
     framed      called as framed(shifted x, {"translate": (down, right)}), both float64 (N,), in the place of fn: for
                 networks that know the frame, whose law is g fn(x, frame) = fn(g x, g frame); None = fn
+    ruler       what shifts fn(x): "fourier", as x is; or "lanczos", StyleGAN3's (`lanczos_translate2d`), whose pixels
+                count where its taps lie inside the image, `periodic` or not
 
     Raises ShapeError, ArgumentError.
 
@@ -161,6 +169,8 @@ def translation_agreement(
     (8, True)
     """
     _check(x, repeats)
+    if ruler not in get_args(Ruler):
+        raise ArgumentError(f"unknown ruler {ruler!r}{did_you_mean(str(ruler), get_args(Ruler))}")
     if not 0 < reach <= 0.5 or margin < 0 or (periodic and margin):
         raise ArgumentError(f"reach must be in (0, 0.5] and margin >= 0 (0 when periodic), not {reach:g} and {margin}")
     n, _, h, w = x.shape
@@ -176,9 +186,11 @@ def translation_agreement(
                 amounts.append(torch.randint(-most, most + 1, (n,), generator=generator).double())
         dy, dx = amounts
         moved, mask = translate2d(y, dy, dx, return_mask=True)
-        if periodic:
+        if ruler == "lanczos":
+            moved, mask = lanczos_translate2d(y, dy, dx)
+        elif periodic:
             mask = torch.ones_like(mask)
-        elif margin:
+        if margin:
             mask = _eroded(mask, margin)
         told = {"translate": (dy, dx)}
         parts.append(_agreement(moved, _applied_moved(fn, framed, translate2d(x, dy, dx), told), mask))
@@ -191,7 +203,7 @@ def rotation_agreement(
     *,
     degrees: Sequence[float] | None = None,
     margin: float | None = None,
-    method: Method = "fourier",
+    method: Turning = "fourier",
     repeats: int = 1,
     seed: int = 0,
     framed: FramedMap | None = None,
@@ -202,7 +214,9 @@ def rotation_agreement(
     x        images (N, C, H, W), any float dtype; what lies outside the inscribed disc turns too, periodically
     degrees  the angle of each sample; None = uniform in [0, 360)
     margin   pixels by which the disc is smaller than the inscribed one, for the support of the filters; None = W / 16
-    method   how images are turned, as in `rotate2d`
+    method   how images are turned, as in `rotate2d`, or "interpolant": read off the periodic trigonometric interpolant,
+             the Nyquist component apart. Of images within the disc |f| < Nyquist that is exact inside the disc of the
+             plane, where three shears lose what they push beyond the square band on the way
     repeats  angles per sample, >= 1
     framed   called as framed(turned x, {"rotate": degrees}), one for each image, in the place of fn; None = fn
 
@@ -225,8 +239,8 @@ def rotation_agreement(
     y, parts = _applied(fn, x), []
     for _ in range(repeats):
         angles = torch.rand(n, generator=generator, dtype=torch.float64) * 360 if degrees is None else degrees
-        got = _applied_moved(fn, framed, rotate2d(x, angles, method), {"rotate": angles})
-        parts.append(_agreement(rotate2d(y, angles, method), got, mask))
+        got = _applied_moved(fn, framed, _turned(x, angles, method), {"rotate": angles})
+        parts.append(_agreement(_turned(y, angles, method), got, mask))
     return Agreement.join(parts)
 
 
@@ -282,6 +296,35 @@ def _decibel(signal: float, error: float) -> float:
     if error == 0:
         return math.inf
     return 10 * math.log10(signal / error) if signal > 0 else -math.inf
+
+
+def _turned(x: Tensor, degrees: Tensor | Sequence[float], method: Turning) -> Tensor:
+    if method != "interpolant":
+        return rotate2d(x, degrees, method)
+    images = []
+    for image, angle in zip(x, torch.as_tensor(degrees, dtype=torch.float64).tolist(), strict=True):
+        quarters = round(angle / 90)
+        image = image.rot90(quarters, (1, 2))
+        rest = angle - 90 * quarters
+        images.append(_read_turned(image, rest) if rest else image)
+    return torch.stack(images)
+
+
+def _read_turned(image: Tensor, degrees: float) -> Tensor:
+    """The trigonometric interpolant of an image (C, S, S) at the places that a turn about the middle reads."""
+    side = image.shape[-1]
+    line = torch.arange(side, dtype=torch.float64, device=image.device)
+    i, j = line[:, None] - (side - 1) / 2, line - (side - 1) / 2
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    k = torch.arange(1, (side + 1) // 2, dtype=torch.float64, device=image.device)
+
+    def weights(place: Tensor) -> Tensor:
+        phase = 2 * math.pi / side * (place.reshape(-1, 1) + (side - 1) / 2 - line)
+        return (1 + 2 * sum(((n * phase).cos() for n in k.tolist()), torch.zeros_like(phase))) / side
+
+    rows, columns = weights(cos * i + sin * j), weights(cos * j - sin * i)
+    lines = rows @ image.double()
+    return (lines * columns).sum(-1).reshape(image.shape).to(image.dtype)
 
 
 def _eroded(mask: Tensor, margin: int) -> Tensor:

@@ -85,8 +85,8 @@ def find_layers(model: nn.Module, call: Map, x: Tensor) -> list[Layer]:
 
 
 @contextlib.contextmanager
-def idealised(layers: Collection[Layer], call: Map, rate: int = 4) -> Iterator[Map]:
-    """call(x) with each of `layers` replaced by its alias-free counterpart."""
+def idealised(layers: Collection[Layer], call: Callable[..., Tensor], rate: int = 4) -> Iterator[Callable[..., Tensor]]:
+    """call(x), or call(x, more), with each of `layers` replaced by its alias-free counterpart."""
     counts: dict[nn.Module, int] = {}
     wanted = {(layer.module, layer.index): layer for layer in layers}
 
@@ -99,9 +99,9 @@ def idealised(layers: Collection[Layer], call: Map, rate: int = 4) -> Iterator[M
         mean, _ = sub_pixel_mean(lambda x: _image(module.forward(x, *args[1:], **kwargs)), args[0], layer.scale, rate)
         return (mean, *output[1:]) if isinstance(output, tuple) else mean
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Tensor, *more: Any) -> Tensor:
         counts.clear()
-        return call(x)
+        return call(x, *more)
 
     handles = [m.register_forward_hook(replace, with_kwargs=True) for m in {layer.module for layer in layers}]
     try:

@@ -1,4 +1,4 @@
-"""`aliasfree demo`: Configs A and D trained on bundled digits, sampled, turned, judged, measured, and reported."""
+"""`aliasfree demo`: Configs A and T trained on bundled digits, sampled, moved, judged, measured, and reported."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aliasfree.errors import RunError
+from aliasfree.outputs import check_outputs
 from aliasfree.reporting.demo_result import ConfigResult, DemoResult, DemoSettings, Pixels
 
 if TYPE_CHECKING:
@@ -36,33 +37,38 @@ def run_demo(
 ) -> Path:
     """Run the demo and give the path of its report.html, which is written last.
 
-    out        a folder for the runs A/ and D-hq/, the classifier, GIFs, demo.json and report.html. Runs that are
+    out        a folder for the runs A/ and T/, the classifier, GIFs, demo.json and report.html. Runs that are
                there already with the same settings are used again, unfinished ones are trained on
     settings   None = `DemoSettings()`
     overwrite  runs with other settings are deleted instead of refused
     console    where progress goes; None = standard error
 
-    Raises RunError for runs with other settings without `overwrite` and RunStopped on Ctrl-C during training.
+    Raises RunError for runs with other settings without `overwrite`, ArgumentError for files of its names that are
+    there without its runs, and RunStopped on Ctrl-C during training.
     """
     from rich.console import Console
 
     from aliasfree.experiments.stages import Stages
-    from aliasfree.reporting.demo import write_report
+    from aliasfree.reporting.demo import report_files, write_report
 
     began = time.monotonic()
     out, settings = Path(out), settings or DemoSettings()
     console = console or Console(stderr=True)
     runs = [_run_settings(settings, name, out) for name in settings.configs]
     states = [_state(run, overwrite) for run in runs]
+    check_outputs(report_files(out, settings.configs), overwrite=overwrite, own=set(states) != {"new"})
     for run, state in zip(runs, states, strict=True):
         if state == "finished":
-            console.print(f"{run.out} is trained already with these settings and is used again.", markup=False)
+            console.print(
+                f"{run.out} is trained already with these settings and is used again.", markup=False, highlight=False
+            )
     costs = {"learning to read digits": 10.0}
     for run, state in zip(runs, states, strict=True):
         costs |= {} if state == "finished" else {_training(run.config): _COST_PER_STEP[run.config[0]] * settings.steps}
     for name in settings.configs:
         images = settings.samples + settings.film_angles * settings.film_seeds + settings.turned
         images += settings.strip_angles * settings.strip_seeds + settings.turned
+        images += settings.frames * settings.film_images + 4 * settings.moved
         costs[_sampling(name)] = _COST_PER_SAMPLING_STEP[name[0]] * images * settings.sampling_steps
     costs["measuring"] = 3.0 * len(settings.configs)
     costs["writing the report"] = 3.0
@@ -76,7 +82,8 @@ def run_demo(
             with stages.stage(_sampling(folder.settings.config)) as report:
                 results.append(_sample(folder, settings, judge, report, reused=state == "finished"))
         with stages.stage("measuring") as report:
-            metrics = judge.measure(list(zip(folders, results, strict=True)), report)
+            measured = judge.measure(list(zip(folders, results, strict=True)), report)
+            metrics = [replace(m, sampler=result.sampler) for m, result in zip(measured, results, strict=True)]
         with stages.stage("writing the report"):
             result = DemoResult(
                 settings,
@@ -90,8 +97,8 @@ def run_demo(
 
 
 # expected seconds on two cores; only their ratios matter, for the time left
-_COST_PER_STEP = {"A": 0.07, "B": 0.072, "C": 0.078, "D": 0.08}
-_COST_PER_SAMPLING_STEP = {"A": 0.0012, "B": 0.0012, "C": 0.0013, "D": 0.0013}
+_COST_PER_STEP = {"A": 0.07, "B": 0.072, "C": 0.078, "D": 0.08, "T": 0.114}
+_COST_PER_SAMPLING_STEP = {"A": 0.0012, "B": 0.0012, "C": 0.0013, "D": 0.0013, "T": 0.004}
 
 
 def _training(name: str) -> str:
@@ -115,6 +122,8 @@ def _run_settings(settings: DemoSettings, name: str, out: Path) -> RunSettings:
         batch_size=settings.batch_size,
         lr=settings.lr,
         ema_decay=settings.ema_decay,
+        preconditioning=settings.preconditioning,
+        loss_weighting=settings.loss_weighting,
         class_conditional=True,
         seed=settings.seed,
         device="cpu",  # the same pictures with a GPU and without
@@ -222,7 +231,9 @@ def _sample(
     folder: RunFolder, settings: DemoSettings, judge: _Judge, report: Callable[..., None], *, reused: bool
 ) -> ConfigResult:
     from aliasfree.experiments.equivariance import PAPER
+    from aliasfree.experiments.film import film_run
     from aliasfree.experiments.generate import MotionSettings, Sampler, SampleSettings
+    from aliasfree.experiments.samplers import sampler_equivariance
     from aliasfree.training.losses import read_losses
 
     s = settings
@@ -244,22 +255,29 @@ def _sample(
     strip_angles = np.linspace(-90, 90, s.strip_angles).tolist()
     film_rows = [i for i in range(s.film_seeds) for _ in film_angles]
     strip_rows = [i for i in range(s.strip_seeds) for _ in strip_angles]
-    everything = s.samples + len(film_rows) + len(strip_rows) + 2 * s.turned
+    moving = s.frames * s.film_images, 4 * s.moved  # still, by whole pixels, by fractions, turned
+    everything = s.samples + len(film_rows) + len(strip_rows) + 2 * s.turned + sum(moving)
     before = 0
+
+    def told(what: str, images: int) -> Callable[[int, int], None]:
+        return lambda done, total: report(before + images * done / total, everything, what)
 
     def sample(what: str, rows: list[int], motion: MotionSettings, angles: list[float] | None = None) -> Pixels:
         nonlocal before
-
-        def progress(done: int, total: int) -> None:
-            report(before + len(rows) * done / total, everything, what)
-
-        images = sampler.sample(rows, motion, angles, progress)
+        images = sampler.sample(rows, motion, angles, told(what, len(rows)))
         before += len(rows)
         return images
 
     began = time.monotonic()
     samples = sample(f"{s.samples} upright images", list(range(s.samples)), replace(ours, rotate=0.0))
     sampling_seconds = time.monotonic() - began
+    shifted = film_run(
+        sampler, folder.settings.config, s.film_images, frames=s.frames, travel=s.travel,
+        progress=told("the film", moving[0]),
+    )  # fmt: skip
+    before += moving[0]
+    in_motion = sampler_equivariance(sampler, s.moved, windows=((0.0, 0.0),), progress=told("moved samples", moving[1]))
+    before += moving[1]
     film = sample("the animation", film_rows, ours, film_angles * s.film_seeds)
     paper_strip = sample("the paper's strip", strip_rows, papers, strip_angles * s.strip_seeds)
     upright = judge.classes(samples)
@@ -283,6 +301,8 @@ def _sample(
         accepted=float((upright >= 0).mean()),
         as_asked=float((upright == np.arange(s.samples) % 10).mean()),
         classes=tuple(int((upright == k).sum()) for k in range(10)),
+        shifted=shifted,
+        sampler=in_motion,
         film=film.reshape(s.film_seeds, s.film_angles, *film.shape[1:]),
         paper_strip=paper_strip.reshape(s.strip_seeds, s.strip_angles, *paper_strip.shape[1:]),
         kept=kept[0],

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aliasfree.evaluation.equivariance import Agreement
     from aliasfree.evaluation.features import ClassifierFeatures
 
-__all__ = ["Way", "every_way", "network_equivariance", "rotation_curves"]
+__all__ = ["Way", "check_curves", "every_way", "network_equivariance", "rotation_curves"]
 
 LEVELS = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75)
 """Noise levels at which networks are measured, as shares of the training's time steps."""
@@ -35,6 +35,8 @@ SHOWN = 6
 """Samples of each way that are kept for the picture."""
 RESAMPLES = 30
 """Resamples for the interval of a distance; the length of the interval is then known to 13 %."""
+JUDGE = 64
+"""Features of the classifier that judges."""
 Progress = Callable[[int, int], None]
 
 
@@ -58,8 +60,9 @@ def network_equivariance(
     repeats   transforms per image and level
     levels    shares of T, in (0, 1)
 
-    Sums over levels come before the logarithm. Non-square images have no EQ-R. A network that knows the frame is given
-    the moved one; where shifts are fractional the noised images have nothing at the Nyquist frequency.
+    EQ-T_frac by StyleGAN3's ruler stands beside ours. Sums over levels come before the logarithm. Images that are not
+    square have no EQ-R. A network that knows the frame is given the moved one; where shifts are fractional the noised
+    images have nothing at the Nyquist frequency, where they turn nothing outside the disc |f| < Nyquist.
     """
     import torch
 
@@ -68,6 +71,7 @@ def network_equivariance(
     from aliasfree.evaluation.equivariance import Agreement, rotation_agreement, translation_agreement
     from aliasfree.evaluation.spectra import without_nyquist
     from aliasfree.nn import Frame
+    from aliasfree.ops import disc_filter2d
 
     parameter, knows_frame = next(unet.parameters()), bool(getattr(unet, "config", {}).get("frame_features"))
     x0 = unit_range(images[:num]).to(parameter.device)
@@ -94,9 +98,10 @@ def network_equivariance(
         measured = {
             "eq_t": translation_agreement(fn, x, periodic=periodic, **options),
             "eq_t_frac": translation_agreement(fn, without_nyquist(x), True, periodic=periodic, **options),
+            "eq_t_lanczos": translation_agreement(fn, without_nyquist(x), True, ruler="lanczos", **options),
         }
         if x.shape[-2] == x.shape[-1]:
-            measured["eq_r"] = rotation_agreement(fn, x, **options)
+            measured["eq_r"] = rotation_agreement(fn, disc_filter2d(x), method="interpolant", **options)
         for name, agreement in measured.items():
             every.setdefault(name, []).append(agreement)
         rows.append(_level(t, measured))
@@ -113,8 +118,7 @@ def is_periodic(model: Any) -> bool:
 
 
 def _level(t: int | None, found: dict[str, Agreement]) -> NoiseLevel:
-    eq_t, eq_t_frac, eq_r = (found[k].estimate() if k in found else None for k in ("eq_t", "eq_t_frac", "eq_r"))
-    return NoiseLevel(t=t, eq_t=eq_t, eq_t_frac=eq_t_frac, eq_r=eq_r)
+    return NoiseLevel(t=t, **{name: agreement.estimate() for name, agreement in found.items()})
 
 
 @dataclass(frozen=True)
@@ -181,10 +185,7 @@ def rotation_curves(
     from aliasfree.evaluation.features import extract
     from aliasfree.ops import rotate2d
 
-    if real.shape[-1] != real.shape[-2]:
-        raise ArgumentError("Rotations are measured on square images; train with a square `image_size`.")
-    if num <= 64:
-        raise ArgumentError(f"`num` must be more than 64, the judge's features, not {num}.")
+    check_curves(num, (real.shape[-2], real.shape[-1]), len(real))
     degrees = tuple(angles) if 0.0 in angles else (0.0, *angles)
     disc = disc_mask(real.shape[-1], 0)
     real_unit = unit_range(real[:REAL])
@@ -222,6 +223,16 @@ def rotation_curves(
         turned = [still if a == 0 else rotate2d(still, a, method).clamp(-1, 1) for a in degrees]
         shown.append((f"x(0) turned, {method}", turned))
     return [_curve(name, degrees, images, upright, references, judge, labels) for name, images in shown]
+
+
+def check_curves(num: int, size: tuple[int, int], real: int | None = None) -> None:
+    """Raise ArgumentError for numbers of samples and of real images, and a size (H, W), that have no curves."""
+    if size[0] != size[1]:
+        raise ArgumentError("Rotations are measured on square images; train with a square `image_size`.")
+    if num <= JUDGE:
+        raise ArgumentError(f"`num` must be more than {JUDGE}, the judge's features, not {num}.")
+    if real is not None and real <= JUDGE:
+        raise ArgumentError(f"{real} real images are too few for the judge's {JUDGE} features; give more than {JUDGE}.")
 
 
 def _curve(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aliasfree.devices import check_device, find_device
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments.accuracy import accuracy_score, check_asked_classes
+from aliasfree.experiments.equivariance import JUDGE
 from aliasfree.experiments.extractors import kept_features, make_extractor
 from aliasfree.experiments.generate import SampleSettings
 from aliasfree.experiments.noise_errors import network_noise_error
 from aliasfree.experiments.real import RealImages, open_real
 from aliasfree.experiments.sample_store import Processes, SampleStore
+from aliasfree.outputs import check_outputs, named
 from aliasfree.pictures import grid, save_png
 from aliasfree.reporting.metrics import Fidelity, Figures, Metrics, Spectra, metrics_file, read_metrics
 
@@ -33,8 +37,12 @@ __all__ = [
 ]  # fmt: skip
 
 PROTOCOLS = ("default", "paper")
+MOVED = 16
+"""Samples that are made again in motion, five times."""
 MANIFOLD = 10_000
 """Most images of each set for precision and recall, whose cost is the product of the two numbers."""
+KERNEL_LEAST, MANIFOLD_LEAST = 2, 4
+"""Least images of each set for KID, and for precision and recall by the third neighbour."""
 Progress = Callable[[int, int], None]
 
 
@@ -47,13 +55,14 @@ class EvaluateSettings:
     features: str | None = None  # None = classifier where the data have labels, else pixels; inception with "paper"
     weights: Path | None = None  # of Inception
     protocol: str = "default"  # "paper": 2,000 images through Inception, the paper's full sampling chain, no interval
-    equivariance: bool = True  # of a run's network
+    equivariance: bool = True  # of a run's network and of its sampler
     noise_error: bool = True  # of a run's network, on the test images
     accuracy_score: bool = False  # train a classifier on a run's images and one on real ones; minutes
-    split: str = "train"  # of the data, compared with
-    num_real: int | None = None  # of its images, those a run with as many `num_images` is trained on; None = all
+    num_real: int | None = None  # of the real images, those a run with as many `num_images` is trained on; None = all
     image_size: int | tuple[int, int] | None = None  # of a folder's images; None = as they are, all of one size
     skip_bad: bool = False  # leave out images that cannot be read
+    split: str = "train"  # of the real images that are the reference
+    labels: str = "auto"  # where their labels come from, as `open_images` takes it
     sampling: SampleSettings = field(default_factory=SampleSettings)
 
     def __post_init__(self) -> None:
@@ -73,22 +82,38 @@ def evaluate(
     settings: EvaluateSettings,
     *,
     out: Path | None = None,
+    overwrite: bool = False,
     device: str = "auto",
     progress: Callable[[str], Progress] | None = None,
 ) -> Metrics | None:
     """Measure a run, or a folder of images, and write metrics.json; gives what it holds.
 
-    out       the JSON; None = RUN/metrics.json, or FOLDER-metrics.json beside the folder. Figures of other features of
-              the same images that are there already are kept. A .png of the same name shows the first images
-    progress  progress("sampling") gives the function that is called with (done, total) during that stage
+    out        the JSON; None = RUN/metrics.json, or NAME-metrics.json beside the folder or file. Figures of other
+               features of the same images that are there already are kept. A .png of the same name shows the first
+               images
+    overwrite  replace files that hold anything but figures of this source
+    progress   progress("sampling") gives the function that is called with (done, total) during that stage
 
     Under torchrun all processes sample, and all but the first give None. Raises ArgumentError, DataError, RunError.
     """
     from aliasfree.training import RunFolder
 
     told = progress or (lambda _: lambda _done, _total: None)
+    check_device(device)
+    source = named(source)
+    run, path = RunFolder(source), out or metrics_file(source)
+    if path.suffix.lower() != ".json":
+        raise ArgumentError(f"The figures are JSON, so `out` must end in .json, not {path.name!r}.")
+    reads = [*(run.read if run.exists else [source]), Path(settings.data)]
+    check_outputs(
+        [path, path.with_suffix(".png")],
+        reads=[*reads, settings.weights] if settings.weights else reads,
+        fills=None if run.exists or not source.is_dir() else source,
+        overwrite=overwrite,
+        own=_is_ours(path, source),
+    )
+    find_device(device)
     processes = Processes()
-    run = RunFolder(source)
     store = SampleStore(run, settings.sampling, source / "evaluation", device, processes) if run.exists else None
     if not processes.is_main:
         if store is not None:
@@ -100,8 +125,8 @@ def evaluate(
     channels, *size_ = _model_shape(run) if images is None else images.shape[1:]
     size = (size_[0], size_[1])
     real = open_real(
-        settings.data, size, channels, split=settings.split, num=settings.num_real, skip_bad=settings.skip_bad,
-        progress=told("reading"),
+        settings.data, size, channels, split=settings.split, num=settings.num_real, labels=settings.labels,
+        skip_bad=settings.skip_bad, progress=told("reading"),
     )  # fmt: skip
     if settings.accuracy_score:
         check_asked_classes(store, real)
@@ -118,18 +143,23 @@ def evaluate(
         source=str(source), num=len(images), image_size=size, fingerprint=real.fingerprint, fidelity={},
         protocol=settings.protocol, data=settings.data, held_out=real.held_out, spectra=_spectra(images, real), **about,
     )  # fmt: skip
-    path = out or metrics_file(source)
     kept = _kept(path, found)
     fidelity = _fidelity(images, real, extractor, settings, told("comparing"))
     found = replace(found, fidelity={**(kept.fidelity if kept else {}), extractor.name: fidelity})
     if store is not None and settings.equivariance:
         from aliasfree.experiments.equivariance import network_equivariance
+        from aliasfree.experiments.samplers import sampler_equivariance
 
-        measured = (kept and kept.equivariance) or network_equivariance(
-            store.sampler.pipeline.unet, real.test, run.settings.num_train_timesteps,
-            progress=told("shifting and turning"),
-        )  # fmt: skip
-        found = replace(found, equivariance=measured)
+        measured = kept.equivariance if kept else None
+        if measured is None or measured.overall.eq_t_lanczos is None:  # None: of an older version
+            measured = network_equivariance(
+                store.sampler.pipeline.unet, real.test, run.settings.num_train_timesteps,
+                progress=told("shifting and turning"),
+            )  # fmt: skip
+        moving = (kept.sampler if kept else None) or sampler_equivariance(
+            store.sampler, MOVED, progress=told("sampling in motion")
+        )
+        found = replace(found, equivariance=measured, sampler=moving)
     if store is not None and settings.noise_error:
         errors = (kept and kept.noise_error) or network_noise_error(
             store.sampler.pipeline.unet, real, run.settings.num_train_timesteps, progress=told("predicting noise")
@@ -165,33 +195,42 @@ def folder_images(folder: Path, size: int | tuple[int, int] | None = None, skip_
     return torch.from_numpy(np.array(data.images))
 
 
-def compare_sets(generated: Features, real: Features, *, singular: bool = False, intervals: bool = True) -> Figures:
+def compare_sets(
+    generated: Features, real: Features, *, singular: bool = False, intervals: bool = True, gaps: bool = False
+) -> Figures:
     """The figures of generated against real images; "is" is None without classes.
 
     singular   allow fewer images than features in FID
     intervals  95 %, over images
+    gaps       a figure that needs more images than there are is None, else an ArgumentError
     """
     from aliasfree.evaluation import fidelity as f
     from aliasfree.evaluation.intervals import Estimate
 
     a, b = generated.values, real.values
     near, far = _few(generated.values), _few(real.values)
-    figures: Figures = {"is": None}
-    p = generated.probabilities
+    figures: Figures = {"is": None, "fid": None, "kid": None, "precision": None, "recall": None}
+    p, least = generated.probabilities, min(len(a), len(b)) if gaps else math.inf
     if not intervals:
         if p is not None:
             score, spread = f.inception_score(p, splits=min(10, len(p)))
             figures["is"] = Estimate(score, spread=spread)
-        figures["fid"] = Estimate(f.frechet_distance(a, b, singular=singular))
-        distance, spread = f.kernel_distance(a, b)
-        figures["kid"] = Estimate(distance, spread=spread)
-        figures["precision"], figures["recall"] = (Estimate(v) for v in f.precision_recall(near, far))
+        if singular or least > a.shape[1]:
+            figures["fid"] = Estimate(f.frechet_distance(a, b, singular=singular))
+        if least >= KERNEL_LEAST:
+            distance, spread = f.kernel_distance(a, b)
+            figures["kid"] = Estimate(distance, spread=spread)
+        if least >= MANIFOLD_LEAST:
+            figures["precision"], figures["recall"] = (Estimate(v) for v in f.precision_recall(near, far))
         return figures
     if p is not None:
         figures["is"] = f.inception_estimate(p)
-    figures["fid"] = f.frechet_estimate(a, b, singular=singular)
-    figures["kid"] = f.kernel_estimate(a, b)
-    figures["precision"], figures["recall"] = f.precision_recall_estimate(near, far)
+    if singular or least > a.shape[1]:
+        figures["fid"] = f.frechet_estimate(a, b, singular=singular)
+    if least >= KERNEL_LEAST:
+        figures["kid"] = f.kernel_estimate(a, b)
+    if least >= MANIFOLD_LEAST:
+        figures["precision"], figures["recall"] = f.precision_recall_estimate(near, far)
     return figures
 
 
@@ -262,13 +301,21 @@ def _training(run: RunFolder) -> dict[str, Any]:
 
 
 def _check_enough(count: int, extractor: Extractor, real: RealImages, protocol: str) -> None:
+    """Refuse sets that are too small for the figures, naming extractors that would do."""
+    from aliasfree.evaluation.features import PixelFeatures
+
     wide = extractor(real.train[:2]).values.shape[1]
-    if count <= wide and protocol != "paper":
-        # the names of extractors that would do with so many images
-        fewer = " or `features='classifier'` or pixels" if extractor.name == "inception" else ""
-        raise ArgumentError(
-            f"{count} images are too few for a Frechet distance over {wide} features: take at least {wide + 1}{fewer}."
-        )
+    fewest = min(count, len(real.train))
+    if fewest < MANIFOLD_LEAST:
+        raise ArgumentError(f"{fewest} images are too few to be compared: take at least {MANIFOLD_LEAST}.")
+    if fewest > wide or protocol == "paper":
+        return
+    pixels = PixelFeatures()(real.train[:1]).values.shape[1]
+    others = {"classifier": JUDGE if real.train_labels is not None else math.inf, "pixels": pixels}
+    would_do = [f"`features='{name}'`" for name, n in others.items() if n < fewest and name != extractor.name]
+    advice = " or ".join([f"take at least {wide + 1}", *would_do])
+    what = f"{count} images are" if count <= wide else f"The {len(real.train)} real images of {real.source} are"
+    raise ArgumentError(f"{what} too few for a Frechet distance over {wide} features: {advice}.")
 
 
 def _fidelity(
@@ -283,7 +330,7 @@ def _fidelity(
     options = {"singular": paper, "intervals": not paper}
     sets = (
         compare_sets(extract(extractor, images, progress=progress), reference, **options),
-        compare_sets(kept_features(extractor, floor, progress), reference, **options),
+        compare_sets(kept_features(extractor, floor, progress), reference, gaps=True, **options),
     )
     counts = {"generated": len(images), "reference": len(reference), "floor": len(floor)}
     return replace(_of(extractor, *sets), key=extractor.key, images=counts)
@@ -315,10 +362,19 @@ def _kept(path: Path, now: Metrics) -> Metrics | None:
     except ArgumentError:
         return None
     changing: Any = {
-        "fidelity": {}, "equivariance": None, "noise_error": None, "accuracy_score": None, "images_per_second": None,
-        "steps": None,
+        "fidelity": {}, "equivariance": None, "sampler": None, "noise_error": None, "accuracy_score": None,
+        "images_per_second": None, "steps": None,
     }  # fmt: skip
     return before if replace(before, **changing).to_dict() == replace(now, **changing).to_dict() else None
+
+
+def _is_ours(path: Path, source: Path) -> bool:
+    """Whether an earlier call wrote these figures of the same source; a run that was moved took its own along."""
+    try:
+        before = read_metrics(path)
+    except ArgumentError:
+        return False
+    return path.parent == source or Path(before.source).absolute() == source.absolute()
 
 
 def _few(x: Tensor) -> Tensor:

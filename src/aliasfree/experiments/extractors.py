@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,7 @@ def classifier_for(real: RealImages, progress: Progress | None = None) -> tuple[
 def kept_features(extractor: Extractor, images: Tensor, progress: Progress | None = None) -> Features:
     """`extract`, with the features of the same images kept in the data cache."""
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file, save
 
     from aliasfree.evaluation.features import Features, extract
@@ -76,7 +78,7 @@ def kept_features(extractor: Extractor, images: Tensor, progress: Progress | Non
 
     digest = hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16]
     path = _cache() / f"features-{extractor.key}-{digest}-{len(images)}.safetensors"
-    if path.is_file():
+    with contextlib.suppress(FileNotFoundError, SafetensorError, KeyError):  # damaged: made again
         known = load_file(path)
         return Features(known["values"], known.get("probabilities"))
     features = extract(extractor, images, progress=progress)
@@ -86,6 +88,6 @@ def kept_features(extractor: Extractor, images: Tensor, progress: Progress | Non
 
 
 def _cache() -> Path:
-    from aliasfree.data.cache import cache_root
+    from aliasfree.data.cache import writable_root
 
-    return cache_root(None) / "evaluation"
+    return writable_root() / "evaluation"

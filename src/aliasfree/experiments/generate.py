@@ -7,13 +7,16 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aliasfree.errors import ArgumentError, DataError, did_you_mean
+from aliasfree.devices import check_device, find_device
+from aliasfree.errors import ArgumentError, DataError, check_seed, did_you_mean
 from aliasfree.files import new_folder, write_json
+from aliasfree.outputs import check_outputs, free_name, named
 from aliasfree.pictures import angle_label, collage, grid, pingpong, save_gif, save_mp4, save_png, strip
 from aliasfree.sampling import METHODS, NOISE, SCHEDULERS
 
@@ -61,8 +64,7 @@ class SampleSettings:
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise ArgumentError(f"`{name}` must be at least 1, not {getattr(self, name)}.")
-        if self.seed < 0:
-            raise ArgumentError(f"`seed` must be 0 or more, not {self.seed}.")
+        check_seed(self.seed)
         if self.guidance != 1 and self.class_label is None:
             raise ArgumentError("`guidance` strengthens a class, so it needs `class_label`.")
 
@@ -71,9 +73,10 @@ class Sampler:
     """A run's network and a scheduler, ready to sample image number i of a seed, whatever else is in the batch."""
 
     def __init__(self, run: RunFolder, settings: SampleSettings, device: str = "auto") -> None:
-        import torch
-
+        chosen = find_device(device)
+        from aliasfree.config import Config
         from aliasfree.diffusion import AliasFreePipeline, make_scheduler
+        from aliasfree.diffusion.clipping import FINE_RATE
         from aliasfree.models.compiling import compile_network, lay_out
 
         self.settings = settings
@@ -86,13 +89,19 @@ class Sampler:
         unet = run.load_model(ema=settings.ema)
         self.num_classes: int | None = unet.config.num_class_embeds
         self._check_class(run.path)
-        scheduler = make_scheduler(settings.scheduler, num_train_timesteps)
-        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        fine = Config.parse(unet.config.get("alias_free", "A")).is_equivariant
+        scheduler = make_scheduler(settings.scheduler, num_train_timesteps, FINE_RATE if fine else 1)
         pipeline: Any = AliasFreePipeline(unet, scheduler)
         self.pipeline = pipeline.to(chosen)
         lay_out(unet, chosen)
         if settings.compile:
             compile_network(unet, chosen, sampling=True)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of its images."""
+        size = self.pipeline.unet.config["sample_size"]
+        return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
     def _check_class(self, run: Path) -> None:
         label, count = self.settings.class_label, self.num_classes
@@ -135,7 +144,7 @@ class Sampler:
             output = self.pipeline(
                 batch_size=len(part),
                 num_inference_steps=steps,
-                class_labels=self._labels(part),
+                class_labels=self.labels(part),
                 guidance_scale=self.settings.guidance,
                 generator=sample_generators(self.settings.seed, part),
                 progress=report,
@@ -145,7 +154,8 @@ class Sampler:
             sampled.append(pixels[..., None] if pixels.ndim == 3 else pixels)
         return np.concatenate(sampled)
 
-    def _labels(self, indices: list[int]) -> Any:
+    def labels(self, indices: Sequence[int]) -> Any:
+        """The class that each image is asked for, as the pipeline takes it; None = no class."""
         import torch
 
         label = self.settings.class_label
@@ -176,7 +186,9 @@ def sample_run(
     """
     if num < 1:
         raise ArgumentError(f"`num` must be at least 1, not {num}.")
-    folder = _free(run.images / _name(settings, motion)) if out is None else _checked(out, overwrite)
+    check_device(device)
+    folder = out or free_name(run.images, _name(settings, motion), _sample_files)
+    check_outputs(_sample_files(folder), reads=run.read, overwrite=overwrite)
     if folder.exists() and (
         not folder.is_dir() or any(not re.fullmatch(r"\d+\.png", p.name) for p in folder.iterdir())
     ):
@@ -197,8 +209,9 @@ def sample_run(
             for i, tile in zip(indices, pixels, strict=True):
                 save_png(grid(tile[None]), aside / f"{i:05d}.png")
             shown += list(pixels) if start < GRID_IMAGES else []
-    save_png(grid(np.stack(shown[:GRID_IMAGES]), scale=_scale(shown[0])), folder.with_name(f"{folder.name}-grid.png"))
-    _write_settings(folder.with_name(f"{folder.name}.json"), run, settings, motion, num=num)
+    _, picture, note = _sample_files(folder)
+    save_png(grid(np.stack(shown[:GRID_IMAGES]), scale=_scale(shown[0])), picture)
+    _write_settings(note, run, settings, motion, num=num)
     return folder
 
 
@@ -226,9 +239,12 @@ def rotate_run(
         raise ArgumentError(f"`num` must be at least 1, not {num}.")
     if motion.rotate:
         raise ArgumentError("The angles of a rotation table are given by `angles` alone.")
-    path = _free(run.images / f"{_name(settings, motion)}-rotation.png") if out is None else _checked(out, overwrite)
+    check_device(device)
+    path = out or free_name(run.images, f"{_name(settings, motion)}-rotation", _table_files, ".png")
     if path.suffix.lower() != ".png":
         raise ArgumentError(f"The table of angles is a PNG, so `out` must end in .png, not {path.name!r}.")
+    files = _table_files(path)
+    check_outputs(files, reads=run.read, overwrite=overwrite)
     sampler = Sampler(run, settings, device)
     methods = ("fourier", "spline") if compare_methods else (motion.method,)
     rows = [i for i in range(num) for _ in angles]
@@ -251,12 +267,10 @@ def rotate_run(
     save_png(strip(images, labels, names if len(names) > 1 else None, scale=scale), path)
     frames = [grid(images[:, k], scale=scale) for k in range(len(angles))]
     film = pingpong(frames, hold=2) if len(frames) > 1 else frames
-    save_gif(film, path.with_suffix(".gif"), fps=8)
-    save_mp4(film, path.with_suffix(".mp4"), fps=8)
-    _write_settings(
-        path.with_suffix(".json"), run, settings, motion, num=num, angles=list(angles), methods=list(methods)
-    )
-    return [path.with_suffix(suffix) for suffix in (".png", ".gif", ".mp4", ".json")]
+    save_gif(film, files[1], fps=8)
+    save_mp4(film, files[2], fps=8)
+    _write_settings(files[3], run, settings, motion, num=num, angles=list(angles), methods=list(methods))
+    return files
 
 
 def collage_folder(source: Path, *, side: int = 20, out: Path | None = None, overwrite: bool = False) -> list[Path]:
@@ -269,7 +283,7 @@ def collage_folder(source: Path, *, side: int = 20, out: Path | None = None, ove
     """
     if side < 1:
         raise ArgumentError(f"`side` must be at least 1, not {side}.")
-    folder = _image_folder(source)
+    folder = _image_folder(named(source))
     images = sorted(
         p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp") and p.is_file()
     )
@@ -280,9 +294,8 @@ def collage_folder(source: Path, *, side: int = 20, out: Path | None = None, ove
     out = out or folder.with_name(f"{folder.name}-collage.png")
     if out.suffix.lower() != ".png":
         raise ArgumentError(f"A collage is a PNG, so `out` must end in .png, not {out.name!r}.")
-    first = out.with_name(f"{out.stem}_0.png")
-    if first.exists() and not overwrite:
-        raise ArgumentError(f"{first} exists; give another `out`, or `overwrite=True`.")
+    sheets = [out.with_name(f"{out.stem}_{start}.png") for start in range(0, len(images), side * side)]
+    check_outputs(sheets, reads=images, fills=folder, overwrite=overwrite)
     return collage(images, out, side=side)
 
 
@@ -294,8 +307,20 @@ def _image_folder(source: Path) -> Path:
     images = source / "images"
     made = [p for p in images.iterdir() if p.is_dir() and not p.name.startswith(".")] if images.is_dir() else []
     if not made:
-        raise DataError(f"The run {source} has no generated images yet; make some with `aliasfree sample {source}`.")
+        raise DataError(
+            f"The run {source} has no generated images yet; make some with `aliasfree sample {quote(str(source))}`."
+        )
     return max(made, key=lambda p: p.stat().st_mtime)
+
+
+def _sample_files(folder: Path) -> list[Path]:
+    """The folder of images, their grid and the settings."""
+    return [folder, folder.with_name(f"{folder.name}-grid.png"), folder.with_name(f"{folder.name}.json")]
+
+
+def _table_files(path: Path) -> list[Path]:
+    """The table, its animation twice, and the settings."""
+    return [path, *(path.with_suffix(suffix) for suffix in (".gif", ".mp4", ".json"))]
 
 
 def _name(settings: SampleSettings, motion: MotionSettings) -> str:
@@ -309,21 +334,6 @@ def _name(settings: SampleSettings, motion: MotionSettings) -> str:
     parts += [motion.noise] if motion.noise != MotionSettings.noise else []
     parts += ["window{:g},{:g}".format(*motion.schedule)] if motion.schedule is not None else []
     return "-".join(parts)
-
-
-def _free(path: Path) -> Path:
-    """`path`, or the first of NAME-2, NAME-3, ... that does not exist."""
-    tries, free = 1, path
-    while free.exists():
-        tries += 1
-        free = path.with_name(f"{path.stem}-{tries}{path.suffix}")
-    return free
-
-
-def _checked(out: Path, overwrite: bool) -> Path:
-    if out.exists() and not overwrite:
-        raise ArgumentError(f"{out} exists; give another `out`, or `overwrite=True`.")
-    return out
 
 
 def _scale(image: Pixels) -> int:

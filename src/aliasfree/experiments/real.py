@@ -41,6 +41,7 @@ def open_real(
     *,
     split: str = "train",
     num: int | None = None,
+    labels: str = "auto",
     skip_bad: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> RealImages:
@@ -49,23 +50,25 @@ def open_real(
     Each split is in an order of its own, the same every time, so that its first images are a fair sample: folders of
     classes come class by class.
 
-    split     the images that are compared with; the others are "test", or "train" for another split
-    num       of them, the same that a run with `num_images` is trained on; None = all
+    split     the one that is the reference; the floor is "test", or "train" for another split
+    num       of its images, the same that a run with `num_images` is trained on; None = all
+    labels    where labels come from, as `open_images` takes it
     skip_bad  leave out images that cannot be read
 
     Raises DataError, and ArgumentError for less than ten images.
     """
     from aliasfree.data import open_images
 
-    train = open_images(source, split=split, image_size=size, channels=channels, skip_bad=skip_bad, progress=progress)
+    how: dict[str, Any] = {"labels": labels, "skip_bad": skip_bad}
+    train = open_images(source, image_size=size, channels=channels, split=split, progress=progress, **how)
     train = train if num is None else train.some(num)
     if len(train) < 10:
         raise ArgumentError(f"The data {source} hold {len(train)} image(s); a comparison needs at least 10.")
     try:
-        same: dict[str, Any] = {"image_size": train.image_size, "channels": train.channels, "skip_bad": skip_bad}
+        same: dict[str, Any] = {"image_size": train.image_size, "channels": train.channels, **how}
         test = open_images(source, split="test" if split == "train" else "train", **same)
         whole = train if num is None else open_images(source, split=split, **same)
-        own = test.fingerprint != whole.fingerprint
+        own = split != "all" and test.fingerprint != whole.fingerprint
     except DataError:
         own = False
     if own:

@@ -144,7 +144,10 @@ class SampleStore:
         path = _path(folder, part)
         if not path.is_file():
             return None
-        pixels: np.ndarray = np.load(path)
+        try:
+            pixels: np.ndarray = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError, OSError):  # damaged: sampled again
+            return None
         return pixels[: len(part)] if len(pixels) >= len(part) else None
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aliasfree.errors import ArgumentError, CheckpointError, ConfigError, DataError
+from aliasfree.errors import ArgumentError, CheckpointError, ConfigError, DataError, check_seed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Subject", "SubjectSettings", "natural_noise", "open_subject"]
+__all__ = ["Subject", "SubjectSettings", "natural_noise", "open_subject", "read_by"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,9 @@ class SubjectSettings:
     ema: bool = True
 
     def __post_init__(self) -> None:
-        if self.images < 1 or self.seed < 0 or self.timestep < 0:
-            raise ArgumentError("`images` must be at least 1, `seed` and `timestep` 0 or more.")
+        check_seed(self.seed)
+        if self.images < 1 or self.timestep < 0:
+            raise ArgumentError("`images` must be at least 1, `timestep` 0 or more.")
         if self.part not in ("unet", "vae"):
             raise ArgumentError(f"`part` is unet or vae, not {self.part!r}.")
 
@@ -42,6 +43,7 @@ class Subject:
     """A network, what is asked of it, and images to ask it about.
 
     call      images (N, C, H, W) to images of the same shape
+    framed    the same of a network that knows the frame, given how images and frame have moved; None = it does not
     periodic  the network pads periodically
     """
 
@@ -51,6 +53,7 @@ class Subject:
     images: Tensor = field(repr=False)
     periodic: bool
     about: str  # the images, in words
+    framed: Callable[[Tensor, dict[str, Any]], Tensor] | None = field(default=None, repr=False)
 
 
 def open_subject(target: str, settings: SubjectSettings) -> Subject:
@@ -70,6 +73,13 @@ def open_subject(target: str, settings: SubjectSettings) -> Subject:
         return _config_subject(target, settings)
     except ConfigError as error:
         raise ConfigError(f"{target!r} is no folder of a run or a diffusers model, and as a config: {error}") from error
+
+
+def read_by(target: str) -> list[Path]:
+    """The files and folders of a target that `open_subject` may read."""
+    path = Path(target)
+    parts = ("config.json", "model_index.json", "model", "checkpoints", "losses.csv", "unet", "vae", "scheduler")
+    return [path / part for part in parts] + sorted(path.glob("*.safetensors*")) + sorted(path.glob("*.bin"))
 
 
 def natural_noise(n: int, channels: int, height: int, width: int, seed: int) -> Tensor:
@@ -95,7 +105,7 @@ def _noised(x: Tensor, settings: SubjectSettings, total: int) -> Tensor:
         raise ArgumentError(
             f"`timestep` must be below {total}, the time steps of the training, not {settings.timestep}."
         )
-    generator = torch.Generator().manual_seed(settings.seed + 1)
+    generator = torch.Generator().manual_seed((settings.seed + 1) % 2**64)
     noise = torch.randn(x.shape, generator=generator)
     times = torch.full((len(x),), settings.timestep)
     return PaperDDPMScheduler(num_train_timesteps=total).add_noise(x, noise, times)
@@ -104,7 +114,6 @@ def _noised(x: Tensor, settings: SubjectSettings, total: int) -> Tensor:
 def _config_subject(name: str, s: SubjectSettings) -> Subject:
     import torch
 
-    from aliasfree.experiments.equivariance import is_periodic
     from aliasfree.models import AliasFreeUNet2DModel
 
     with torch.random.fork_rng():
@@ -121,12 +130,10 @@ def _config_subject(name: str, s: SubjectSettings) -> Subject:
     about = f"{s.images} images with the spectrum of photographs, noised to t = {s.timestep}"
     label = f"{name}, untrained, {model.config['padding_mode']} padding"
     x = _noised(images, s, 1000)
-    return Subject(label, model, lambda v: model(v, s.timestep).sample, x, is_periodic(model), about)
+    return _ours(label, model, x, about, s)
 
 
 def _run_subject(target: str, run: Any, s: SubjectSettings) -> Subject:
-    from aliasfree.experiments.equivariance import is_periodic
-
     model = run.load_model(ema=s.ema)
     trained = run.settings
     height, width = _pair(model.config["sample_size"])
@@ -144,14 +151,28 @@ def _run_subject(target: str, run: Any, s: SubjectSettings) -> Subject:
     x = _noised(images, s, trained.num_train_timesteps)
     label = f"{trained.config} in {target}"
     about = f"{s.images} {what}, noised to t = {s.timestep}"
-    return Subject(label, model, lambda v: model(v, s.timestep).sample, x, is_periodic(model), about)
+    return _ours(label, model, x, about, s)
+
+
+def _ours(label: str, model: Any, x: Tensor, about: str, s: SubjectSettings) -> Subject:
+    """One of the paper's networks."""
+    from aliasfree.experiments.equivariance import is_periodic
+    from aliasfree.nn import Frame
+
+    def framed(v: Tensor, moved: dict[str, Any]) -> Tensor:
+        image: Tensor = model(v, s.timestep, frame=Frame(**moved)).sample
+        return image
+
+    told = framed if model.config.get("frame_features") else None
+    return Subject(label, model, lambda v: model(v, s.timestep).sample, x, is_periodic(model), about, told)
 
 
 def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
     import diffusers
     import torch
 
-    from aliasfree.models import AliasFreeUNet2DModel
+    import aliasfree
+    from aliasfree.conversion.inputs import call_on_images
 
     folder = path / s.part if (path / "model_index.json").is_file() else path
     config = folder / "config.json"
@@ -161,46 +182,35 @@ def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
             "by `aliasfree train` or by save_pretrained."
         )
     kind = str(_read(config).get("_class_name"))
-    loader: Any = AliasFreeUNet2DModel if kind == "AliasFreeUNet2DModel" else getattr(diffusers, kind, None)
+    loader: Any = getattr(aliasfree if kind.startswith("AliasFree") else diffusers, kind, None)
     if loader is None or not hasattr(loader, "from_pretrained"):
         raise CheckpointError(f"{config} names the class {kind}, which this diffusers does not have; update diffusers.")
     try:
         model: Any = loader.from_pretrained(folder, local_files_only=True).eval()
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder} cannot be loaded ({str(error).splitlines()[0]}); save it again.") from error
-    c = model.config
-    channels = int(c["in_channels"])
-    height, width = (min(64, side) for side in _pair(c.get("sample_size") or 32))
-    x = natural_noise(s.images, channels, height, width, s.seed)
-    about = f"{s.images} images {height}x{width} with the spectrum of photographs"
-    label = f"{kind} in {path}"
-    if hasattr(model, "encode"):
-        return Subject(label, model, lambda v: model.decode(model.encode(v).latent_dist.mode()).sample, x, False, about)
-    extra = _conditions(c, s.images)
-    x = _noised(x, s, 1000)
+    ask, channels, (height, width) = call_on_images(model, s.images, s.timestep)
+    x = natural_noise(s.images, channels, min(64, height), min(64, width), s.seed)
+    about = f"{s.images} images {x.shape[2]}x{x.shape[3]} with the spectrum of photographs"
+    if not hasattr(model, "encode"):
+        x, about = _noised(x, s, 1000), f"{about}, noised to t = {s.timestep}"
 
     def call(v: Tensor) -> Tensor:
         with torch.no_grad():
-            out: Tensor = model(v, s.timestep, **extra).sample
-        return out[:, :channels]
+            return ask(v)[:, :channels]
 
-    return Subject(label, model, call, x, False, f"{about}, noised to t = {s.timestep}")
-
-
-def _conditions(config: Any, n: int) -> dict[str, Any]:
-    """Neutral values for whatever else a diffusers UNet asks for."""
-    import torch
-
-    extra: dict[str, Any] = {}
-    width = config.get("cross_attention_dim")
-    if width:
-        extra["encoder_hidden_states"] = torch.zeros(n, 8, width if isinstance(width, int) else width[0])
-    if config.get("num_class_embeds"):
-        extra["class_labels"] = torch.zeros(n, dtype=torch.long)
-    if config.get("addition_embed_type") == "text_time":  # Stable Diffusion XL
-        text = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
-        extra["added_cond_kwargs"] = {"text_embeds": torch.zeros(n, text), "time_ids": torch.zeros(n, 6)}
-    return extra
+    try:
+        shape = call(x).shape
+    except Exception as error:
+        raise CheckpointError(
+            f"{kind} does not take images {height}x{width} ({str(error).splitlines()[0]})."
+        ) from error
+    if shape != x.shape:
+        raise CheckpointError(
+            f"{kind} makes {tuple(shape)} of images {tuple(x.shape)}; analyze measures what keeps them."
+        )
+    periodic = c.get("alias_free_padding_mode") == "circular" if (c := model.config) else False
+    return Subject(f"{kind} in {path}", model, call, x, periodic, about)
 
 
 def _read(path: Path) -> dict[str, Any]:

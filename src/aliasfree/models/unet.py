@@ -19,6 +19,7 @@ from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
 from aliasfree.models.reference import read_reference
 from aliasfree.nn import DoubleConv, DownBlock, Frame, Layers, UpBlock, time_encoding
 from aliasfree.nn.preconditioning import Spectrum, precondition, residual_variance
+from aliasfree.ops.radial import centre2d
 from aliasfree.ops.resample import Padding
 
 __all__ = ["AliasFreeUNet2DModel", "UNet2DOutput"]
@@ -35,20 +36,21 @@ class UNet2DOutput(BaseOutput):
 
 
 class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
-    """Noise predictor eps(x_t, t): the paper's UNet in Configs A to D, and in T. Equal parameters and state-dict keys.
+    """Noise predictor eps(x_t, t): the paper's UNet in Configs A to D, T and R. Equal state-dict keys; equal
+    parameters, but for R's radial convolutions, which have a third of the weights.
 
-    alias_free        config name ("A", "D-2N", "D-hq", "T", ...), a `Config`, or its `to_config()`
+    alias_free        config name ("A", "D-2N", "D-hq", "T", "R", ...), a `Config`, or its `to_config()`
     sample_size       side of the square images, or (height, width); multiples of 8. Only a default for samplers: any
                       size divisible by 8 may be given to `forward`
     in_channels, out_channels
     base_channels     width C of the first level, a multiple of 4; None = the (larger) side of the image (paper)
     num_class_embeds  number of classes K; index K is the null class of classifier-free guidance. None = unconditional
     padding_mode      "zeros", "circular" or "reflect", for convolutions and filters; None = what the config prefers:
-                      "circular" for T, else "zeros"
+                      "circular" for T and R, else "zeros"
     preconditioning   "none", or "spectral": the optimal linear predictor around the network, for the paper's noise
-                      schedule (see `aliasfree.nn.preconditioning`); None = "spectral" for T, else "none"
+                      schedule (see `aliasfree.nn.preconditioning`); None = "spectral" for T and R, else "none"
     frame_features    K >= 0: with K > 0 the coordinates of the `Frame` enter as 4 K more channels of the first
-                      convolution, and nowhere else; None = 1 for T, else 0
+                      convolution, and nowhere else; None = 1 for T and R, else 0
     spectrum          of the data, for "spectral": a `Spectrum` (from `measure_spectrum`) or its `to_dict()`; None =
                       that of photographs in general. `aliasfree train` measures it
     num_train_timesteps   T of the paper's noise schedule, which spectral preconditioning has to know
@@ -111,6 +113,7 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         self.gradient_checkpointing = False
 
         layers, e = Layers(parsed, padding_mode), EMBEDDING_WIDTH
+        self.plane = layers.plane()
         self.inc = DoubleConv(layers, in_channels + 4 * frame_features, c)
         self.down1 = DownBlock(layers, c, 2 * c, e)
         self.attn1 = layers.attention(2 * c)
@@ -165,7 +168,7 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
             total = self.config["num_train_timesteps"]
             alpha_bar = _alphas_cumprod(total, sample.device)[t.long().clamp(0, total - 1)]
             seen, finish = precondition(self.spectrum, sample, alpha_bar)
-        seen = self._with_frame(seen.to(self.dtype), frame)
+        seen = self.plane(self._with_frame(seen.to(self.dtype), frame))
 
         run = self._block
         x1 = run(self.inc, seen)
@@ -178,7 +181,7 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         y = run(self.attn4, run(self.up1, x4, x3, emb))
         y = run(self.attn5, run(self.up2, y, x2, emb))
         y = run(self.attn6, run(self.up3, y, x1, emb))
-        out = self.outc(y)
+        out = centre2d(self.outc(y), (sample.shape[-2], sample.shape[-1]))
         out = out if finish is None else finish(out).to(sample.dtype)
         return UNet2DOutput(sample=out) if return_dict else (out,)
 
@@ -209,7 +212,7 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
 
     def _embedding(self, t: Tensor, class_labels: Tensor | None) -> Tensor:
         """Time encoding of t (N,) plus class embedding, (N, EMBEDDING_WIDTH), in the dtype of the weights."""
-        n = len(t)
+        n = t.shape[0]  # len() would fix the batch of an exported network
         emb = time_encoding(t, EMBEDDING_WIDTH).to(self.dtype)
         classes = self.config["num_class_embeds"]
         if classes is None:
@@ -240,6 +243,8 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         alias_free    the config to run it in; the published code normalises its kernels, so its B, C, D are "B-2N", ...
         Raises CheckpointError when the file is not such a checkpoint.
         """
+        if Config.parse(alias_free).is_radial:
+            raise ArgumentError("config R has no 3x3 convolutions, so it cannot take their weights; choose another")
         state = read_reference(Path(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint)
         model = cls(
             alias_free=alias_free,

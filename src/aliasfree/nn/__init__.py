@@ -5,16 +5,20 @@ from aliasfree.nn.blocks import DoubleConv, DownBlock, UpBlock, time_encoding
 from aliasfree.nn.frame import Frame
 from aliasfree.nn.layers import BilinearUpsample2d, Downsample2d, FilteredActivation2d, Layers, Upsample2d
 from aliasfree.nn.preconditioning import Spectrum, measure_spectrum
+from aliasfree.nn.radial import DiscFilter2d, DiscWindow2d, RadialConv2d
 
 __all__ = [
     "BilinearUpsample2d",
     "CrossCovarianceAttention",
+    "DiscFilter2d",
+    "DiscWindow2d",
     "DoubleConv",
     "DownBlock",
     "Downsample2d",
     "FilteredActivation2d",
     "Frame",
     "Layers",
+    "RadialConv2d",
     "SelfAttention",
     "Spectrum",
     "UpBlock",

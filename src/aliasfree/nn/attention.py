@@ -78,6 +78,7 @@ class CrossCovarianceAttention(nn.Module):
         self.ff1 = nn.Linear(channels, channels)
         self.ff2 = nn.Linear(channels, channels)
         self.act = layers.activation()
+        self.band = layers.band()
         _initialise(self.qkv, self.out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,7 +87,7 @@ class CrossCovarianceAttention(nn.Module):
         q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
         mixed = (TEMPERATURE * (q @ k.mT)).softmax(-1) @ v
         y = x + _pointwise(self.out, mixed.reshape(n, c, h, w))
-        return y + _pointwise(self.ff2, self.act(_pointwise(self.ff1, self.ff_norm(y))))
+        return y + _pointwise(self.ff2, self.band(self.act(_pointwise(self.ff1, self.ff_norm(y)))))
 
 
 TEMPERATURE = 4.0

@@ -12,7 +12,9 @@ from aliasfree.config import Config
 from aliasfree.errors import ArgumentError, did_you_mean
 from aliasfree.filters import FilterSpec
 from aliasfree.nn.attention import CrossCovarianceAttention, SelfAttention
+from aliasfree.nn.radial import DiscFilter2d, DiscWindow2d, RadialConv2d
 from aliasfree.ops.activation import filtered_activation2d
+from aliasfree.ops.radial import FALL
 from aliasfree.ops.resample import Padding, downsample2d, upsample2d
 
 __all__ = ["BilinearUpsample2d", "Downsample2d", "FilteredActivation2d", "Layers", "Upsample2d"]
@@ -102,6 +104,11 @@ class FilteredActivation2d(nn.Module):
         return filtered_activation2d(x, self.activation, *self._filters[rate], rate, self.padding)
 
 
+EDGE, START = 0.98, 0.4
+"""Where R's resampling filters end and begin to fall, of the lower rate's Nyquist. What they smear must not reach round
+the plane, so they fall gradually."""
+
+
 @dataclass(frozen=True)
 class Layers:
     """Turns a Config and a padding mode into layers; blocks ask here and decide nothing themselves.
@@ -126,9 +133,19 @@ class Layers:
             raise ArgumentError(
                 f"unknown padding_mode {self.padding_mode!r}{did_you_mean(str(self.padding_mode), modes)}"
             )
+        if self.config.is_radial and self.padding_mode != "circular":
+            raise ArgumentError(
+                f"config R works on a periodic plane: `padding_mode` must be 'circular', not {self.padding_mode!r}"
+            )
+
+    def plane(self) -> nn.Module:
+        """What the network's input goes through first: nothing, or the window of a disc on a larger plane (R)."""
+        return DiscWindow2d() if self.config.is_radial else nn.Identity()
 
     def conv(self, in_channels: int, out_channels: int) -> nn.Module:
-        """3x3, same size, no bias (a norm follows)."""
+        """3x3, or radial (R), same size, no bias (a norm follows)."""
+        if self.config.is_radial:
+            return RadialConv2d(in_channels, out_channels)
         return nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False, padding_mode=self.padding_mode)
 
     def norm(self, channels: int) -> nn.Module:
@@ -136,7 +153,8 @@ class Layers:
         return nn.GroupNorm(1, channels)
 
     def activation(self) -> nn.Module:
-        """Exact GELU of the convolution blocks, filtered in C and D."""
+        """Exact GELU of the convolution blocks, filtered in C and D. In R its band is a square still: what reads it, a
+        radial convolution or `band`, takes the disc."""
         c = self.config
         if c.filters_activations and c.up and c.down:
             return FilteredActivation2d(
@@ -144,17 +162,25 @@ class Layers:
             )
         return nn.GELU()
 
+    def band(self) -> nn.Module:
+        """What keeps the disc of an activation that no convolution reads (R), or nothing."""
+        return DiscFilter2d(1.0, FALL) if self.config.is_radial else nn.Identity()
+
     def attention(self, channels: int) -> nn.Module:
         """Self-attention of 4 heads and a feed-forward layer: softmax over pixels and per-pixel norms (paper), or what
-        commutes with shifts (T). The state-dict keys are the same."""
+        commutes with shifts (T, R). The state-dict keys are the same."""
         return CrossCovarianceAttention(self, channels) if self.config.is_equivariant else SelfAttention(channels)
 
     def downsample(self) -> nn.Module:
-        """By 2: 2x2 max pool in A and C, low-pass and decimate in B and D."""
+        """By 2: 2x2 max pool in A and C, low-pass and decimate in B and D; in R the low-pass is radial and gradual."""
         c = self.config
+        if c.is_radial and c.down:
+            return nn.Sequential(Downsample2d(c.down, self.padding_mode), DiscFilter2d(EDGE, START))
         return Downsample2d(c.down, self.padding_mode) if c.filters_resampling and c.down else nn.MaxPool2d(2)
 
     def upsample(self) -> nn.Module:
-        """By 2: bilinear with corners aligned in A and C, zero insertion and low-pass in B and D."""
+        """By 2: bilinear with corners aligned in A and C, zero insertion and low-pass in B and D; radial in R."""
         c = self.config
+        if c.is_radial and c.up:
+            return nn.Sequential(Upsample2d(c.up, self.padding_mode), DiscFilter2d(EDGE / 2, START / 2))
         return Upsample2d(c.up, self.padding_mode) if c.filters_resampling and c.up else BilinearUpsample2d()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aliasfree.errors import ShapeError
 from aliasfree.ops.dispatch import Choice, call_of, choose, kernels
+from aliasfree.ops.tracing import is_plain, is_transformed
 
 __all__ = ["attention", "attention_choice", "attention_reference"]
 
@@ -27,6 +28,8 @@ def attention(qkv: Tensor, heads: int, backend: str = "auto") -> Tensor:
     Returns (N, L, C) in qkv's dtype. Raises ShapeError, and BackendError for a backend that cannot.
     Source: Vaswani et al. 2017, eq. 1; the kernel after Dao 2023 (arXiv 2307.08691), sections 2.3 and 3.1.
     """
+    if backend == "auto" and (is_plain() or is_transformed(qkv) or torch.jit.is_tracing()):
+        return _torch(qkv, heads)  # the kernel is for tensors of one dtype and size
     chosen = attention_choice(qkv, heads, backend).name
     if chosen == "numba":
         out: Tensor = _attention(qkv, heads)[0]

@@ -22,6 +22,7 @@ from torch import Tensor
 from aliasfree.errors import BackendError, did_you_mean
 from aliasfree.filters import FilterSpec
 from aliasfree.ops.layout import is_channels_last
+from aliasfree.ops.tracing import is_plain, is_recorded, is_transformed
 
 __all__ = ["ENVIRONMENT", "NAMES", "Call", "Choice", "PlaneKernels", "backend_for", "call_of", "choose", "kernels"]
 
@@ -105,18 +106,29 @@ class Choice:
 
 
 def backend_for(op: str, x: Tensor, arguments: tuple[Any, ...], backend: str) -> str:
-    """The name of the backend that runs the op; a compiler that traces it leaves the choice to the running op.
+    """The name of the backend that runs the op; one that records it (a compiler) leaves the choice to the running op.
 
-    Warns once when a large tensor goes without a kernel.
+    Transforms of `torch.func` and `plain_only` take PyTorch's own operations. Warns once when a large tensor goes
+    without a kernel. Raises BackendError as `choose`.
     """
-    if torch.compiler.is_compiling():
+    if is_recorded():
         return backend
+    if is_plain() or is_transformed(x):
+        return _transformed(backend)
     call = call_of(op, x, *arguments)
     choice = choose(call, backend)
     if choice.refusals and choice.asked == "auto" and choice.name == "torch" and x.numel() >= LARGE:
         name, reason = choice.refusals[0]
         _warn(op, reason, name)
     return choice.name
+
+
+def _transformed(backend: str) -> str:
+    if backend in DEVICES:
+        raise BackendError(f"backend {backend!r} has kernels, into which torch.func cannot see; use 'auto' or 'torch'")
+    if backend not in NAMES:
+        raise BackendError(f"unknown backend {backend!r}{did_you_mean(str(backend), NAMES)}")
+    return "torch" if backend == "auto" else backend
 
 
 @lru_cache(maxsize=64)

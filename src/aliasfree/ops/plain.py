@@ -1,7 +1,8 @@
 """The ops in plain PyTorch: any dtype and device, differentiable any number of times.
 
 The kernel is a short sum of outer products, so a step is a product with a small matrix from each side, padding
-included in the matrix; planes larger than `MATRIX_LIMIT` use polyphase convolutions instead.
+included in the matrix. Planes larger than `MATRIX_LIMIT` use polyphase convolutions instead, or Fourier transforms for
+the 'ideal' filter.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from aliasfree.ops.padding import Padding, extend_axis, outside
 from aliasfree.ops.pointwise import ACTIVATIONS
 from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
 from aliasfree.ops.taps import axis_taps
+from aliasfree.ops.tracing import kept
 
 __all__ = ["axis_matrices", "filtered_activation", "resample"]
 
 MATRIX_LIMIT = 128
-"""Longest side (of the lower rate) filtered by dense matrices: below it a matrix product beats a convolution."""
+"""Longest side (of the lower rate) filtered by dense matrices: below it a matrix product beats a convolution, and for
+'ideal' filters a Fourier transform (on a CPU 1.5 times as fast at 96, level at 128, half as fast at 256)."""
 
 
 def filtered_activation(
@@ -44,7 +47,7 @@ def filtered_activation(
 
 def resample(x: Tensor, spec: FilterSpec, factor: int, padding: Padding, *, up: bool) -> Tensor:
     """Up- or downsample (N, C, H, W) in x's dtype, under autocast too."""
-    if torch.is_autocast_enabled(x.device.type):
+    if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
             return _resample(x, spec, factor, padding, up=up)
     return _resample(x, spec, factor, padding, up=up)
@@ -52,14 +55,22 @@ def resample(x: Tensor, spec: FilterSpec, factor: int, padding: Padding, *, up: 
 
 def _resample(x: Tensor, spec: FilterSpec, factor: int, padding: Padding, *, up: bool) -> Tensor:
     h, w = x.shape[-2:]
-    if max(h, w) > (MATRIX_LIMIT if up else MATRIX_LIMIT * factor) and spec.kind != "ideal":
+    large = max(h, w) > (MATRIX_LIMIT if up else MATRIX_LIMIT * factor)
+    if large and spec.kind != "ideal":
         y = _polyphase(x, spec, factor, padding, up=up)
+    elif large and _within_the_lower_rate(h, w, spec, factor, up=up):
+        y = _by_spectrum(x, spec, factor, up=up)
     else:
         where = (spec, factor, padding, up, x.dtype, x.device)
         terms = zip(axis_matrices(h, 0, *where), axis_matrices(w, 1, *where), strict=True)
         # the smaller intermediate first: rows last when upsampling, first when downsampling
         y = sum_terms([(r @ (x @ c.mT)) if up else ((r @ x) @ c.mT) for r, c in terms])
     return y.contiguous(memory_format=torch.channels_last) if is_channels_last(x) else y
+
+
+def _within_the_lower_rate(h: int, w: int, spec: FilterSpec, factor: int, *, up: bool) -> bool:
+    """Whether sizes divide and the pass band ends at the lower rate's Nyquist frequency: no wave is read twice."""
+    return (up or not (h % factor or w % factor)) and spec.cutoff * factor < 1 + 1e-9
 
 
 def sum_terms(terms: list[Tensor]) -> Tensor:
@@ -70,7 +81,7 @@ def sum_terms(terms: list[Tensor]) -> Tensor:
     return total
 
 
-@lru_cache(maxsize=1024)
+@kept(maxsize=1024)
 def axis_matrices(
     n: int,
     axis: int,
@@ -89,7 +100,7 @@ def axis_matrices(
             if spec.kind == "ideal"
             else _fir_matrices(n, axis, spec, factor, padding, up)
         )
-        return tuple(torch.from_numpy(m).to(device=device, dtype=dtype) for m in matrices)
+        return tuple(torch.as_tensor(m, dtype=dtype, device=device) for m in matrices)
 
 
 def _fir_matrices(n: int, axis: int, spec: FilterSpec, factor: int, padding: Padding, up: bool) -> list[Array]:
@@ -175,7 +186,7 @@ def _phase_kernels(
         return start, torch.from_numpy(kernels).to(device=device, dtype=dtype).reshape(shape)
 
 
-@lru_cache(maxsize=64)
+@kept(maxsize=64)
 def _line_kernel(
     axis: int, term: int, spec: FilterSpec, factor: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
@@ -185,10 +196,44 @@ def _line_kernel(
         return kernel.reshape((1, 1, 1, -1) if axis else (1, 1, -1, 1))
 
 
+def _by_spectrum(x: Tensor, spec: FilterSpec, factor: int, *, up: bool) -> Tensor:
+    """The 'ideal' filter by Fourier transforms, one axis after the other; float16 and bfloat16 in float32."""
+    y = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    for axis in (3, 2) if up else (2, 3):
+        n = y.shape[axis]
+        low, out = (n, n * factor) if up else (n // factor, n // factor)
+        gain = _spectral_gain(low, axis, spec, factor, up, y.dtype, y.device)
+        spectrum = torch.fft.rfft(y, dim=axis).narrow(axis, 0, low // 2 + 1) * gain
+        if not up and low % 2 == 0:  # at the lower rate's Nyquist frequency a wave and its mirror image are one
+            inner, last = spectrum.narrow(axis, 0, low // 2), spectrum.narrow(axis, low // 2, 1)
+            spectrum = torch.cat([inner, last + last.conj()], axis)
+        y = torch.fft.irfft(spectrum, out, dim=axis)
+    return y.to(x.dtype)
+
+
+@lru_cache(maxsize=256)
+def _spectral_gain(
+    low: int, axis: int, spec: FilterSpec, factor: int, up: bool, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Gain of the waves 0 .. low/2 along an axis: the pass band, and the shift between the two rates' grids."""
+    high, k = low * factor, np.arange(low // 2 + 1, dtype=np.float64)
+    shift = np.exp((-1j if up else 1j) * np.pi * k * (factor - 1) / high)
+    gain = pass_band(k, high, spec.cutoff) * shift * (factor if up else 1 / factor)
+    shape = [1, 1, 1, 1]
+    shape[axis] = -1
+    kind = torch.complex128 if dtype == torch.float64 else torch.complex64
+    with torch.inference_mode(False):
+        return torch.from_numpy(gain).to(device, kind).view(shape)
+
+
 def adjoint(
     grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: tuple[int, int], *, up: bool
 ) -> Tensor:
     """The transpose of `resample` from `size`: what a gradient of its output is for its input."""
+    h, w = size
+    large = max(h, w) > (MATRIX_LIMIT if up else MATRIX_LIMIT * factor)
+    if large and spec.kind == "ideal" and _within_the_lower_rate(h, w, spec, factor, up=up):
+        return _by_spectrum(grad, spec, factor, up=not up) * (factor**2 if up else factor**-2)
     where = (spec, factor, padding, up, grad.dtype, grad.device)
     terms = zip(axis_matrices(size[0], 0, *where), axis_matrices(size[1], 1, *where), strict=True)
     return sum_terms([(r.mT @ grad) @ c for r, c in terms])

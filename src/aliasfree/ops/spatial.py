@@ -5,7 +5,8 @@
     bicubic  `torch.nn.functional.grid_sample`, zeros outside the image
 
 Everything turns and grows about the centre ((H-1)/2, (W-1)/2). Tables that depend on size and motion only are built
-once in float64 and kept (`spatial_tables`). float16 and bfloat16 images are worked on in float32 and given back so;
+once in float64 and kept (`spatial_tables`); amounts that ask for their gradient take `spatial_gradient`. float16 and
+bfloat16 images are worked on in float32 and given back so;
 Fourier rotations and shifts are worked out in float64 where the device has it, because float32 transforms lose energy a
 little at a time: 2.5e-4 of the variance of noise in 999 small rotations.
 """
@@ -22,7 +23,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
-from aliasfree.ops import spatial_tables
+from aliasfree.ops import spatial_gradient, spatial_tables
+from aliasfree.ops.tracing import is_transformed
 
 __all__ = ["Amount", "Method", "rotate2d", "translate2d", "zoom2d"]
 
@@ -41,7 +43,8 @@ def rotate2d(x: Tensor, degrees: Amount, method: Method = "fourier", return_mask
     """Turn images counter-clockwise (row 0 on top); 90 equals `torch.rot90(x, 1, (2, 3))` bit for bit.
 
     x            (N, C, H, W), any float dtype, periodic for "fourier" and "spline"
-    degrees      any finite angle, one for all or (N,); it is used to 1e-12 degree
+    degrees      any finite angle, one for all or (N,); it is used to 1e-12 degree. Differentiable where it is a tensor
+                 that requires a gradient
     return_mask  also return the valid pixels, bool (1, 1, H, W): the inscribed disc, which any angle reads from inside
 
     "fourier": 1. the nearest quarter turn by `rot90`; 2. for the rest, at most 45 degrees, three shears (Paeth
@@ -62,13 +65,19 @@ def rotate2d(x: Tensor, degrees: Amount, method: Method = "fourier", return_mask
     >>> tuple(turned.shape), tuple(mask.shape)
     ((4, 3, 16, 16), (1, 1, 16, 16))
     """
-    work, (angles,) = _prepare(x, method, degrees=degrees)
-    h, w = x.shape[-2:]
+    h, w = _plane(x, method)
+    if x.numel() and _asks(degrees):
+        work, (angle,) = _differentiable(x, h == w or method != "fourier", degrees=degrees)
+        out = spatial_gradient.rotate(work, angle, method).to(x.dtype)
+        return (out, spatial_tables.disc(h, w, x.device)) if return_mask else out
+    work, (angles,) = _prepare(x, degrees=degrees)
     unit = 90 if h == w else 180
     turns = [round(a / unit) for a in angles]
     rest = tuple(round(a - unit * k, 12) + 0.0 for a, k in zip(angles, turns, strict=True))
     quarters = [k * unit // 90 % 4 for k in turns]
-    if not any(rest):
+    if not x.numel():
+        out = x.clone()
+    elif not any(rest):
         out = _quarter_turns(x, quarters) if any(quarters) else x.clone()
     elif method == "fourier":
         if max(map(abs, rest)) > 45:
@@ -100,7 +109,7 @@ def translate2d(x: Tensor, dy: Amount, dx: Amount, method: Method = "fourier", r
     """Shift images down by dy and right by dx pixels: out[i, j] = x[i - dy, j - dx].
 
     x            (N, C, H, W), any float dtype, periodic for "fourier" and "spline"
-    dy, dx       any finite number of pixels, one for all or (N,)
+    dy, dx       any finite number of pixels, one for all or (N,); differentiable as the angle of `rotate2d`
     return_mask  also return the pixels read from inside the frame, bool (1 or N, 1, H, W)
 
     "fourier" shifts by whole pixels are `torch.roll` bit for bit; others are orthogonal, the inverse is the transpose.
@@ -114,9 +123,17 @@ def translate2d(x: Tensor, dy: Amount, dx: Amount, method: Method = "fourier", r
     >>> torch.allclose(translate2d(translate2d(x, 0.25, 0.5), -0.25, -0.5), x, atol=1e-5)
     True
     """
-    work, (dys, dxs) = _prepare(x, method, dy=dy, dx=dx)
-    h, w = x.shape[-2:]
-    if method == "fourier":
+    h, w = _plane(x, method)
+    if x.numel() and (_asks(dy) or _asks(dx)):
+        work, (down, right) = _differentiable(x, dy=dy, dx=dx)
+        out = spatial_gradient.translate(work, down, right, method).to(x.dtype)
+        if not return_mask:
+            return out
+        return out, translate2d(x.detach(), _number(dy), _number(dx), method, return_mask=True)[1]
+    work, (dys, dxs) = _prepare(x, dy=dy, dx=dx)
+    if not x.numel():
+        out = x.clone()
+    elif method == "fourier":
         out = work
         for shifts, axis in ((dys, 2), (dxs, 3)):
             if len(set(shifts)) == 1 and shifts[0] == round(shifts[0]):
@@ -142,7 +159,8 @@ def zoom2d(x: Tensor, factor: Amount, method: Method = "fourier", return_mask: b
     """Magnify images about their centre: out[c + d] = x[c + d / factor].
 
     x            (N, C, H, W), any float dtype, periodic for "fourier" and "spline"
-    factor       > 0, one for all or (N,); above 1 things grow, below 1 periodic copies come in from outside
+    factor       > 0, one for all or (N,), differentiable as the angle of `rotate2d`; above 1 things grow, below 1
+                 periodic copies come in from outside
     return_mask  also return the pixels read from inside the frame, bool (1 or N, 1, H, W)
 
     "fourier" evaluates the trigonometric interpolant, one matrix product an axis; when shrinking it first drops the
@@ -161,11 +179,17 @@ def zoom2d(x: Tensor, factor: Amount, method: Method = "fourier", return_mask: b
     >>> tuple(halved.shape), mask.float().mean().item()  # a quarter of the pixels shows the image, the rest its copies
     ((1, 3, 8, 8), 0.25)
     """
-    work, (factors,) = _prepare(x, method, factor=factor)
+    h, w = _plane(x, method)
+    if x.numel() and _asks(factor):
+        work, (growth,) = _differentiable(x, factor=factor)
+        out = spatial_gradient.zoom(work, growth, method).to(x.dtype)
+        if not return_mask:
+            return out
+        return out, zoom2d(x.detach(), _number(factor), method, return_mask=True)[1]
+    work, (factors,) = _prepare(x, factor=factor)
     if min(factors) <= 0:
         raise ArgumentError(f"a zoom factor must be above 0, not {min(factors)}: 2 doubles the size, 0.5 halves it")
-    h, w = x.shape[-2:]
-    if set(factors) == {1.0}:
+    if not x.numel() or set(factors) == {1.0}:
         out = x.clone()
     elif method == "fourier":
         rows, columns = spatial_tables.dirichlet(h, w, factors, *_key(work))
@@ -178,15 +202,42 @@ def zoom2d(x: Tensor, factor: Amount, method: Method = "fourier", return_mask: b
     return out, spatial_tables.inside(h, w, tuple(spatial_tables.magnification(f) for f in factors), x.device)
 
 
-def _prepare(x: Tensor, method: str, **amounts: Amount) -> tuple[Tensor, list[tuple[float, ...]]]:
-    """Checked arguments: the image in a dtype that can be worked in, each amount as 1 or N numbers."""
+def _plane(x: Tensor, method: str) -> tuple[int, int]:
+    """Height and width of a checked image."""
     if x.ndim != 4:
         raise ShapeError(f"expected images of shape (N, C, H, W), got {tuple(x.shape)}")
     if not x.is_floating_point():
         raise ArgumentError(f"expected a float image, got {x.dtype}: convert it with x.float()")
     check_method(method)
+    return x.shape[2], x.shape[3]
+
+
+def _prepare(x: Tensor, **amounts: Amount) -> tuple[Tensor, list[tuple[float, ...]]]:
+    """The image in a dtype that can be worked in, each amount as 1 or N numbers."""
     work = x if x.dtype in (torch.float32, torch.float64) else x.float()
     return work, [as_amounts(value, x.shape[0], name) for name, value in amounts.items()]
+
+
+def _asks(amount: Amount) -> bool:
+    """Whether an amount asks for its gradient, or is the stand-in of a transform."""
+    return isinstance(amount, Tensor) and (amount.requires_grad or is_transformed(amount))
+
+
+def _number(amount: Amount) -> Amount:
+    return amount.detach() if isinstance(amount, Tensor) else amount
+
+
+def _differentiable(x: Tensor, square: bool = True, **amounts: Amount) -> tuple[Tensor, list[Tensor]]:
+    """x and its amounts as tensors (1,) or (N,), all in float64 where the device has it; checked where that can be."""
+    work = _double(x)
+    for name, amount in amounts.items():
+        if not is_transformed(amount):
+            numbers = as_amounts(_number(amount), x.shape[0], name)
+            if name == "factor" and min(numbers) <= 0:
+                raise ArgumentError(f"a zoom factor must be above 0, not {min(numbers)}: 2 doubles the size")
+            if not square and any(abs(a - 180 * round(a / 180)) > 45 for a in numbers):
+                raise ShapeError("fourier rotation of such an image must lie within 45 degrees of a multiple of 180")
+    return work, [torch.atleast_1d(torch.as_tensor(a, dtype=work.dtype, device=x.device)) for a in amounts.values()]
 
 
 def check_method(method: str) -> None:
@@ -200,7 +251,7 @@ def as_amounts(value: Amount, n: int, name: str) -> tuple[float, ...]:
     listed = np.atleast_1d(value.detach().cpu().double().numpy() if isinstance(value, Tensor) else value)
     if listed.ndim != 1 or len(listed) not in (1, n):
         raise ShapeError(f"{name} must be one number or one for each of the {n} samples, got shape {listed.shape}")
-    numbers = tuple(float(v) for v in listed)
+    numbers = tuple(float(v) for v in listed) or (1.0,)  # of an empty batch
     if not all(math.isfinite(v) for v in numbers):
         raise ArgumentError(f"{name} must be finite, not {numbers[0] if len(numbers) == 1 else list(numbers)}")
     # To 1e-12, so that equal steps computed as differences share one table.

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aliasfree.ops.tracing import kept
+
 KEPT = 16
 """How many tables of one kind are kept."""
 LARGEST = 1 << 16
@@ -51,7 +53,7 @@ def magnification(factor: float) -> Affine:
 
 def _kept(build: Callable[..., T]) -> Callable[..., T]:
     """Cache of bounded length and, by refusing big tables, of bounded memory."""
-    cached = functools.lru_cache(maxsize=KEPT)(build)
+    cached = kept(KEPT)(build)
 
     @functools.wraps(build)
     def table(*key: Any) -> T:
@@ -145,7 +147,7 @@ def grid(h: int, w: int, maps: tuple[Affine, ...], dtype: torch.dtype, device: t
     return _tensor(np.stack([(2 * columns + 1) / w - 1, (2 * rows + 1) / h - 1], -1), dtype, device)
 
 
-@functools.lru_cache(maxsize=KEPT)
+@kept(KEPT)
 def spline_prefilter(h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """1 / frequency response of the sampled cubic B-spline, (H, W//2+1): samples to periodic spline coefficients."""
     rows = (2 + np.cos(2 * np.pi * np.fft.fftfreq(h))) / 3
@@ -174,7 +176,7 @@ def spline_taps(
     return _tensor(index, torch.int64, device), _tensor(weight, dtype, device)
 
 
-@functools.lru_cache(maxsize=KEPT)
+@kept(KEPT)
 def disc(h: int, w: int, device: torch.device) -> Tensor:
     """Pixels within (min(H, W) - 1) / 2 of the centre, bool (1, 1, H, W)."""
     inside = np.hypot(_offsets(h)[:, None], _offsets(w)) <= (min(h, w) - 1) / 2

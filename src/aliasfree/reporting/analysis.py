@@ -70,7 +70,8 @@ def db(value: float) -> str:
 def equivariance(found: Aliasing) -> str:
     """The network's own figures in words."""
     eq_r = "" if found.eq_r is None else f", EQ-R {db(found.eq_r)} (any angle)"
-    return f"EQ-T {db(found.eq_t)} (whole pixels), EQ-T_frac {db(found.eq_t_frac)} (fractions of them){eq_r}"
+    frac = f"EQ-T_frac {db(found.eq_t_frac)} (fractions of them; {db(found.eq_t_lanczos)} by StyleGAN3's ruler)"
+    return f"EQ-T {db(found.eq_t)} (whole pixels), {frac}{eq_r}"
 
 
 def percent(share: float) -> str:

@@ -6,14 +6,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self
 
 from aliasfree.errors import ArgumentError
 from aliasfree.estimate import Estimate
 from aliasfree.files import plain, write_json
+from aliasfree.outputs import named
 
 __all__ = [
-    "AccuracyScore", "Fidelity", "Metrics", "NetworkEquivariance", "NoiseError", "NoiseLevel", "Spectra",
+    "AccuracyScore", "Fidelity", "Metrics", "NetworkEquivariance", "NoiseError", "NoiseLevel", "SampledMotion",
+    "SamplerEquivariance", "Spectra",
     "metrics_file", "read_metrics",
 ]  # fmt: skip
 
@@ -45,12 +48,13 @@ class NoiseLevel:
     t: int | None = None
     eq_t: Estimate | None = None
     eq_t_frac: Estimate | None = None
+    eq_t_lanczos: Estimate | None = None  # the same by StyleGAN3's ruler
     eq_r: Estimate | None = None
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
         """From JSON."""
-        return cls(t=found.get("t"), **{k: _estimate(found.get(k)) for k in ("eq_t", "eq_t_frac", "eq_r")})
+        return cls(t=found.get("t"), **_estimates(found))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,40 @@ class NetworkEquivariance:
         levels = tuple(NoiseLevel.from_dict(level) for level in found.get("levels", ()))
         rest = {k: found.get(k) for k in ("images", "repeats", "periodic")}
         return cls(levels=levels, overall=NoiseLevel.from_dict(found["overall"]), **rest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledMotion:
+    """A sampler's equivariance in dB, image level, where the motion happens within a `window` of sampling progress."""
+
+    window: tuple[float, float]
+    eq_t: Estimate | None = None
+    eq_t_frac: Estimate | None = None
+    eq_t_lanczos: Estimate | None = None
+    eq_r: Estimate | None = None
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Self:
+        """From JSON."""
+        start, end = found["window"]
+        return cls(window=(float(start), float(end)), **_estimates(found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerEquivariance:
+    """A whole sampler's equivariance, noise and frame moved: the first motion happens before the first step."""
+
+    motions: tuple[SampledMotion, ...]
+    images: int
+    steps: int
+    scheduler: str
+    periodic: bool
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Self:
+        """From JSON."""
+        rest = {k: found[k] for k in ("images", "steps", "scheduler", "periodic")}
+        return cls(motions=tuple(SampledMotion.from_dict(m) for m in found["motions"]), **rest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,15 +178,16 @@ class Metrics:
     sampling: dict[str, Any] | None = None  # settings
     images_per_second: float | None = None
     equivariance: NetworkEquivariance | None = None
+    sampler: SamplerEquivariance | None = None
     noise_error: tuple[NoiseError, ...] | None = None
     accuracy_score: AccuracyScore | None = None
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
         """From JSON, of older versions too, where a figure that was not finite is null."""
-        parts = {"fidelity", "spectra", "equivariance", "image_size", "noise_error", "accuracy_score"}
+        parts = {"fidelity", "spectra", "equivariance", "sampler", "image_size", "noise_error", "accuracy_score"}
         plainly = {k: found[k] for k in cls.__dataclass_fields__ if k in found and k not in parts}
-        spectra, equivariance = found.get("spectra"), found.get("equivariance")
+        spectra, equivariance, sampler = (found.get(k) for k in ("spectra", "equivariance", "sampler"))
         errors, score = found.get("noise_error"), found.get("accuracy_score")
         height, width = found["image_size"]
         return cls(
@@ -157,6 +196,7 @@ class Metrics:
             fidelity={name: Fidelity.from_dict(v) for name, v in found["fidelity"].items()},
             spectra=Spectra.from_dict(spectra) if spectra else None,
             equivariance=NetworkEquivariance.from_dict(equivariance) if equivariance else None,
+            sampler=SamplerEquivariance.from_dict(sampler) if sampler else None,
             noise_error=tuple(NoiseError.from_dict(e) for e in errors) if errors else None,
             accuracy_score=AccuracyScore.from_dict(score) if score else None,
         )
@@ -177,7 +217,7 @@ def read_metrics(path: Path) -> Metrics:
         found = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArgumentError(
-            f"There is no {path}; measure first, with `aliasfree evaluate {source} --data ...`."
+            f"There is no {path}; measure first, with `aliasfree evaluate {quote(str(source))} --data ...`."
         ) from error
     except ValueError as error:
         raise ArgumentError(f"{path} is not valid JSON ({error}); measure again.") from error
@@ -188,9 +228,12 @@ def read_metrics(path: Path) -> Metrics:
 
 
 def metrics_file(source: Path) -> Path:
-    """Where the figures of a run or a folder lie: within a run, beside a folder of images; a file is itself."""
-    if source.is_file():
+    """Where the figures of a run or of images lie: within a run, beside a folder or file of images; JSON is itself."""
+    if source.suffix.lower() == ".json":
         return source
+    source = named(source)
+    if source.is_file():
+        return source.with_name(f"{source.stem}-metrics.json")
     from aliasfree.training import RunFolder
 
     inside, beside = source / "metrics.json", source.with_name(f"{source.name}-metrics.json")
@@ -202,6 +245,10 @@ def _estimate(found: Mapping[str, Any] | None) -> Estimate | None:
         return None
     low, high, spread = (None if found.get(k) is None else float(found[k]) for k in ("low", "high", "spread"))
     return Estimate(float(found["value"]), low, high, spread)
+
+
+def _estimates(found: Mapping[str, Any]) -> dict[str, Estimate | None]:
+    return {k: _estimate(found.get(k)) for k in ("eq_t", "eq_t_frac", "eq_t_lanczos", "eq_r")}
 
 
 def _number(value: float | str | None) -> float:

@@ -17,6 +17,7 @@ from PIL import Image
 from aliasfree.errors import ArgumentError
 from aliasfree.evaluation.intervals import Estimate, over_runs
 from aliasfree.files import write_file
+from aliasfree.outputs import check_outputs
 from aliasfree.reporting import html
 from aliasfree.reporting.charts import Curve, Panel, learning_curves, panels, radial_spectra
 from aliasfree.reporting.html import Html
@@ -30,9 +31,11 @@ __all__ = [
 COLUMNS = (
     ("is", "IS", 1.0, 2), ("fid", "FID", 1.0, 2), ("kid", "KID x 1000", 1000.0, 2), ("precision", "precision", 1.0, 3),
     ("recall", "recall", 1.0, 3), ("accuracy_score", "CAS %", 100.0, 1),
-    ("noise_error", "noise error x 1000", 1000.0, 2), ("eq_t", "EQ-T dB", 1.0, 1),
-    ("eq_t_frac", "EQ-T_frac dB", 1.0, 1),
-    ("eq_r", "EQ-R dB", 1.0, 1), ("images_per_second", "images/s", 1.0, 1), ("parameters", "parameters", 1.0, 0),
+    ("noise_error", "noise error x 1000", 1000.0, 2),
+    ("eq_t", "EQ-T dB", 1.0, 1), ("eq_t_frac", "EQ-T_frac dB", 1.0, 1),
+    ("eq_t_lanczos", "EQ-T_frac dB, StyleGAN3's ruler", 1.0, 1), ("eq_r", "EQ-R dB", 1.0, 1),
+    ("sampler_eq_t_frac", "sampler EQ-T_frac dB", 1.0, 1), ("sampler_eq_r", "sampler EQ-R dB", 1.0, 1),
+    ("images_per_second", "images/s", 1.0, 1), ("parameters", "parameters", 1.0, 0),
 )  # fmt: skip
 """key, title, factor, digits."""
 SEEDS = ("training seed", "seed")
@@ -100,17 +103,18 @@ def write_report(runs: Sequence[Path], out: Path, *, overwrite: bool = False) ->
     """The report of measured runs: `out` (.html) and beside it .md and .csv; gives the rows and the files.
 
     Raises ArgumentError for no run, for one that `aliasfree evaluate` has not measured, and for an `out` that is no
-    .html or, without `overwrite`, exists.
+    .html or, without `overwrite`, for any of the three that exists.
     """
     if not runs:
         raise ArgumentError("a report needs at least one run")
     if out.suffix.lower() != ".html":
         raise ArgumentError(f"The report is HTML, so `out` must end in .html, not {out.name!r}.")
-    if out.exists() and not overwrite:
-        raise ArgumentError(f"{out} exists; give another `out`, or `overwrite=True`.")
+    files = [out.with_suffix(".md"), out.with_suffix(".csv"), out]
+    measured = [metrics_file(run) for run in runs]
+    pictures = [path.with_suffix(".png") for path in measured]
+    check_outputs(files, reads=[*measured, *pictures, *(run / "losses.csv" for run in runs)], overwrite=overwrite)
     metrics = [read_metrics(run) for run in runs]
     rows = summarise(metrics)
-    files = [out.with_suffix(".md"), out.with_suffix(".csv"), out]
     contents = (markdown(rows) + "\n", csv_text(rows), compose(runs, metrics, rows))
     for path, content in zip(files, contents, strict=True):
         write_file(path, content)
@@ -130,7 +134,8 @@ def compose(runs: Sequence[Path], metrics: Sequence[Metrics], rows: Sequence[Row
             html.text(
                 "± is half of the 95 % interval: over images for a single run, over runs where several differ in their "
                 "seed alone. “real” is the same figure of as many real test images, the best a generator can expect. "
-                "EQ is the network's own, over all noise levels, in decibel: 20 more is a tenth of the error."
+                "EQ is the network's own, over all noise levels, in decibel: 20 more is a tenth of the error. The "
+                "sampler's is that of finished images, noise and frame moved before the first step."
             ),
             *tables,
         )
@@ -219,9 +224,9 @@ def measured_section(metrics: Sequence[Metrics], title: str = "Measured") -> Htm
 
 
 def _tables(rows: Sequence[Row]) -> list[Html]:
-    """All figures, in two tables so that each fits a page."""
+    """All figures, in three tables so that each fits a page."""
     tables: list[Html] = []
-    for columns in (COLUMNS[:6], COLUMNS[6:]):
+    for columns in (COLUMNS[:6], COLUMNS[6:13], COLUMNS[13:]):
         shown = [c for c in columns if any(c[0] in row.figures for row in rows)]
         body = [
             [
@@ -261,6 +266,8 @@ def figure(key: str, facts: Metrics, fidelity: Fidelity) -> Estimate | None:
     if key in ("images_per_second", "parameters"):
         value = getattr(facts, key)
         return None if value is None else Estimate(float(value))
+    if key.startswith("sampler_"):
+        return getattr(facts.sampler.motions[0], key.removeprefix("sampler_")) if facts.sampler else None
     if key == "noise_error":
         return next((e.error for e in facts.noise_error or () if e.t is None), None)
     if key == "accuracy_score":

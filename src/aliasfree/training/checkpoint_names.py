@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 __all__ = ["list_checkpoints", "resume_command"]
@@ -11,8 +12,8 @@ _NAME = re.compile(r"step-(\d{8,})")
 
 
 def resume_command(run: Path) -> str:
-    """What to type to go on with a run."""
-    return f"`aliasfree train --resume --out {run}`"
+    """What to type to go on with a run; a shell takes it as it is."""
+    return f"`aliasfree train --resume --out {shlex.quote(str(run))}`"
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -11,10 +11,12 @@ from aliasfree.errors import ArgumentError
 __all__ = ["load_unet", "model_class"]
 
 
-def load_unet(folder: Path, config: str, padding_mode: str | None, sample_size: tuple[int, int], channels: int) -> Any:
+def load_unet(
+    given: Path | dict[str, Any], config: str, padding_mode: str | None, sample_size: tuple[int, int], channels: int
+) -> Any:
     """The model in a folder, converted; with random weights when the folder holds a config.json only.
 
-    folder        of a UNet2DModel, or of a pipeline with one in unet/
+    given         the folder of a UNet2DModel, or of a pipeline with one in unet/; or the content of its config.json
     config        config name; what an earlier conversion of the saved model said is overridden
     padding_mode  "zeros" or None = convolutions keep theirs and filters reflect; else of both
     sample_size   (height, width) of the images to train on; channels: 1 or 3
@@ -22,7 +24,9 @@ def load_unet(folder: Path, config: str, padding_mode: str | None, sample_size: 
     """
     from aliasfree.conversion import AliasFreeStockUNet2DModel
 
-    folder = folder / "unet" if (folder / "unet" / "config.json").is_file() else folder
+    if isinstance(given, dict):
+        return AliasFreeStockUNet2DModel.from_config(given, **_options(config, padding_mode, sample_size))
+    folder = given / "unet" if (given / "unet" / "config.json").is_file() else given
     try:
         saved = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError) as error:
@@ -34,14 +38,18 @@ def load_unet(folder: Path, config: str, padding_mode: str | None, sample_size: 
     if kind not in ("UNet2DModel", AliasFreeStockUNet2DModel.__name__):
         raise ArgumentError(f"`model` {folder} holds a {kind}; only a UNet2DModel can be trained here.")
     _check_fit(saved, folder, sample_size, channels)
-    options: dict[str, Any] = {
+    options = _options(config, padding_mode, sample_size)
+    if any(folder.glob("diffusion_pytorch_model*")):
+        return AliasFreeStockUNet2DModel.from_pretrained(folder, local_files_only=True, **options)
+    return AliasFreeStockUNet2DModel.from_config(saved, **options)
+
+
+def _options(config: str, padding_mode: str | None, sample_size: tuple[int, int]) -> dict[str, Any]:
+    return {
         "alias_free": config,
         "alias_free_padding_mode": None if padding_mode in (None, "zeros") else padding_mode,
         "sample_size": sample_size[0] if sample_size[0] == sample_size[1] else sample_size,
     }
-    if any(folder.glob("diffusion_pytorch_model*")):
-        return AliasFreeStockUNet2DModel.from_pretrained(folder, local_files_only=True, **options)
-    return AliasFreeStockUNet2DModel.from_config(saved, **options)
 
 
 def model_class(description: dict[str, Any]) -> Any:

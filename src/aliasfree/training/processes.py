@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from aliasfree.errors import AliasfreeError, ArgumentError
+from aliasfree.devices import find_device
+from aliasfree.errors import AliasfreeError
 from aliasfree.training.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ def make_accelerator(settings: RunSettings) -> Accelerator:
     from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import DistributedDataParallelKwargs
 
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise ArgumentError("There is no CUDA device here; leave out `device` or give `device='cpu'`.")
-    cpu = settings.device == "cpu" or not torch.cuda.is_available()
+    cpu = find_device(settings.device) == "cpu"
     # accelerate keeps precision and device for the life of the process; two runs in one process may differ in them
     alone = PartialState._shared_state == {} or PartialState().num_processes == 1
     AcceleratorState._reset_state(reset_partial_state=alone)

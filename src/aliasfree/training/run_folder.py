@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aliasfree.errors import CheckpointError, RunError
-from aliasfree.files import write_file, write_json
+from aliasfree.files import clear_leftovers, is_leftover, write_file, write_json
 from aliasfree.training.checkpoint_names import list_checkpoints, resume_command
 from aliasfree.training.losses import read_losses
 from aliasfree.training.settings import RunSettings
@@ -56,20 +56,32 @@ class RunFolder:
         return f"RunFolder({str(self.path)!r})"
 
     @property
+    def read(self) -> list[Path]:
+        """What is read of a run to sample from it or to measure it."""
+        return [self.config_file, self.losses_file, self.model, self.checkpoints]
+
+    @property
     def exists(self) -> bool:
         """Whether a run has begun here."""
         return self.config_file.is_file()
 
     @property
     def is_empty(self) -> bool:
-        """Whether a new run may begin here: no folder, or nothing in it but the lock."""
-        return not self.path.exists() or (self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {LOCK})
+        """Whether a new run may begin here: no folder, or nothing in it but the lock and what a killed start left."""
+        if not self.path.is_dir():
+            return not self.path.exists()
+        return all(path.name == LOCK or is_leftover(path) for path in self.path.iterdir())
+
+    def clear_leftovers(self) -> None:
+        """Remove what killed processes had begun to write. Only for the process that holds the lock."""
+        for folder in (self.path, self.model, self.samples):
+            clear_leftovers(folder)
 
     @property
     def config(self) -> dict[str, Any]:
         """What `config.json` holds: "settings", "model", "data", "versions", "resumed". Raises `RunError`."""
         try:
-            config = json.loads(self.config_file.read_text())
+            config = json.loads(self.config_file.read_bytes())
         except (FileNotFoundError, NotADirectoryError) as error:
             raise RunError(
                 f"There is no run in {self.path} (no config.json); start one with `aliasfree train`."
@@ -119,14 +131,14 @@ class RunFolder:
         if not (self.model / WEIGHTS).is_file():
             raise CheckpointError(
                 f"The run {self.path} has no weights in model/ yet, which come with its first checkpoint; train on "
-                f"with `aliasfree train --resume --out {self.path}`."
+                f"with {resume_command(self.path)}."
             )
         try:
             return network.from_pretrained(self.model, local_files_only=True).eval()
         except (OSError, ValueError, RuntimeError, _safetensors_error()) as error:
             raise CheckpointError(
                 f"The weights in {self.model} are damaged ({str(error).splitlines()[0]}); "
-                f"`aliasfree train --resume --out {self.path}` writes them again."
+                f"{resume_command(self.path)} writes them again."
             ) from error
 
     def write_model(self, model: nn.Module) -> None:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from aliasfree.errors import ArgumentError, ConfigError, did_you_mean
+from aliasfree.data.labels import LABELS
+from aliasfree.devices import DEVICES
+from aliasfree.errors import ArgumentError, ConfigError, check_seed, did_you_mean
 
 AUGMENTATIONS = ("none", "flip", "rotate", "frame")
 PRECONDITIONINGS = ("none", "spectral")
 PRECISIONS = ("no", "bf16")
 PADDING_MODES = ("zeros", "circular", "reflect")
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +37,10 @@ class RunSettings:
     data: str  # a name ("digits", "mnist", "cifar10", "mnist-m"), a path, or "hub:NAME"
     config: str  # "A", "B-0" ... "D-2N", "D-hq"
     out: Path  # the run folder
-    split: str = "train"  # of the data
     num_images: int | None = None  # of the split, a fair sample that is the same every time; None = all
     image_size: int | tuple[int, int] | None = 32  # pixels, (H, W) or a side; None = as the data are; divisible by 8
+    split: str = "train"  # of the data: "train", "val", "test", or "all" (no folder is a split)
+    labels: str = "auto"  # of folders and zips: "auto", "none", "folders" or "file"
     channels: int | None = None  # 1 grey, 3 colour, None = as the data are
     model: Path | None = None  # folder of a diffusers UNet2DModel to convert and train; None = the paper's network
     base_channels: int | None = None  # width of the network; None = image size, as in the paper
@@ -104,6 +106,7 @@ class RunSettings:
         if not 0 <= self.loss_weighting <= 1:
             raise ArgumentError(f"`loss_weighting` must be between 0 and 1, not {self.loss_weighting}.")
         _one_of("device", self.device, DEVICES)
+        _one_of("labels", self.labels, LABELS)
         if self.channels not in (None, 1, 3):
             raise ArgumentError(f"`channels` must be 1 (grey) or 3 (colour), not {self.channels}.")
         for side in _sides(self.image_size):
@@ -126,7 +129,7 @@ class RunSettings:
         _at_least("sample_every", self.sample_every, 1, none="no sample grids")
         _at_least("num_train_timesteps", self.num_train_timesteps, 2)
         _at_least("save_training_images", self.save_training_images, -1)
-        _at_least("seed", self.seed, 0)
+        check_seed(self.seed)
         if self.sample_steps > self.num_train_timesteps - 1:
             raise ArgumentError(
                 f"`sample_steps` must be at most {self.num_train_timesteps - 1}, one less than "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,15 +34,29 @@ _FREE = {"out", "epochs", "steps", "checkpoint_every", "keep_checkpoints", "samp
          "channels"}  # fmt: skip
 
 
-def open_data(settings: RunSettings, progress: Any = None) -> ImageData:
-    """The images the settings name. Raises `DataError` and `ArgumentError` as `aliasfree.data.open_images` does."""
-    from aliasfree.data import open_images
+def settled(settings: RunSettings) -> RunSettings:
+    """The same settings from wherever they are read again: relative paths made absolute."""
+    from aliasfree.data.registry import absolute
 
+    model = None if settings.model is None else settings.model.expanduser().absolute()
+    return settings.replace(data=absolute(settings.data), model=model)
+
+
+def open_data(settings: RunSettings, progress: Any = None, before: Path | None = None) -> ImageData:
+    """The images the settings name. Raises `DataError` and `ArgumentError` as `aliasfree.data.open_images` does.
+
+    before  where a run that goes on found them, taken when their name says nothing here ("mnist" in ./data)
+    """
+    from aliasfree.data import open_images
+    from aliasfree.data.registry import source_names, where
+
+    moved = before is not None and settings.data in source_names() and where(settings.data) is None and before.exists()
     data = open_images(
-        settings.data,
-        split=settings.split,
+        before if moved and before is not None else settings.data,
         image_size=settings.image_size,
         channels=settings.channels,
+        split=settings.split,
+        labels=settings.labels,
         skip_bad=settings.skip_bad,
         progress=progress,
     )
@@ -57,8 +72,10 @@ def num_classes(settings: RunSettings, data: ImageData) -> int | None:
     return data.num_classes
 
 
-def build_model(settings: RunSettings, data: ImageData) -> Any:
+def build_model(settings: RunSettings, data: ImageData, known: dict[str, Any] | None = None) -> Any:
     """The network to train on the data: the paper's, untrained, or the one `settings.model` names.
+
+    known  the network's description in a run that goes on from a checkpoint, in place of the folder `settings.model`
 
     The same for the same seed; the global generator is left as it was.
     """
@@ -73,8 +90,11 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
         torch.manual_seed(settings.seed)
         if settings.model is not None:
             size = (height, width)
-            return load_unet(settings.model, settings.config, settings.padding_mode, size, data.channels)
-        spectral = settings.preconditioning or ("spectral" if Config.parse(settings.config).is_equivariant else "none")
+            given = settings.model if known is None else known
+            return load_unet(given, settings.config, settings.padding_mode, size, data.channels)
+        config = Config.parse(settings.config)
+        spectral = settings.preconditioning or ("spectral" if config.is_equivariant else "none")
+        spectrum = measure_spectrum(some_images(data), radial=config.is_radial) if spectral == "spectral" else None
         return AliasFreeUNet2DModel(
             alias_free=settings.config,
             sample_size=height if height == width else (height, width),
@@ -85,24 +105,28 @@ def build_model(settings: RunSettings, data: ImageData) -> Any:
             padding_mode=settings.padding_mode,
             preconditioning=spectral,
             frame_features=settings.frame_features,
-            spectrum=measure_spectrum(some_images(data)) if spectral == "spectral" else None,
+            spectrum=spectrum,
             num_train_timesteps=settings.num_train_timesteps,
         )
 
 
 def some_images(data: ImageData, most: int = 4096) -> torch.Tensor:
     """At most `most` evenly spaced images of the data, uint8 (N, C, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(data.images[:: -(-len(data) // most)]))
+    return torch.from_numpy(np.array(data.images[:: -(-len(data) // most)]))  # a copy: torch wants it writable
 
 
 def describe(settings: RunSettings, data: ImageData, model: AliasFreeUNet2DModel, processes: int) -> dict[str, Any]:
     """The content of config.json."""
+    from aliasfree.data.registry import where
+
+    place = where(settings.data)
     return {
         "settings": settings.to_dict(),
         "model": json.loads(model.to_json_string()),
         "parameters": sum(p.numel() for p in model.parameters()),
         "data": {
             "source": data.source,
+            "path": None if place is None else str(place),
             "split": data.split,
             "fingerprint": data.fingerprint,
             "images": len(data),

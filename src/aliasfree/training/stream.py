@@ -6,6 +6,7 @@ noise as the uninterrupted one, because they depend on nothing but these numbers
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from aliasfree.nn import Frame
@@ -123,8 +125,9 @@ def augment(x: Tensor, kind: str, seed: int, epochs: np.ndarray, indices: np.nda
     """Augment images (N, C, H, W) in [-1, 1]; each image's draw depends on (seed, its index, the epoch) only.
 
     kind "none": unchanged. "flip": mirrored left-right for half of the draws. "rotate": turned by an angle uniform
-    in [0, 360) degrees by the periodic cubic spline, whose overshoot beyond [-1, 1] is cut; the Fourier shears,
-    made to keep white noise white, would ring at every edge of an image. "frame": turned like that, then shifted
+    in [0, 360) degrees by the cubic spline, whose overshoot beyond [-1, 1] is cut; the Fourier shears, made to keep
+    white noise white, would ring at every edge of an image. Corners that turn in from outside continue the image's
+    edge: read periodically, they would hold pieces of its other side. "frame": turned like that, then shifted
     periodically by whole pixels within an eighth of the side, and the frame with them: it is returned, else None.
     """
     if kind == "none":
@@ -134,10 +137,13 @@ def augment(x: Tensor, kind: str, seed: int, epochs: np.ndarray, indices: np.nda
         mirrored = (draws < 0.5).to(x.device)
         return torch.where(mirrored[:, None, None, None], x.flip(-1), x), None
     from aliasfree.nn import Frame
-    from aliasfree.ops import rotate2d, translate2d
+    from aliasfree.ops import centre2d, rotate2d, translate2d
 
     angles = (360.0 * draws).to(device=x.device, dtype=x.dtype)
-    turned = rotate2d(x, angles, method="spline").clamp(-1.0, 1.0)
+    size = (x.shape[-2], x.shape[-1])
+    reach = [math.ceil((math.hypot(*size) - side) / 2) + 1 for side in size]
+    wide = F.pad(x, (reach[1], reach[1], reach[0], reach[0]), mode="replicate")
+    turned = centre2d(rotate2d(wide, angles, method="spline"), size).clamp(-1.0, 1.0)
     if kind == "rotate":
         return turned, None
     shifts = []

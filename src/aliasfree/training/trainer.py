@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -75,15 +76,18 @@ def train(
     console = console or Console(stderr=True)
     folder = RunFolder(settings.out)
     on_main(accelerator, lambda: check_folder(folder, resume))
+    before = folder.config if resume else {}
+    settings = setup.settled(settings)
     if data is None:
+        place = before.get("data", {}).get("path")
         silent = Console(quiet=True)
         told = console if accelerator.is_main_process else silent
         with accelerator.main_process_first(), bar("reading images", "images", told) as show:
-            data = setup.open_data(settings, show)
+            data = setup.open_data(settings, show, place and Path(place))
         if data.skipped and accelerator.is_main_process:
             left_out = f"{len(data.skipped)} damaged image(s) left out, {len(data)} kept; the first: {data.skipped[0]}"
             console.print(left_out, highlight=False, soft_wrap=True, markup=False)
-    model = setup.build_model(settings, data)
+    model = setup.build_model(settings, data, before["model"] if resume and folder.latest_checkpoint() else None)
     with contextlib.ExitStack() as stack:
         on_main(accelerator, lambda: stack.enter_context(folder.lock()))
         on_main(accelerator, lambda: check_folder(folder, resume))
@@ -145,6 +149,7 @@ class _Run:
 
         def write() -> None:
             with self.disk():
+                self.folder.clear_leftovers()
                 self.folder.write_config(self.describe())
                 self.folder.samples.mkdir(exist_ok=True)
                 wanted = self.settings.save_training_images
@@ -152,6 +157,8 @@ class _Run:
                     export_images(self.data, self.folder.training_images, None if wanted < 0 else wanted)
 
         on_main(self.accelerator, write)
+        if self.settings.model is not None:  # the run's own from now on: its folder may go
+            on_main(self.accelerator, self.write_first)
         return True
 
     def resume(self) -> bool:
@@ -172,6 +179,7 @@ class _Run:
         """The newest whole checkpoint of this run, after all checks; runs on the main process."""
         changes = setup.check_resume(self.folder, self.describe())
         with self.disk():
+            self.folder.clear_leftovers()
             checkpoints.clear_unfinished(self.folder.checkpoints)
             checkpoint, damaged = checkpoints.load_latest(self.folder.checkpoints)
             for path, error in damaged:
@@ -317,6 +325,10 @@ class _Run:
             keep=self.settings.keep_checkpoints,
         )
         self.write_model()
+
+    def write_first(self) -> None:
+        """A checkpoint before the first step."""
+        checkpoints.save_checkpoint(self.folder.checkpoints, 0, self.state.tensors(), self.state.counters(), keep=1)
 
     def write_model(self) -> None:
         """The averaged weights into `model/`."""

@@ -1,4 +1,4 @@
-"""CSV of pixels: one image a row, the label first, then square grey pixels 0..255 row by row; header or not."""
+"""CSV of pixels: one image a row, a label first or last, square grey pixels 0..255 row by row; header or not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, ClassVar
 
@@ -29,13 +29,16 @@ class _Layout:
     label: int | None
     side: int
     header: bool
+    named: bool = False
+    """The header says which column is the label."""
 
 
 class CsvSource(Source):
     """A `.csv` or `.csv.gz` file, or a folder of them named after their splits (`mnist_train.csv`, `mnist_test.csv`).
 
-    The label is the first column, or the one that a header calls label, class, target or y; rows with a square number
-    of values have no label. Read in pieces; a wrong row is named by its line.
+    The label is the column that a header calls label, class, target or y; else the first, or the last where that alone
+    looks like classes; rows with a square number of values have no label. Semicolons and tabs separate values too. Read
+    in pieces; a wrong row is named by its line.
     """
 
     priority: ClassVar[int] = 5
@@ -69,9 +72,20 @@ class CsvSource(Source):
         with _open(self._file) as text:
             numbered = _lines(text, self._file)
             first = next(numbered, "").removeprefix("\xef\xbb\xbf")
+            separator = next((s for s in ";\t" if s in first and "," not in first), ",")
+            numbered = (line.replace(separator, ",") for line in numbered)
+            first = first.replace(separator, ",")
             layout = _layout(first, self._file)
             start = 2 if layout.header else 1
             lines = numbered if layout.header else itertools.chain([first], numbered)
+            if layout.label == 0 and not layout.named:
+                head = list(itertools.islice(lines, max(2, min(_CHUNK_LINES, _LONGEST_LINE // len(first)))))
+                lines = itertools.chain(head, lines)
+                if _label_is_last(_parse_fast(head, layout.columns)):
+                    layout = replace(layout, label=layout.columns - 1)
+            if layout.label is not None:
+                where = {0: "first", layout.columns - 1: "last"}.get(layout.label, f"{layout.label + 1}.")
+                self.notes = (f"labels from the {where} column",)
             step = max(1, min(_CHUNK_LINES, _LONGEST_LINE // len(first)))
             while chunk := list(itertools.islice(lines, step)):
                 yield from self._rows(chunk, start, layout, bad)
@@ -138,10 +152,20 @@ def _layout(first: str, path: Path) -> _Layout:
     for label, pixels in ((0 if named is None else named, columns - 1), (None, columns)):
         side = math.isqrt(pixels)
         if side > 0 and side * side == pixels:
-            return _Layout(columns, label, side, header)
+            return _Layout(columns, label, side, header, named is not None)
     raise DataError(
         f"{path}, line 1 has {columns} values; expected a label and a square number of pixels, such as 785 for 28x28."
     )
+
+
+def _label_is_last(rows: np.ndarray | None) -> bool:
+    """Whether the last column looks like classes and the first like a pixel, as it does not in MNIST's files."""
+    if rows is None or len(rows) < 2:
+        return False
+    first, last = np.unique(rows[:, 0]), np.unique(rows[:, -1])
+    if len(last) < 2 or last[-1] != len(last) - 1 + last[0] or last[0] > 1:
+        return False  # classes are counted without a gap
+    return len(first) == 1 or (len(first) > 2 * len(last) and first[-1] != len(first) - 1 + first[0])
 
 
 def _is_number(text: str) -> bool:

@@ -38,6 +38,11 @@ class HubSource(Source):
             raise DataError("'hub:' names no data set; write hub:NAME, such as hub:ylecun/mnist.")
         return cls(Path(name).expanduser(), split, name)
 
+    @classmethod
+    def absolute(cls, text: str) -> str:
+        path = Path(text.removeprefix(cls.prefix)).expanduser()
+        return f"{cls.prefix}{path.absolute()}" if path.is_dir() else text
+
     def stamp(self) -> list[str]:
         lines = [f"hub {self._name} {self.split}"]
         if self.path.is_dir():

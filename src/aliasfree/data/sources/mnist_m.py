@@ -17,7 +17,7 @@ from PIL import Image
 from aliasfree.data import registry
 from aliasfree.data.decode import to_channels
 from aliasfree.data.source import SPLITS, Bad, Item, Source
-from aliasfree.errors import ArgumentError, DataError
+from aliasfree.errors import ArgumentError, DataError, check_seed
 from aliasfree.files import new_folder
 
 __all__ = ["MnistMSource", "blend", "make_mnist_m"]
@@ -63,6 +63,13 @@ class MnistMSource(Source):
                 f"(missing: {', '.join(absent)}), or set ALIASFREE_DATA to the folder above."
             )
         return cls(digits_path, photos, split)
+
+    @classmethod
+    def absolute(cls, text: str) -> str:
+        if text in cls.names:
+            return text
+        digits, _, backgrounds = text.removeprefix(cls.prefix).rpartition(":")
+        return f"{cls.prefix}{registry.absolute(digits)}:{Path(backgrounds).expanduser().absolute()}"
 
     def stamp(self) -> list[str]:
         return [*self._digits.stamp(), *self._photos.stamp(), f"mnist-m seed {self.seed} split {self.split}"]
@@ -121,6 +128,7 @@ def make_mnist_m(
     """
     if num is not None and num < 1:
         raise ArgumentError(f"`num` must be at least 1, not {num}; leave it out to use all digits.")
+    check_seed(seed)
     out = Path(out_dir)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} is not an empty folder; name a new one, or empty it first.")

@@ -101,6 +101,10 @@ class NpzSource(Source):
             expected = "expected numbers of shape (N, H, W), (N, H, W, C) or (N, C, H, W)"
             raise DataError(f"{title} has shape {shape} and type {dtype}; {expected}.")
         channels_first = len(shape) == 4 and shape[3] not in (1, 3) and shape[1] in (1, 3)
+        if len(shape) == 4 and shape[1] in (1, 3) and shape[3] in (1, 3):
+            raise DataError(
+                f"{title} has shape {shape}: channels may be first or last; store (N, H, W) or larger images."
+            )
         if len(shape) == 4 and not channels_first and shape[3] not in (1, 3):
             raise DataError(f"{title} has shape {shape}, so no axis of 1 or 3 channels; expected (N, H, W, C).")
         if fortran:

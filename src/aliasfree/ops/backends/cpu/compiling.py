@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,43 @@ __all__ = ["inlined", "jit", "keep_apart", "kernel", "sources", "sources_version
 # only kernels call these, so they need no wrappers for Python and no compiled code of their own on disk
 jit = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 inlined = numba.njit(nogil=True, error_model="numpy", inline="always")  # else LLVM would compile it twice
-kernel = numba.cfunc(types.void(types.intp), nogil=True, cache=True, error_model="numpy")
-"""A C function of the address of a record, kept on disk."""
+_LOG = logging.getLogger("aliasfree")
+
+
+def kernel(function: Any) -> Any:
+    """A C function of the address of a record, compiled and kept on disk; `kept` says whether it could be.
+
+    Where no folder can be written to, or the disk is full or what it holds is damaged, it is compiled for this process.
+    """
+    made: Any
+    try:
+        made = _c_function(cache=True)(function)
+        made.kept = True
+    except Exception as error:  # a damaged file fails in any way of Python's reader
+        if isinstance(error, numba.core.errors.NumbaError):
+            raise
+        _say_uncached(str(error).splitlines()[0])
+        made = _c_function(cache=False)(function)
+        made.kept = False
+    return made
+
+
+def _c_function(*, cache: bool) -> Any:
+    return numba.cfunc(types.void(types.intp), nogil=True, cache=cache, error_model="numpy")
+
+
+_SAID: list[str] = []
+
+
+def _say_uncached(reason: str) -> None:
+    if _SAID:
+        return
+    _SAID.append(reason)
+    _LOG.warning(
+        "aliasfree's compiled kernels cannot be kept on disk (%s), so every process compiles them anew; set "
+        "NUMBA_CACHE_DIR to a folder that can be written to.",
+        reason,
+    )
 
 
 @intrinsic

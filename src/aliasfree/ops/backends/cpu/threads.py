@@ -34,11 +34,11 @@ class Kernel:
 
 
 def compile_kernel(make: Callable[[], Any], name: str) -> Kernel:
-    """The kernel that `make` gives as a Numba cfunc, from the disk where it is kept; says so when it was compiled."""
+    """The kernel that `make` gives as a Numba cfunc (`compiling.kernel`); says so when it was compiled and kept."""
     began = time.monotonic()
     kernel = make()
     seconds = time.monotonic() - began
-    if not kernel.cache_hits:
+    if kernel.kept and not kernel.cache_hits:
         _LOG.warning("aliasfree compiled its %s in %.1f s; they are kept on disk for the next time.", name, seconds)
     return Kernel(_KERNEL(kernel.address), kernel)
 

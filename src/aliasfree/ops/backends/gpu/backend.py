@@ -72,7 +72,7 @@ class Launch:
 
 
 class TritonBackend:
-    """float32, bfloat16 and float16 on NVIDIA GPUs, any strides, any FIR filter, padding and factor.
+    """float32, bfloat16 and float16 on NVIDIA GPUs, any strides, filter, padding and factor ('ideal': small planes).
 
     Products run on the matrix units: in float16 (scaled) for the 16-bit types, as three TF32 products, which is about
     float32, for float32.
@@ -95,12 +95,12 @@ class TritonBackend:
         if call.op == "filtered_activation2d" and call.activation not in ACTIVATIONS:
             return "it knows no activation but " + ", ".join(ACTIVATIONS)
         specs = [s for s in (call.up, call.down) if s is not None]
-        if any(s.kind == "ideal" for s in specs):
-            return "the 'ideal' filter has no taps; products with dense matrices serve it"
         if 0 in call.shape:
             return None
         room = _gpu(call.device).room
         if any(_plan(chain, call.shape, call.dtype, room, call.channels_last) is None for chain in _chains(call)):
+            if any(s.kind == "ideal" for s in specs):
+                return f"planes of {call.shape[2]}x{call.shape[3]} pixels are too large for it to filter by 'ideal'"
             return f"a filter of {max(s.taps for s in specs)} taps reaches beyond its largest tile"
         return None
 

@@ -141,7 +141,8 @@ def _cuts(chain: Chain, axis: int) -> Iterator[tuple[int, int, int, int, int]]:
         return
     reach = max(band.source.shape[1] for band in first)
     rate = max(1, round(first[0].n_out / first[0].n))
-    for strip in (16, 32, 64, 128):
+    # an axis that every output reads whole must fit into one strip along the columns
+    for strip in (16, 32, 64, 128, 256)[: 5 if last.source.shape[1] == last.n else 4]:
         window = block_side(min(first[0].n, strip // rate + reach))
         if axis == 1:
             tile = _even(longest(last, strip, TILE), last.n_out)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from aliasfree.filters import (
@@ -24,6 +25,7 @@ from aliasfree.filters import (
     upsampling_kernel,
 )
 from aliasfree.ops.padding import Padding, outside
+from aliasfree.ops.plain import axis_matrices
 from aliasfree.ops.taps import axis_taps
 
 __all__ = ["Band", "Gains", "Tiling", "axis_band", "block_side", "gains", "longest", "tiling"]
@@ -118,9 +120,9 @@ def gains(spec: FilterSpec, factor: int, up: bool) -> Gains | None:
 
     At rate 2 only: there every padding keeps the parity of a pixel, so a gain can be applied where the pixel is.
     """
-    k = upsampling_kernel(spec, factor) if up else downsampling_kernel(spec, factor)
-    if factor != 2 or spec.taps < factor or _rank(spec, factor, up) == 1:
+    if spec.kind == "ideal" or factor != 2 or spec.taps < factor or _rank(spec, factor, up) == 1:
         return None
+    k = upsampling_kernel(spec, factor) if up else downsampling_kernel(spec, factor)
     i, j = np.unravel_index(np.abs(k).argmax(), k.shape)
     lines, peaks = [], []
     for line in (k[:, j], k[i, :]):
@@ -147,8 +149,14 @@ def axis_band(
 ) -> Band:
     """Band of `upsample2d` (up) or `downsample2d` along rows (axis 0) or columns (1) of length n.
 
+    Every output of the 'ideal' filter reads the whole axis.
+
     with_gains   leave the factors of `gains` out where they exist; they are applied to pixels of the higher rate
     """
+    if spec.kind == "ideal":
+        (matrix,) = axis_matrices(n, axis, spec, factor, padding, up, torch.float64, torch.device("cpu"))
+        source = np.broadcast_to(np.arange(n), matrix.shape)
+        return Band(source, matrix.numpy()[None], np.ones(matrix.shape, bool), n, periodic=False)
     split = gains(spec, factor, up) if with_gains else None
     if split is not None:
         taps = split.lines[axis][None]

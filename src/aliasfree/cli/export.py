@@ -1,0 +1,21 @@
+"""`aliasfree export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    target: Annotated[Path, typer.Argument(metavar="RUN|DIR", help="A run, or a folder written by save_pretrained.")],
+    format: Annotated[str, typer.Option(help="onnx.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="The file  [default: NAME.onnx beside the folder]")] = None,
+    ema: Annotated[bool, typer.Option("--ema/--no-ema", help="Of a run: the averaged weights.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Write a denoiser as ONNX, of plain operations: it runs without PyTorch. Needs aliasfree[onnx]."""
+    from aliasfree.experiments.export import export as run
+
+    typer.echo(f"The network is in {run(target, out, form=format, ema=ema, overwrite=overwrite)}.")

@@ -1,0 +1,63 @@
+"""A model without its weights, to be called for what happens in it and what it costs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+__all__ = ["bare_copy", "ghosts", "zeros"]
+
+HOOKS = ("_hf_hook", "_diffusers_hook")
+"""Attributes under which accelerate and diffusers keep what they put in front of a module's `forward`."""
+
+
+def ghost(x: Tensor) -> Tensor:
+    """x without data. Layerwise casting mixes floating types, which count alike: they become one."""
+    return x.to("meta", torch.float32 if x.is_floating_point() else None)
+
+
+def ghosts(inputs: Sequence[Any] | Mapping[str, Any]) -> Any:
+    """Arguments whose tensors have no data."""
+    return tree_map(lambda v: ghost(v) if isinstance(v, Tensor) else v, inputs)
+
+
+def zeros(inputs: Sequence[Any] | Mapping[str, Any]) -> Any:
+    """Arguments on the CPU; tensors without data are zeros."""
+
+    def real(v: Any) -> Any:
+        if not isinstance(v, Tensor):
+            return v
+        v = v.float() if v.is_floating_point() else v
+        return torch.zeros(v.shape, dtype=v.dtype, device="cpu") if v.is_meta else v.detach().cpu()
+
+    return tree_map(real, inputs)
+
+
+def bare_copy(model: Any) -> Any:
+    """A copy on the meta device without compilation, offloading and LoRA layers.
+
+    What deepcopy would copy of parameters, buffers and hooks (which hold weights) is put into its memo instead.
+    """
+    model = getattr(model, "_orig_mod", model)
+    memo: dict[int, Any] = {}
+    for p in model.parameters():
+        memo[id(p)] = nn.Parameter(ghost(p.detach()), requires_grad=False)
+    for b in model.buffers():
+        memo[id(b)] = ghost(b)
+    for module in model.modules():
+        memo |= {id(module.__dict__[name]): None for name in HOOKS if name in module.__dict__}
+    bare = copy.deepcopy(model, memo)
+    for name, module in list(bare.named_modules()):
+        if any(hook in module.__dict__ for hook in HOOKS):
+            for attribute in (*HOOKS, "forward"):
+                module.__dict__.pop(attribute, None)
+        if type(module).__module__.startswith("peft."):
+            stock = getattr(module, "base_layer", None)
+            if isinstance(stock, nn.Module):
+                bare.set_submodule(name, stock)
+    return bare

@@ -1,0 +1,78 @@
+"""`aliasfree export`: the same numbers from onnxruntime as from PyTorch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DModel
+
+from aliasfree import AliasFreeUNet2DModel, convert
+from aliasfree.errors import AliasfreeError, ArgumentError
+from aliasfree.experiments import export as module
+from aliasfree.experiments.export import export
+
+
+def needs_onnx() -> None:
+    """Skip, saying so, where the optional packages are missing."""
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(
+            name, reason=f"{name} is not installed: the ONNX export is NOT tested (pip install 'aliasfree[onnx]')"
+        )
+
+
+def ours(config, **options):
+    return AliasFreeUNet2DModel(config, 8, 1, 1, 4, **options)
+
+
+def stock():
+    return convert(
+        UNet2DModel(sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 16), norm_num_groups=4,
+                    layers_per_block=1, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2),
+        "D-hq",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: ours("D-hq"), lambda: ours("D-2N", num_class_embeds=3), stock],
+    ids=["ours", "classes", "converted"],
+)
+def test_onnxruntime_gives_what_torch_gives_for_any_batch(make, tmp_path):
+    needs_onnx()
+    import onnxruntime
+
+    torch.manual_seed(1)
+    model = make().eval()
+    model.save_pretrained(tmp_path / "net")
+    path = export(tmp_path / "net")
+    assert path == tmp_path / "net.onnx"
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    classes = model.config.get("num_class_embeds")
+    for n in (1, 3):
+        sample, t = torch.randn(n, 1, 8, 8), torch.arange(n) * 300 + 5
+        given = {"class_labels": torch.arange(n) % classes} if classes else {}
+        inputs = {"sample": sample, "timestep": t, **given}
+        (found,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        with torch.no_grad():
+            wanted = model(sample, t, **given).sample.numpy()
+        assert np.abs(found - wanted).max() < 1e-4
+
+
+def test_what_cannot_be_exported_is_refused_before_the_work(tmp_path, monkeypatch):
+    ours("A").save_pretrained(tmp_path / "net")
+    (tmp_path / "net.onnx").write_text("precious")
+    with pytest.raises(ArgumentError, match="`overwrite=True`"):
+        export(tmp_path / "net")
+    with pytest.raises(ArgumentError, match="must end in"):
+        export(tmp_path / "net", tmp_path / "net.pt")
+    with pytest.raises(ArgumentError, match="`format`"):
+        export(tmp_path / "net", form="tflite", overwrite=True)
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ArgumentError, match=r"aliasfree\[onnx\]"):
+        export(tmp_path / "net", overwrite=True)
+    monkeypatch.undo()
+    needs_onnx()
+    with pytest.raises(AliasfreeError, match="neither a run nor"):
+        export(tmp_path / "nothing")
+    assert (tmp_path / "net.onnx").read_text() == "precious"
