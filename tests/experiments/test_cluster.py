@@ -80,9 +80,8 @@ def _patiently(start):
 @pytest.mark.slow
 def test_a_sweep_outlives_a_node_that_is_killed_and_runs_nothing_twice(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_worker_register_timeout_seconds", "600")  # a machine may have much else to do
-    ray = pytest.importorskip(
-        "ray", reason="Ray is not installed: clusters are NOT tested (pip install 'aliasfree[cluster]')"
-    )
+    told = "Ray is not installed: clusters are NOT tested (pip install 'aliasfree[cluster]')"
+    ray = pytest.importorskip("ray", reason=told)
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("ALIASFREE_CACHE", str(tmp_path / "cache"))
