@@ -128,7 +128,7 @@ def _connect(address: str) -> Any:
             ray.init(address=address, log_to_driver=False)
         except (ConnectionError, ValueError) as error:
             raise RunError(
-                f"There is no Ray cluster at {address!r} ({error}); start one on its first machine (`ray start`), or give "
-                "`ray='local'` for this machine alone."
+                f"There is no Ray cluster at {address!r} ({error}); start one on its first machine (`ray start`), or "
+                "give `ray='local'` for this machine alone."
             ) from error
     return ray
