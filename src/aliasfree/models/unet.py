@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from aliasfree.nn import DoubleConv, DownBlock, Frame, Layers, UpBlock, time_enc
 from aliasfree.nn.preconditioning import Spectrum, precondition, residual_variance
 from aliasfree.ops.radial import centre2d
 from aliasfree.ops.resample import Padding
+from aliasfree.ops.tracing import kept
 
 __all__ = ["AliasFreeUNet2DModel", "UNet2DOutput"]
 
@@ -287,7 +287,7 @@ def _spectrum(
     return given
 
 
-@lru_cache(maxsize=8)
+@kept(maxsize=8)
 def _alphas_cumprod(total: int, device: torch.device) -> Tensor:
     """a = cumulative alpha of the paper's noise schedule, float32 (T,), as `PaperDDPMScheduler` has it."""
     with torch.inference_mode(False), torch.no_grad():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aliasfree.nn.layers import Layers
+from aliasfree.ops.tracing import kept
 
 __all__ = ["DoubleConv", "DownBlock", "UpBlock", "time_encoding"]
 
@@ -100,7 +99,7 @@ class UpBlock(nn.Module):
         return y + self.emb(F.silu(embedding))[:, :, None, None]
 
 
-@lru_cache(maxsize=16)
+@kept(maxsize=16)
 def _inverse_frequencies(width: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         exponents = torch.arange(0, width, 2, device=device).float() / width

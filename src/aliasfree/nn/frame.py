@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from aliasfree.errors import ArgumentError, ShapeError
+from aliasfree.ops.tracing import kept
 
 __all__ = ["Frame"]
 
@@ -108,7 +108,7 @@ class Frame:
         return rotate, down, right, zoom
 
 
-@lru_cache(maxsize=16)
+@kept(maxsize=16)
 def _unmoved_features(size: tuple[int, int], count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     # a tensor born in inference mode could never take part in training afterwards
     with torch.inference_mode(False), torch.no_grad():

@@ -24,7 +24,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -32,6 +31,7 @@ from torch import Tensor
 
 from aliasfree.errors import ArgumentError, ShapeError
 from aliasfree.ops.radial import disc_filter2d
+from aliasfree.ops.tracing import kept
 
 __all__ = ["Spectrum", "measure_spectrum", "precondition"]
 
@@ -161,7 +161,8 @@ def precondition(spectrum: Spectrum, x: Tensor, alpha_bar: Tensor) -> tuple[Tens
     The transforms run in float32, or float64 for float64 images; the output is of that type.
     """
     work = x if x.dtype == torch.float64 else x.float()
-    colours, mean, power, spread = _constants(spectrum, *x.shape[-2:], work.dtype, x.device)
+    h, w = x.shape[-2:]
+    colours, mean, power, spread = _constants(spectrum, h, w, work.dtype, x.device)
     a = alpha_bar.to(work)[:, None, None, None]
     v = a * power + (1 - a)
     centred = work - a.sqrt() * mean
@@ -234,7 +235,7 @@ def _by_distance(lines: tuple[tuple[float, ...], ...], h: int, w: int, side: int
     return torch.lerp(values[:, low], values[:, high], (place - low).expand(len(values), -1, -1))
 
 
-@lru_cache(maxsize=32)
+@kept(maxsize=32)
 def _constants(
     spectrum: Spectrum, h: int, w: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
