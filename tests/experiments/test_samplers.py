@@ -13,6 +13,7 @@ from aliasfree.errors import ArgumentError
 from aliasfree.experiments.generate import Sampler, SampleSettings
 from aliasfree.experiments.samplers import sampler_equivariance
 from aliasfree.files import plain
+from aliasfree.models.unet import UNet2DOutput
 from aliasfree.reporting.metrics import SamplerEquivariance
 
 
@@ -42,6 +43,18 @@ def test_the_image_of_moved_noise_is_the_moved_image_for_t_and_not_for_a():
         assert ours.eq_t_lanczos.value < ours.eq_t_frac.value - 20
         assert ours.eq_r.value < ours.eq_t_frac.value
     assert SamplerEquivariance.from_dict(plain(t)) == t
+
+
+def test_a_sampler_that_is_linear_in_every_pixel_turns_with_its_noise(monkeypatch):
+    one = sampler("A")
+    kept = one.pipeline.scheduler.alphas_cumprod
+
+    def best_guess_of_white_data(sample, timestep, **_):
+        return UNet2DOutput(sample=sample * (1 - kept[int(torch.as_tensor(timestep).flatten()[0])]).sqrt())
+
+    monkeypatch.setattr(one.pipeline.unet, "forward", best_guess_of_white_data)
+    (at_once,) = sampler_equivariance(one, 3, windows=((0.0, 0.0),)).motions
+    assert at_once.eq_r.value > 80
 
 
 def test_the_frame_has_to_move_with_the_noise(monkeypatch):
