@@ -7,6 +7,8 @@ import torch
 from diffusers import UNet2DModel
 
 from aliasfree import convert, revert
+from aliasfree.config import Config
+from aliasfree.conversion.treatment import Treatment
 
 
 @pytest.mark.parametrize("padding", [None, "circular", "zeros"])
@@ -26,3 +28,13 @@ def test_a_fir_network_runs_down_to_one_pixel(side, levels, padding):
             assert found.isfinite().all()
             revert(model)
         assert torch.equal(model(x, 3).sample, stock)
+
+
+def test_a_plane_is_extended_before_and_after_and_may_be_smaller_than_what_is_added():
+    x = torch.arange(12.0).reshape(1, 1, 3, 4)
+    modes = {"zeros": "constant", "circular": "circular", "reflect": "reflect"}
+    for padding, mode in modes.items():
+        how = Treatment(Config.parse("D-hq"), padding)
+        assert torch.equal(how.extend(x, 2, 1), torch.nn.functional.pad(x, (1, 2, 1, 2), mode=mode))
+    around = Treatment(Config.parse("D-hq"), "circular").extend(x, 5, 4)
+    assert torch.equal(around, x.repeat(1, 1, 5, 4)[:, :, 6 - 4 : 9 + 5, 4 - 4 : 8 + 5])
