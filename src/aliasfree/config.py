@@ -152,6 +152,11 @@ class Config:
         """Whether no direction is preferred: bands are discs, convolutions radial, the plane is a disc (R)."""
         return self.letter == "R"
 
+    def commutes_with(self, *, turns: bool, shifts: bool, zooms: bool) -> bool:
+        """Whether a network that is given the frame is built to commute with a motion of these parts: T with shifts, R
+        with turns about the middle, none with zooms."""
+        return self.is_equivariant and not zooms and not (shifts if self.is_radial else turns)
+
     @property
     def description(self) -> str:
         """What is filtered, in words."""

@@ -24,12 +24,13 @@ the last. The early steps decide what is seen, upright, where the network is at 
 which it was chosen."""
 
 WHOLE: tuple[float, float] = (0.0, 1.0)
-"""The motion spread evenly over all steps: the default for a network that is given the frame, which is at home in every
-orientation."""
+"""The motion spread evenly over all steps: the default for what a network that is given the frame commutes with by
+construction (T: shifts, R: turns)."""
 PAPER_WINDOW = WHOLE
 """As in arXiv 2411.09174."""
 
 
-def default_window(knows_frame: bool) -> tuple[float, float]:
-    """When the motion happens unless something else is asked for: `WHOLE` with a frame, `LATE` without."""
-    return WHOLE if knows_frame else LATE
+def default_window(commutes: bool) -> tuple[float, float]:
+    """When the motion happens unless something else is asked for: `WHOLE` where the network, given the frame, commutes
+    with it (`Config.commutes_with`), else `LATE`."""
+    return WHOLE if commutes else LATE

@@ -36,7 +36,7 @@ from aliasfree.experiments.equivariance import Way
 from aliasfree.experiments.generate import MotionSettings
 from aliasfree.models import AliasFreeUNet2DModel
 from aliasfree.ops import rotate2d
-from aliasfree.sampling import LATE
+from aliasfree.sampling import LATE, WHOLE
 
 
 def quiet(unet, scheduler) -> AliasFreePipeline:
@@ -407,3 +407,27 @@ def test_a_scheduler_that_would_visit_negative_times_is_refused(network):
     pipe = quiet(network(), DDIMScheduler(timestep_spacing="trailing"))
     with pytest.raises(ArgumentError, match="cannot do 998 steps"):
         pipe(1, 998)
+
+
+@pytest.mark.parametrize(
+    ("config", "motion", "window"),
+    [
+        ("T", {"translate": (0.5, 1.0)}, WHOLE),
+        ("T", {"rotate": 30.0}, LATE),
+        ("T", {"rotate": [0.0, 30.0]}, LATE),
+        ("T", {"translate": (0.5, 0.0), "zoom": 1.1}, LATE),
+        ("R", {"rotate": 30.0}, WHOLE),
+        ("R", {"rotate": 30.0, "translate": (1.0, 0.0)}, LATE),
+        ("A", {"translate": (1.0, 0.0)}, LATE),
+    ],
+)
+def test_by_default_it_moves_all_along_what_the_network_commutes_with_and_late_what_it_does_not(config, motion, window):
+    torch.manual_seed(0)
+    unet = AliasFreeUNet2DModel(config, 8, 1, 1, base_channels=4, frame_features=1).eval()
+    pipe = quiet(unet, make_scheduler("ddpm"))
+
+    def moved(**options):
+        return pipe(2, 20, generator=generators(), output_type="latent", **motion, **options).images
+
+    assert torch.equal(moved(), moved(schedule=window))
+    assert not torch.equal(moved(), moved(schedule=WHOLE if window == LATE else LATE))

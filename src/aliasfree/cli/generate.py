@@ -31,7 +31,7 @@ Schedule = Annotated[
     typer.Option(
         metavar="START:END",
         help="Share of sampling over which the motion is spread; 0:1 is the paper's.",
-        show_default=f"{WINDOW}; 0:1 for networks that know the frame",
+        show_default=f"{WINDOW}; 0:1 for shifts of T and turns of R",
     ),
 ]
 Class = Annotated[str | None, typer.Option("--class", help="A class number, or 'each' for one after the other.")]

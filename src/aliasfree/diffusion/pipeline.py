@@ -15,6 +15,7 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
+from aliasfree.config import Config
 from aliasfree.diffusion.history import move_history
 from aliasfree.diffusion.noise import Generators, MovedNoise, draw, per_sample_generators
 from aliasfree.diffusion.transforms import Motion, Window
@@ -106,11 +107,11 @@ class AliasFreePipeline(DiffusionPipeline):
                               moved image; or "independent" (the paper's)
         schedule              window (start, end) of sampling progress over which the motion is spread (start = end: all
                               at once, and (0, 0) before the first step), or a callable from progress to share; None =
-                              (0, 1) for a network that knows the frame, which moves along, else `sampling.LATE`. The
-                              paper's way is schedule=(0, 1),
-                              method="spline", noise="independent". After step i of N the progress is i/N, but
-                              i/T for `PaperDDPMScheduler` at full length N = T-1: the paper's chain of T-1 steps of
-                              rotate/T, which ends 1/T short
+                              (0, 1) for a motion that the network commutes with, the frame moving along (T: shifts, R:
+                              turns), else `sampling.LATE`. The paper's way is schedule=(0, 1), method="spline",
+                              noise="independent". After step i of N the progress is i/N, but i/T for
+                              `PaperDDPMScheduler` at full length N = T-1: the paper's chain of T-1 steps of rotate/T,
+                              which ends 1/T short
         class_labels          one class for all, or one per image; None = no class
         guidance_scale        classifier-free guidance s: eps_null + s (eps_class - eps_null); 1 = off
         generator             one per sample (`sample_generators`), or one, which gives each sample a seed; None =
@@ -132,7 +133,7 @@ class AliasFreePipeline(DiffusionPipeline):
         if batch_size < 1 or frame_every < 1:
             raise ArgumentError("batch_size and frame_every must be at least 1")
         knows_frame = bool(self.unet.config.get("frame_features"))
-        window = default_window(knows_frame) if schedule is None else schedule
+        window = default_window(self._commutes(rotate, translate, zoom)) if schedule is None else schedule
         motion = Motion.of(rotate, translate, zoom, method, window, batch_size)
         co_moving = bool(motion) and noise == "co-moving"
         each = any(torch.as_tensor(amount).numel() > 1 for amount in (rotate, *translate, zoom))
@@ -224,6 +225,17 @@ class AliasFreePipeline(DiffusionPipeline):
         if int(given.min()) < 0 or int(given.max()) >= classes:
             raise ArgumentError(f"class labels must be in 0..{classes - 1}, not {sorted(set(given.tolist()))}")
         return given.long().expand(n).to(device)
+
+    def _commutes(self, rotate: Amount, translate: tuple[Amount, Amount], zoom: Amount) -> bool:
+        """Whether the network, which must know the frame, is built to commute with the motion."""
+        config = self.unet.config
+        if not config.get("frame_features"):
+            return False
+        turns, down, right, zooms = (
+            bool((torch.as_tensor(amount) != still).any())
+            for amount, still in ((rotate, 0), (translate[0], 0), (translate[1], 0), (zoom, 1))
+        )
+        return Config.parse(config["alias_free"]).commutes_with(turns=turns, shifts=down or right, zooms=zooms)
 
     def _predict(
         self, x: Tensor, t: Tensor, t_device: Tensor, labels: Tensor | None, scale: float, frame: Frame | None
