@@ -1,8 +1,8 @@
 """diffusers models that are converted when they are built, so that saving and loading them keeps the conversion.
 
 `convert` makes a stock model one of these. Their config is the stock model's and the entries `alias_free`,
-`alias_free_padding_mode`, `alias_free_feed_forward` and `alias_free_inputs`; their weights have the stock model's
-names.
+`alias_free_padding_mode`, `alias_free_feed_forward`, `alias_free_inputs`, `alias_free_attention_rate` and
+`alias_free_tile`; their weights have the stock model's names.
 Four are written out below; every other model class of diffusers has one by the name of AliasFree and its own, made when
 it is first asked for.
 
@@ -50,10 +50,11 @@ def _init(stock: type[ModelMixin]) -> Callable[..., None]:
         alias_free_feed_forward: bool = False,
         alias_free_inputs: Any = None,
         alias_free_attention_rate: int = 1,
+        alias_free_tile: str = "",
         **kwargs: Any,
     ) -> None:
         options = (alias_free_padding_mode, alias_free_feed_forward, alias_free_inputs, alias_free_attention_rate)
-        conversion = Conversion.of(alias_free, *options)
+        conversion = Conversion.of(alias_free, *options, alias_free_tile)
         stock.__init__(self, *args, **kwargs)
         operate(self, conversion)
         self.register_to_config(**conversion.to_config())
