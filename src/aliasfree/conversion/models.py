@@ -12,7 +12,9 @@ A saved pipeline names its parts by module and class. The module of these is giv
 
 from __future__ import annotations
 
+import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -142,6 +144,31 @@ class AliasFreeControlNetModel(ControlNetModel):
     from_unet = _from_unet(ControlNetModel)
 
 
+SPATIAL_TILING = re.compile(r"enable_tiling|_?(spatial_)?tiled_(en|de)code")
+"""Methods of autoencoders that cut planes into overlapping pieces."""
+
+
+def _refuse_pieces(converted: Any, stock: type) -> None:
+    """Let an autoencoder whose planes are a torus refuse to cut them into pieces, whose blended edges would be a seam."""
+
+    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+            conversion = conversion_of(self)
+            if conversion is not None and any(conversion.treatment.around):
+                raise ArgumentError(
+                    "VAE tiling works on overlapping pieces and blends them, which would put seams into a seamless "
+                    "image: disable_tiling(), and use smaller images or enable_slicing()"
+                )
+            return method(self, *args, **kwargs)
+
+        return run
+
+    for name in dir(stock):
+        if SPATIAL_TILING.fullmatch(name):
+            setattr(converted, name, guarded(getattr(stock, name)))
+
+
 for _class in (
     AliasFreeStockUNet2DModel,
     AliasFreeUNet2DConditionModel,
@@ -150,6 +177,7 @@ for _class in (
 ):
     _class.__module__ = "aliasfree"
     ROUND_TRIP[_class.__bases__[0]] = _class
+    _refuse_pieces(_class, _class.__bases__[0])
 
 
 def counterpart(stock: type) -> type[nn.Module] | None:
@@ -163,6 +191,7 @@ def counterpart(stock: type) -> type[nn.Module] | None:
         if hasattr(stock, "from_unet"):
             entries["from_unet"] = _from_unet(stock)
         ROUND_TRIP[stock] = type(f"{PREFIX}{stock.__name__}", (stock,), entries)
+        _refuse_pieces(ROUND_TRIP[stock], stock)
     return ROUND_TRIP[stock]
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "conversion_of",
     "convert",
     "enter_into_config",
+    "forget",
     "operate",
     "revert",
     "undo",
@@ -171,10 +172,15 @@ def revert(model: Model) -> Model:
         raise ArgumentError(f"this model is not converted: {instead}")
     check_undoable(model)
     undo(model)
+    forget(model, conversion)
+    return model
+
+
+def forget(model: nn.Module, conversion: Conversion) -> None:
+    """Take a conversion out of a diffusers model's config."""
     if isinstance(model, ConfigMixin):
         entries = conversion.to_config()
         model._internal_dict = FrozenDict({k: v for k, v in model.config.items() if k not in entries})
-    return model
 
 
 def check_undoable(model: nn.Module) -> None:
