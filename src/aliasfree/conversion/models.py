@@ -149,7 +149,7 @@ SPATIAL_TILING = re.compile(r"enable_tiling|_?(spatial_)?tiled_(en|de)code")
 
 
 def _refuse_pieces(converted: Any, stock: type) -> None:
-    """Let an autoencoder whose planes are a torus refuse to cut them into pieces, whose blended edges would be a seam."""
+    """Let an autoencoder whose planes are a torus refuse to cut them into pieces, whose blended edges are a seam."""
 
     def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)

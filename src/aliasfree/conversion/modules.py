@@ -80,7 +80,8 @@ class AliasFreeConv2d(Converted, nn.Conv2d):
         grown = False
         for axis, n in enumerate(input.shape[-2:]):
             before, r = axes[axis][0], reach[axis]
-            if how.wraps[axis] and before <= r and size[axis] <= -(-n // factor):  # a result for each sample of the torus
+            # on a torus there is a result for each sample
+            if how.wraps[axis] and before <= r and size[axis] <= -(-n // factor):
                 axes[axis], grown = [before, r - before], True
         if self.around is None and not grown:
             return how.decimate(super().forward(input), factor)
@@ -90,7 +91,7 @@ class AliasFreeConv2d(Converted, nn.Conv2d):
 
 
 class AliasFreePaddedConv2d(Converted, nn.Conv2d):
-    """A convolution of a plane that is tiled: it finds the other side there; along an axis that is not, its own padding."""
+    """A convolution of a plane that is tiled: it finds the other side there, and its own padding along other axes."""
 
     def forward(self, input: Tensor) -> Tensor:
         how = self._treatment
@@ -257,7 +258,7 @@ class AliasFreeUpsample(Local, nn.Upsample):
 
     def filtered(self, input: Tensor) -> Tensor:
         if input.ndim != 4:
-            return cast(Tensor, super(Local, self).forward(input))
+            return super(Local, self).forward(input)
         factor = int(sides(self.scale_factor)[0]) if self.size is None else sides(self.size)[0] // input.shape[-2]
         size = None if self.size is None else sides(self.size)
         return self._treatment.interpolate(input, factor, size)

@@ -23,8 +23,8 @@ CELLS = 4
 
 
 def rolled_db(model: nn.Module, axes: str = "xy", inputs: Inputs | None = None) -> float:
-    """How well `model(roll(x)) == roll(model(x))` holds, in dB: the power of the output, less its mean, over that of the
-    difference; the worst of the axes, and for an autoencoder of `encode` and `decode`.
+    """How well `model(roll(x)) == roll(model(x))` holds, in dB: the power of the output, less its mean, over that of
+    the difference; the worst of the axes, and for an autoencoder of `encode` and `decode`.
 
     axes    "x" (columns), "y" (rows) or "xy"
     inputs  arguments of one call (shapes count, values do not); None = those the config of a diffusers model implies
@@ -94,8 +94,10 @@ def _period(model: nn.Module, given: Inputs) -> int:
     seen, period = examine(model, given), 1
     for call in [] if seen is None else [c for calls in seen.calls.values() for c in calls]:
         place = plane_axes(call.layout)
-        if place is not None and 1 < call.given[place[1]] < side:
-            period = max(period, math.ceil(side / call.given[place[1]]))
+        shapes = [s for s in (call.given, call.returned) if place is not None and len(s) == len(call.layout)]
+        for shape in shapes if place == (len(call.layout) - 2, len(call.layout) - 1) else shapes[:1]:
+            if place is not None and 1 < shape[place[1]] < side:
+                period = max(period, math.ceil(side / shape[place[1]]))
     return 2 ** math.ceil(math.log2(period))
 
 

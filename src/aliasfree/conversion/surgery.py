@@ -138,8 +138,8 @@ def convert(
         )
     if any("_record" in m.__dict__ or conversion_of(m) is not None for m in model.modules()):
         raise ArgumentError(
-            "this model, or a part of it, is converted already; revert(model) first (and tile it again afterwards, if it "
-            "is tiled)"
+            "this model, or a part of it, is converted already; revert(model) first (and tile it again afterwards, if "
+            "it is tiled)"
         )
     check_operable(model)
     operate(model, conversion, inputs)

@@ -31,11 +31,13 @@ from aliasfree.conversion.surgery import (
 from aliasfree.conversion.treatment import Treatment
 from aliasfree.errors import AliasfreeError, ArgumentError
 
-__all__ = ["tile", "tiled_axes", "tiled_parts", "untile"]
+__all__ = ["prove", "tile", "tiled_axes", "tiled_parts", "untile"]
 
 LEAST = {torch.float32: 80.0, torch.float64: 80.0}
 """dB that a rolled input must give, by the dtype of the weights; `LEAST_HALF` for the others."""
 LEAST_HALF = 20.0
+
+INSTEAD = "tile(pipe.vae) and roll the latents while they are sampled (RollCallback): that hides the seam, unproven"
 
 PARTS = ("text_encoder", "image_encoder", "safety_checker", "feature_extractor")
 """What of a pipeline sees no latents, by the beginnings of its names."""
@@ -46,8 +48,8 @@ Tileable = TypeVar("Tileable", bound="nn.Module | DiffusionPipeline")
 def tile(model: Tileable, axes: str = "xy", inputs: Inputs | None = None, prove: bool = True) -> Tileable:
     """Make what a model or a whole diffusers pipeline generates seamless, in place. Returns it.
 
-    model   a UNet, VAE, ControlNet or other diffusers model, converted or not, any `torch.nn.Module` of known parts, or a
-            pipeline, whose parts are all tiled or none
+    model   a UNet, VAE, ControlNet or other diffusers model, converted or not, any `torch.nn.Module` of known parts, or
+            a pipeline, whose parts are all tiled or none
     axes    "x" = the left edge continues at the right (panoramas), "y" = the top at the bottom, "xy" = both
     inputs  arguments of one call, as for `convert`; None = implied. Not for pipelines
     prove   ask the tiled model whether rolled inputs give rolled outputs; it takes a few calls on small planes
@@ -69,7 +71,7 @@ def tile(model: Tileable, axes: str = "xy", inputs: Inputs | None = None, prove:
     True
     """
     if not isinstance(model, DiffusionPipeline):
-        _tile_part(model, axes, inputs, prove=prove)
+        _tile_part(model, axes, inputs, proof=prove)
         return model
     if inputs is not None:
         raise ArgumentError("`inputs` are for one model: tile the parts of the pipeline one by one")
@@ -78,7 +80,7 @@ def tile(model: Tileable, axes: str = "xy", inputs: Inputs | None = None, prove:
         for name, part in tiled_parts(model):
             before = conversion_of(part)
             try:
-                _tile_part(part, axes, None, prove=prove)
+                _tile_part(part, axes, None, proof=prove)
             except AliasfreeError as error:
                 raise ArgumentError(f"{name}: {error}") from error
             done.append((part, before))
@@ -133,7 +135,7 @@ def tiled_parts(pipeline: DiffusionPipeline) -> Iterator[tuple[str, nn.Module]]:
             yield name, part
 
 
-def _tile_part(model: nn.Module, axes: str, inputs: Inputs | None, *, prove: bool) -> None:
+def _tile_part(model: nn.Module, axes: str, inputs: Inputs | None, *, proof: bool) -> None:
     axes = "".join(sorted(axes)) if isinstance(axes, str) else axes
     if not axes:
         raise ArgumentError("`axes` to tile along are x (columns), y (rows) or xy")
@@ -159,9 +161,12 @@ def _tile_part(model: nn.Module, axes: str, inputs: Inputs | None, *, prove: boo
         checked = Conversion.of(how.config, how.padding_mode, before.feed_forward, tile=axes)
         remembered = inputs_to_config(inputs) or before.inputs
         after = replace(before, treatment=checked.treatment, inputs=remembered)
+    _check_planes(model, inputs_from_config(after.inputs) if after.inputs is not None else None)
     _become(model, after, inputs)
+    if not proof:
+        return
     try:
-        _check(model, axes, inputs, prove=prove)
+        prove(model, axes, inputs)
     except AliasfreeError:
         _become(model, before)
         raise
@@ -180,27 +185,29 @@ def _become(model: nn.Module, conversion: Conversion | None, inputs: Inputs | No
     enter_into_config(model, conversion)
 
 
-def _check(model: nn.Module, axes: str, inputs: Inputs | None, *, prove: bool) -> None:
-    """Raise ArgumentError unless the tiled model has no seam."""
+def prove(model: nn.Module, axes: str, inputs: Inputs | None = None) -> float:
+    """`rolled_db` of a tiled model. Raises ArgumentError if it is too low for the dtype of the weights."""
     conversion = conversion_of(model)
     if inputs is None and conversion is not None and conversion.inputs is not None:
         inputs = inputs_from_config(conversion.inputs)
-    name = type(model).__name__.removeprefix("AliasFree")
-    given = next(iter(implied_inputs(model)), None) if inputs is None else inputs
-    if given is None or not has_planes(given):
-        raise ArgumentError(
-            f"a {name} works on tokens and knows where each lies, so it cannot be tiled; tile(pipe.vae) and roll the "
-            f"latents while they are sampled (RollCallback), which hides the seam without proof"
-        )
-    if not prove:
-        return
     found = rolled_db(model, axes, inputs)
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
     if found < LEAST.get(dtype, LEAST_HALF):
         left = () if conversion is None else conversion.left
         own = [f"{kind} {where}".strip() for where, kind, reason in left if "own padding" in reason]
-        blame = f"; it has padding of its own in {', '.join(own[:3])}" if own else "; it knows places by other ways"
+        blame = f"padding of its own in {', '.join(own[:3])}" if own else "position embeddings or windows, probably"
         raise ArgumentError(
-            f"a tiled {name} would keep a seam: rolled inputs give rolled outputs to {found:.0f} dB only{blame} "
-            f"(position embeddings, windows), so it is left as it was"
+            f"a {_name(model)} would keep a seam: tiled, rolled inputs give rolled outputs to {found:.0f} dB only "
+            f"({blame}), so it stays as it was; {INSTEAD}"
         )
+    return found
+
+
+def _check_planes(model: nn.Module, inputs: Inputs | None) -> None:
+    given = next(iter(implied_inputs(model)), None) if inputs is None else inputs
+    if given is None or not has_planes(given):
+        raise ArgumentError(f"a {_name(model)} is given no planes but tokens, whose places it knows; {INSTEAD}")
+
+
+def _name(model: nn.Module) -> str:
+    return type(model).__name__.removeprefix("AliasFree")

@@ -35,6 +35,8 @@ def on_pixel(spec: FilterSpec) -> FilterSpec:
     return replace(spec, taps=spec.taps + 1)
 
 
+SIDES = "choose images whose sides can be halved as often as the model does it, as multiples of 64"
+
 TILED = ("", "x", "y", "xy")
 """Axes along which a plane may be tiled: x columns, y rows."""
 
@@ -102,8 +104,8 @@ class Treatment:
         return self.periodic or self.around[0], self.periodic or self.around[1]
 
     def pad(self, x: Tensor, around: Sequence[int], own: str) -> Tensor:
-        """Planes (..., H, W) with (left, right, top, bottom) more pixels, in the mode `own` ("zeros", "replicate" ...) of
-        the stock operation unless the treatment has another."""
+        """Planes (..., H, W) with (left, right, top, bottom) more pixels, in the mode `own` ("zeros", "replicate" ...)
+        of the stock operation unless the treatment has another."""
         own = self.padding_mode or own
         rows, columns = ("circular" if wraps else own for wraps in self.around)
         left, right, top, bottom = around
@@ -118,16 +120,20 @@ class Treatment:
         """
         return self.pad(x, (before, after, before, after), "reflect")
 
-    def on_torus(self, x: Tensor, margin: int, function: Callable[[Tensor], Tensor], up: int = 1, down: int = 1) -> Tensor:
-        """A local function of planes (its result is `up` / `down` times as large), whatever it pads with, on planes that
-        are tiled: of the plane continued by at least `margin` pixels along tiled axes, and cut."""
+    def on_torus(
+        self, x: Tensor, margin: int, function: Callable[[Tensor], Tensor], up: int = 1, down: int = 1
+    ) -> Tensor:
+        """A local function of planes (its result is `up` / `down` times as large), whatever it pads with, on planes
+        that are tiled: of the plane continued by at least `margin` pixels along tiled axes, and cut."""
         margin = -(-margin // down) * down
         more = [margin * wraps for wraps in self.around]
         y = function(_pad(x, (more[1], more[1], more[0], more[0]), "circular"))
         first = [m * up // down for m in more]
         return y[..., first[0] : y.shape[-2] - first[0], first[1] : y.shape[-1] - first[1]]
 
-    def _filtered(self, x: Tensor, margin: int, function: Callable[[Tensor], Tensor], up: int = 1, down: int = 1) -> Tensor:
+    def _filtered(
+        self, x: Tensor, margin: int, function: Callable[[Tensor], Tensor], up: int = 1, down: int = 1
+    ) -> Tensor:
         """The same of a filter, which has a padding for both axes alike."""
         alike = self.around[0] == self.around[1]
         return function(x) if alike else self.on_torus(x, margin, function, up, down)
@@ -137,8 +143,8 @@ class Treatment:
         for axis, name in ((-2, "y"), (-1, "x")):
             if name in self.tile and x.shape[axis] % factor:
                 raise ShapeError(
-                    f"a plane of {x.shape[-2]}x{x.shape[-1]} is not seamless along {name} after decimation by {factor}: "
-                    f"choose images whose sides can be halved as often as the model does it, as multiples of 64"
+                    f"a plane of {x.shape[-2]}x{x.shape[-1]} is not seamless along {name} after decimation by "
+                    f"{factor}: {SIDES}"
                 )
 
     def up(self, x: Tensor, spec: FilterSpec, factor: int) -> Tensor:
@@ -170,8 +176,7 @@ class Treatment:
             for n, name in zip(more, ("y", "x"), strict=True):
                 if n and name in self.tile:
                     raise ShapeError(
-                        f"{low[0]}x{low[1]} upsampled to {high[0]}x{high[1]} is not seamless along {name}: choose images "
-                        f"whose sides can be halved as often as the model does it, as multiples of 64"
+                        f"{low[0]}x{low[1]} upsampled to {high[0]}x{high[1]} is not seamless along {name}: {SIDES}"
                     )
             rows, columns = ("circular" if wraps else "replicate" for wraps in self.around)
             x = _pad(_pad(x, (0, more[1], 0, 0), columns), (0, 0, 0, more[0]), rows)
@@ -224,7 +229,9 @@ class Treatment:
             out = out + F.conv2d(z, x.new_tensor(column)[:, None].expand(c, 1, -1, 1), groups=c)
         return out
 
-    def pool(self, x: Tensor, factor: int, window: Window, at_full_rate: Callable[[Tensor, tuple[int, int]], Tensor]) -> Tensor:
+    def pool(
+        self, x: Tensor, factor: int, window: Window, at_full_rate: Callable[[Tensor, tuple[int, int]], Tensor]
+    ) -> Tensor:
         """A strided pool: `at_full_rate(x, padding)` is it at stride 1; then low-pass, every factor-th sample."""
         reach, own = window.dilation * (window.size - 1), window.padding
         size = [pooled_size(n, factor, window) for n in x.shape[-2:]]

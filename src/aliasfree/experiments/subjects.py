@@ -168,11 +168,10 @@ def _ours(label: str, model: Any, x: Tensor, about: str, s: SubjectSettings) -> 
 
 
 def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
-    import diffusers
     import torch
 
-    import aliasfree
     from aliasfree.conversion.inputs import call_on_images
+    from aliasfree.conversion.loading import load_model
 
     folder = path / s.part if (path / "model_index.json").is_file() else path
     config = folder / "config.json"
@@ -181,14 +180,8 @@ def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
             f"{path} holds neither a run nor a diffusers model (no {config.name} in {folder}); give a folder written "
             "by `aliasfree train` or by save_pretrained."
         )
-    kind = str(_read(config).get("_class_name"))
-    loader: Any = getattr(aliasfree if kind.startswith("AliasFree") else diffusers, kind, None)
-    if loader is None or not hasattr(loader, "from_pretrained"):
-        raise CheckpointError(f"{config} names the class {kind}, which this diffusers does not have; update diffusers.")
-    try:
-        model: Any = loader.from_pretrained(folder, local_files_only=True).eval()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded ({str(error).splitlines()[0]}); save it again.") from error
+    model = load_model(folder)
+    kind = type(model).__name__
     ask, channels, (height, width) = call_on_images(model, s.images, s.timestep)
     x = natural_noise(s.images, channels, min(64, height), min(64, width), s.seed)
     about = f"{s.images} images {x.shape[2]}x{x.shape[3]} with the spectrum of photographs"
@@ -209,7 +202,8 @@ def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
         raise CheckpointError(
             f"{kind} makes {tuple(shape)} of images {tuple(x.shape)}; analyze measures what keeps them."
         )
-    periodic = c.get("alias_free_padding_mode") == "circular" if (c := model.config) else False
+    c = model.config
+    periodic = c.get("alias_free_padding_mode") == "circular" or c.get("alias_free_tile") == "xy"
     return Subject(f"{kind} in {path}", model, call, x, periodic, about)
 
 

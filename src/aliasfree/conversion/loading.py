@@ -1,0 +1,50 @@
+"""Saved models and pipelines of diffusers, converted or not, from a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from aliasfree.errors import CheckpointError
+
+__all__ = ["load_model", "load_pipeline"]
+
+
+def load_model(folder: Path) -> Any:
+    """The model that `save_pretrained` wrote into a folder, for inference. Raises CheckpointError."""
+    import diffusers
+
+    import aliasfree
+
+    config = folder / "config.json"
+    kind = str(_read(config).get("_class_name"))
+    loader: Any = getattr(aliasfree if kind.startswith("AliasFree") else diffusers, kind, None)
+    if loader is None or not hasattr(loader, "from_pretrained"):
+        raise CheckpointError(f"{config} names the class {kind}, which this diffusers does not have; update diffusers.")
+    return _loaded(loader, folder).eval()
+
+
+def load_pipeline(folder: Path) -> Any:
+    """The pipeline that `save_pretrained` wrote into a folder. Raises CheckpointError."""
+    import diffusers
+
+    import aliasfree
+
+    kind = str(_read(folder / "model_index.json").get("_class_name"))
+    return _loaded(aliasfree.AliasFreePipeline if kind == "AliasFreePipeline" else diffusers.DiffusionPipeline, folder)
+
+
+def _loaded(loader: Any, folder: Path) -> Any:
+    try:
+        return loader.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} cannot be loaded ({str(error).splitlines()[0]}); save it again.") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}); restore it from a copy.") from error
+    return content if isinstance(content, dict) else {}
