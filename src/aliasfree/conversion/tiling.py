@@ -88,6 +88,7 @@ def tile(model: Tileable, axes: str = "xy", inputs: Inputs | None = None, prove:
         for part, before in done:
             _become(part, before)
         raise
+    _register(model)
     return model
 
 
@@ -114,6 +115,8 @@ def untile(model: Tileable) -> Tileable:
         plain = how.config.letter == "A" and how.padding_mode is None and not conversion.feed_forward
         rest = replace(conversion, treatment=Treatment(how.config, how.padding_mode))
         _become(part, None if plain else rest)
+    if isinstance(model, DiffusionPipeline):
+        _register(model)
     return model
 
 
@@ -133,6 +136,12 @@ def tiled_parts(pipeline: DiffusionPipeline) -> Iterator[tuple[str, nn.Module]]:
             yield from ((f"{name}[{i}]", one) for i, one in enumerate(several))
         else:
             yield name, part
+
+
+def _register(pipeline: DiffusionPipeline) -> None:
+    """Let a pipeline save its parts under the classes that they have now."""
+    names = {name.partition("[")[0] for name, _ in tiled_parts(pipeline)}
+    pipeline.register_modules(**{name: pipeline.components[name] for name in names})
 
 
 def _tile_part(model: nn.Module, axes: str, inputs: Inputs | None, *, proof: bool) -> None:
