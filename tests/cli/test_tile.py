@@ -48,7 +48,9 @@ def test_a_saved_model_is_tiled_with_its_proof_and_back(saved, tmp_path):
 
 def test_every_part_of_a_saved_pipeline_is_tiled(tmp_path):
     coder = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
-    LDMPipeline(VQModel(**BLOCKS, **coder), unet(), DDIMScheduler()).save_pretrained(tmp_path / "pipe")
+    LDMPipeline(VQModel(**BLOCKS, **coder, num_vq_embeddings=16), unet(), DDIMScheduler()).save_pretrained(
+        tmp_path / "pipe"
+    )
     said = aliasfree("tile", tmp_path / "pipe", "--out", tmp_path / "tiled")
     assert "vqvae (AliasFreeVQModel)" in said
     assert "unet (AliasFreeStockUNet2DModel)" in said

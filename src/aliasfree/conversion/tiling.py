@@ -33,7 +33,7 @@ from aliasfree.errors import AliasfreeError, ArgumentError
 
 __all__ = ["prove", "tile", "tiled_axes", "tiled_parts", "untile"]
 
-LEAST = {torch.float32: 80.0, torch.float64: 80.0}
+LEAST = {torch.float32: 60.0, torch.float64: 60.0}
 """dB that a rolled input must give, by the dtype of the weights; `LEAST_HALF` for the others."""
 LEAST_HALF = 20.0
 

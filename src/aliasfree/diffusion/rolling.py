@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ __all__ = ["RollCallback"]
 class _Rolls:
     """A motion that is rolled by other offsets at every share of sampling, and back at the end."""
 
-    def __init__(self, axes: str, seed: int) -> None:
-        self.axes, self.seed = axes, seed
+    def __init__(self, axes: str, seed: int, scale: int = 1) -> None:
+        self.axes, self.seed, self.scale = axes, seed, scale
 
     def __bool__(self) -> bool:
         return True
@@ -36,9 +37,9 @@ class _Rolls:
         return int(drawn[0]) * ("y" in self.axes), int(drawn[1]) * ("x" in self.axes)
 
     def move(self, x: Tensor, start: float, end: float) -> Tensor:
-        size = (x.shape[-2], x.shape[-1])
+        size = (x.shape[-2] // self.scale, x.shape[-1] // self.scale)
         before, after = self.offsets(start, size), self.offsets(end, size)
-        return x.roll((after[0] - before[0], after[1] - before[1]), (-2, -1))
+        return x.roll([self.scale * (b - a) for a, b in zip(before, after, strict=True)], (-2, -1))
 
 
 class RollCallback(MotionCallback):
@@ -48,7 +49,7 @@ class RollCallback(MotionCallback):
 
     axes     "x" (columns), "y" (rows) or "xy"
     seed     of the offsets, a whole number from 0; they are functions of (seed, progress)
-    size, layout   as for `MotionCallback`, which also tells which pipelines it takes
+    size, layout, beside   as for `MotionCallback`, which also tells which pipelines it takes
 
     In a tiled pipeline no place is the edge, and rolling moves the grid of the coarsest pixels about, so that no line
     of it stands out. In one that could not be tiled (transformers that know where each token lies) no pixel stays at
@@ -62,14 +63,22 @@ class RollCallback(MotionCallback):
     """
 
     def __init__(
-        self, axes: str = "xy", seed: int = 0, size: tuple[int, int] | None = None, layout: str | None = None
+        self,
+        axes: str = "xy",
+        seed: int = 0,
+        size: tuple[int, int] | None = None,
+        layout: str | None = None,
+        beside: Sequence[str] = (),
     ) -> None:
         if axes not in ("x", "y", "xy"):
             raise ArgumentError(f"`axes` to roll along are x (columns), y (rows) or xy, not {axes!r}")
         check_seed(seed)
-        super().__init__(size=size, layout=layout)
+        super().__init__(size=size, layout=layout, beside=beside)
         self._motion: Any = _Rolls(axes, seed)
         self._rolls = self._motion
+
+    def _scaled(self, scale: float, batch: int) -> Any:  # noqa: ARG002
+        return _Rolls(self._rolls.axes, self._rolls.seed, round(scale))
 
     def _begin(self, pipeline: Any, given: dict[str, Any]) -> None:
         super()._begin(pipeline, given)
