@@ -183,7 +183,7 @@ def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
         )
     kind = str(_read(config).get("_class_name"))
     loader: Any = getattr(aliasfree if kind.startswith("AliasFree") else diffusers, kind, None)
-    if loader is None or not hasattr(loader, "from_pretrained"):
+    if not (isinstance(loader, type) and issubclass(loader, diffusers.ModelMixin)):  # a pipeline may bring code of its own
         raise CheckpointError(f"{config} names the class {kind}, which this diffusers does not have; update diffusers.")
     try:
         model: Any = loader.from_pretrained(folder, local_files_only=True).eval()
