@@ -54,7 +54,7 @@ def number(value: Any, name: str, low: float, high: float, kind: str = "") -> fl
 
 
 def folder_name(value: Any) -> str:
-    """A name for a new folder: letters, digits, "-", "_" and ".", which no path can be made of. Raises ArgumentError."""
+    """A name for a new folder: letters, digits, "-", "_", ".", of which no path can be made. Raises ArgumentError."""
     if not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]{0,63}", value, re.ASCII):
         raise ArgumentError("A name has up to 64 letters, digits, dots, dashes and underscores, such as digits-1.")
     return value

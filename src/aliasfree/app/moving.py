@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from aliasfree.experiments.generate import MotionSettings, Sampler, SampleSettings
 
-__all__ = ["Controls", "Mover", "OWN", "START", "WINDOWS"]
+__all__ = ["OWN", "START", "WINDOWS", "Controls", "Mover"]
 
 OWN, START, SLIDERS = "the network's own", "before the first step", "as the sliders say"
 WINDOWS = (START, OWN, "over all steps", "at 95 % of the steps", SLIDERS)
@@ -204,6 +204,7 @@ class Mover:
     def _draft(
         self, sampler: Sampler, name: str, key: Any, motion: MotionSettings, still: Tensor | None, told: Any
     ) -> render.Html:
+        from aliasfree.experiments.moved import moved_upright
         from aliasfree.experiments.samplers import sample_moved
 
         found = self._kept((key, motion))
@@ -217,8 +218,11 @@ class Mover:
             self._keep((key, motion), found)
         steps = sampler.settings.steps
         picture = render.tile(_pixels(found), f"{name}, in motion", "sampled in motion")
-        upright = render.blank("upright") if still is None else render.tile(_pixels(still), f"{name}, upright", "upright")
-        content = [upright, picture, render.blank("upright, moved"), render.blank("difference")]
+        upright, wanted = render.blank("upright"), render.blank("upright, moved")
+        if still is not None:
+            upright = render.tile(_pixels(still), f"{name}, upright", "upright")
+            wanted = render.tile(_pixels(moved_upright(still, [motion])), f"{name}, upright moved", "upright, moved")
+        content = [upright, picture, wanted, render.blank("difference")]
         return render.tiles(self._title(name), content, f"draft of {steps} steps")
 
     def _title(self, name: str) -> str:
@@ -258,7 +262,7 @@ def _pixels(images: Tensor) -> Image.Image:
 
 
 def _difference(got: Tensor, wanted: Tensor, mask: Tensor) -> Image.Image:
-    """Orange where too bright, blue where too dark, full at half of the range from black to white; grey: not compared."""
+    """Orange: too bright, blue: too dark, full at half of the range from black to white; grey: not compared."""
     share = (got[0] - wanted[0]).mean(0).clamp(-1, 1)[..., None].double().numpy()
     white = np.array([247.0, 247.0, 247.0])
     colour = np.where(share > 0, np.array(ORANGE, np.float64), np.array(BLUE, np.float64))

@@ -47,7 +47,9 @@ def job_state(job: Job, ahead: int = 0) -> Html:
     return Html(f'<div class="af-job" role="status"><span>{escape(words)}</span>{bar}</div>')
 
 
-def tile(image: Image.Image | bytes, alt: str, caption: str = "", *, mime: str = "image/png", wide: bool = False) -> Html:
+def tile(
+    image: Image.Image | bytes, alt: str, caption: str = "", *, mime: str = "image/png", wide: bool = False
+) -> Html:
     """A picture with a caption, its pixels shown as squares; `wide` for charts, as they are."""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     kind = "af-chart" if wide else "af-tile"
@@ -56,18 +58,22 @@ def tile(image: Image.Image | bytes, alt: str, caption: str = "", *, mime: str =
 
 def blank(caption: str) -> Html:
     """The place of a tile that is yet to come."""
-    return Html(f'<figure class="af-tile"><div class="af-blank"></div><figcaption>{escape(caption)}</figcaption></figure>')
+    return Html(
+        f'<figure class="af-tile"><div class="af-blank"></div><figcaption>{escape(caption)}</figcaption></figure>'
+    )
 
 
 def tiles(title: str, content: Sequence[Html], detail: str = "") -> Html:
     """Pictures in a row under a title."""
-    head = f'<h3>{escape(title)}{f" <small>{escape(detail)}</small>" if detail else ""}</h3>'
+    head = f"<h3>{escape(title)}{f' <small>{escape(detail)}</small>' if detail else ''}</h3>"
     return Html(f'<section class="af-row">{head}<div>{"".join(content)}</div></section>')
 
 
 def download(content: bytes, mime: str, name: str, words: str) -> Html:
     """A link that saves a file; the file is in the link."""
-    return Html(f'<a class="af-download" download="{escape(name)}" href="{data_uri(content, mime)}">{escape(words)}</a>')
+    return Html(
+        f'<a class="af-download" download="{escape(name)}" href="{data_uri(content, mime)}">{escape(words)}</a>'
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -41,7 +41,7 @@ class Visitors:
     ({'move': 'a picture'}, {})
     """
 
-    def __init__(self, busy: Callable[[str], bool] = lambda token: False) -> None:
+    def __init__(self, busy: Callable[[str], bool] = lambda _: False) -> None:
         self._busy = busy  # a visitor with work in the queue is not forgotten
         self._all: OrderedDict[str, Visitor] = OrderedDict()
         self._lock = threading.Lock()

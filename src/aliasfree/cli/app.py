@@ -11,7 +11,20 @@ import typer
 from typer.core import TyperGroup
 
 from aliasfree import __version__
-from aliasfree.cli import analyze, data, demo, evaluate, export, filters, generate, recipes, report, studio, sweep, train
+from aliasfree.cli import (
+    analyze,
+    data,
+    demo,
+    evaluate,
+    export,
+    filters,
+    generate,
+    recipes,
+    report,
+    studio,
+    sweep,
+    train,
+)
 from aliasfree.cli.commands import App
 from aliasfree.cli.options import option_names, with_options
 from aliasfree.errors import AliasfreeError

@@ -34,7 +34,11 @@ class Converted:
 
 
 def convert_and_measure(
-    subject: Subject, config: str, padding_mode: str | None = None, *, progress: Callable[[int, int], None] | None = None
+    subject: Subject,
+    config: str,
+    padding_mode: str | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Converted:
     """Convert a subject's model in place, measured before and after at the same images, shifts and angles.
 

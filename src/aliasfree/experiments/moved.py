@@ -21,7 +21,9 @@ from aliasfree.reporting.film import Film
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Moved", "between", "motion_film", "moved_samples", "upright_sample"]
+    from aliasfree.diffusion.transforms import Motion
+
+__all__ = ["Moved", "between", "motion_film", "moved_samples", "moved_upright", "upright_sample"]
 
 Progress = Callable[[int, int], None]
 
@@ -70,33 +72,30 @@ def moved_samples(
     """
     import torch
 
-    from aliasfree.diffusion.transforms import Motion
-
     first = motions[0]
     if any(replace(m, rotate=0.0, translate=(0.0, 0.0), zoom=1.0) != _kind(first) for m in motions):
         raise ArgumentError("Motions sampled together must have the same `method`, `noise` and `schedule`.")
-    columns = list(zip(*((m.rotate, *m.translate, m.zoom) for m in motions), strict=True))
-    rotate, down, right, zoom = (torch.tensor(values, dtype=torch.float64) for values in columns)
     if images is None:
+        rotate, down, right, zoom = _amounts(motions)
         images = sample_moved(
             sampler, [index] * len(motions), progress, rotate=rotate, translate=(down, right), zoom=zoom,
             method=first.method, noise=first.noise, schedule=first.schedule,
         )  # fmt: skip
-    moving = Motion.of(rotate, (down, right), zoom, "fourier", (0.0, 1.0), len(motions))
-    wanted = moving.move(still.expand(len(motions), -1, -1, -1), 0.0, 1.0)
+    wanted = moved_upright(still, motions)
     periodic = is_periodic(sampler.pipeline.unet)
     mask = torch.cat([_comparable(m, (still.shape[-2], still.shape[-1]), periodic) for m in motions])
     return Moved(images, wanted, mask)
+
+
+def moved_upright(still: Tensor, motions: Sequence[MotionSettings]) -> Tensor:
+    """An upright sample (1, C, H, W) after each motion, done to the finished image by the Fourier theorem."""
+    return _moving(motions).move(still.expand(len(motions), -1, -1, -1), 0.0, 1.0)
 
 
 def motion_film(
     sampler: Sampler, name: str, motions: Sequence[MotionSettings], index: int = 0, progress: Progress | None = None
 ) -> Film:
     """A film of one image with a frame for each motion; raises as `moved_samples`."""
-    import torch
-
-    from aliasfree.diffusion.transforms import Motion
-
     steps, frames = sampler.settings.steps, len(motions)
 
     def after(done: int, _: int, before: int = 0) -> None:
@@ -105,9 +104,7 @@ def motion_film(
 
     still = upright_sample(sampler, index, after)
     moved = moved_samples(sampler, still, motions, index, progress=lambda done, total: after(done, total, steps))
-    amounts = torch.tensor([(m.rotate, *m.translate, m.zoom) for m in motions], dtype=torch.float64)
-    rotate, down, right, zoom = amounts.unbind(1)
-    back = Motion.of(rotate, (down, right), zoom, "fourier", (0.0, 1.0), frames).move(moved.images, 1.0, 0.0)
+    back = _moving(motions).move(moved.images, 1.0, 0.0)
     return Film(name, to_uint8(moved.images)[None], to_uint8(back)[None], moved.db)
 
 
@@ -134,6 +131,20 @@ def between(start: MotionSettings, end: MotionSettings, frames: int) -> list[Mot
         )
 
     return [at(k / (frames - 1)) for k in range(frames)]
+
+
+def _amounts(motions: Sequence[MotionSettings]) -> tuple[Tensor, ...]:
+    """Degrees, pixels down, pixels right and factors, float64 (N,) each."""
+    import torch
+
+    return torch.tensor([(m.rotate, *m.translate, m.zoom) for m in motions], dtype=torch.float64).unbind(1)
+
+
+def _moving(motions: Sequence[MotionSettings]) -> Motion:
+    from aliasfree.diffusion.transforms import Motion
+
+    rotate, down, right, zoom = _amounts(motions)
+    return Motion.of(rotate, (down, right), zoom, "fourier", (0.0, 1.0), len(motions))
 
 
 def _kind(motion: MotionSettings) -> MotionSettings:

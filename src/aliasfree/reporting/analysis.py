@@ -108,7 +108,9 @@ def layer_table(found: Aliasing) -> Html:
         shape = "×".join(map(str, layer.input_shape))
         cells = (layer.name, layer.type, shape, percent(layer.guilt), db(layer.fixed_db))
         rows.append((*cells, db(layer.alias_db), *gains))
-    return html.table(("layer", "type", "input", "guilt", "network if fixed", "aliases", "DC gain", "Nyquist gain"), rows)
+    return html.table(
+        ("layer", "type", "input", "guilt", "network if fixed", "aliases", "DC gain", "Nyquist gain"), rows
+    )
 
 
 def _layers(found: Aliasing) -> Html:

@@ -58,7 +58,10 @@ def build(studio: Studio) -> Tab:
     def fresh(visitor: Visitor) -> list[Any]:
         names = studio.networks.models()
         before = visitor.settings.get("convert", (None, "unet", "D-hq", KEEP))
-        return [gr.update(choices=names, value=before[0] if before[0] in names else (names or [None])[0]), *before[1:]]
+        return [
+            gr.update(choices=names, value=before[0] if before[0] in names else next(iter(names), None)),
+            *before[1:],
+        ]
 
     return Tab("Convert", inputs, [panel, saved], fresh)
 
@@ -89,7 +92,7 @@ def _converted(
     ]
     table = html.table(["", "EQ-T, whole pixels", "EQ-T_frac, fractions", "EQ-R, turns"], rows)
     about = render.note(f"{type(done.model).__name__} of {name}, on {subject.about}.")
-    report = f'<details open><summary>What was converted</summary><pre>{html.escape(str(done.report))}</pre></details>'
+    report = f"<details open><summary>What was converted</summary><pre>{html.escape(str(done.report))}</pre></details>"
     return render.Html(about + table + report)
 
 
@@ -114,7 +117,9 @@ def _gathered(files: Sequence[str], folder: Path) -> Path:
     configs = [p for p in paths if p.name == "config.json"]
     if len(configs) != 1:
         found = "no config.json" if not configs else "several models"
-        raise ArgumentError(f"The dropped folder holds {found}; drop the folder of one model, such as a pipeline's unet.")
+        raise ArgumentError(
+            f"The dropped folder holds {found}; drop the folder of one model, such as a pipeline's unet."
+        )
     folder.mkdir()
     for path in paths:
         if path.name == "config.json" or path.suffix == ".safetensors" or path.name.endswith(".safetensors.index.json"):
@@ -127,6 +132,10 @@ def _check_weights(folder: Path) -> None:
     """Only safetensors are read: other weights are pickles, which may hold code."""
     weights = list(folder.glob("*.safetensors"))
     if not weights:
-        raise ArgumentError("There are no weights as .safetensors, and no others are read; save the model again as such.")
+        raise ArgumentError(
+            "There are no weights as .safetensors, and no others are read; save the model again as such."
+        )
     if sum(path.stat().st_size for path in weights) > limits.FILE_BYTES:
-        raise ArgumentError("The model has more than 2 GB of weights, too many to convert here; use Python's `convert`.")
+        raise ArgumentError(
+            "The model has more than 2 GB of weights, too many to convert here; use Python's `convert`."
+        )

@@ -36,7 +36,7 @@ def build(studio: Studio) -> Tab:
             yield shown
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-    for field in inputs:
+    for field in (left, right, pattern):
         field.input(show, [*inputs, photo], panel.outputs, trigger_mode="multiple", **quiet)
     compare.click(show, [*inputs, photo], panel.outputs, trigger_mode="multiple", **quiet)
     photo.upload(lambda: PHOTOGRAPH, None, pattern, **quiet).then(

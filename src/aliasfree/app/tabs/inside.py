@@ -37,7 +37,9 @@ def build(studio: Studio) -> Tab:
     chosen = Panel(studio, "layer", quick=True)
 
     async def steps_of(request: gr.Request, name: Any, seed: Any, steps: Any) -> AsyncIterator[Any]:
-        async for shown in sampled.start(request, "denoising", lambda job, _: _denoised(studio, job, name, seed, steps)):
+        async for shown in sampled.start(
+            request, "denoising", lambda job, _: _denoised(studio, job, name, seed, steps)
+        ):
             yield shown
 
     async def layers_of(request: gr.Request, name: Any) -> AsyncIterator[Any]:
@@ -56,13 +58,16 @@ def build(studio: Studio) -> Tab:
     denoise.click(steps_of, inputs, sampled.outputs, **quiet)
     find.click(layers_of, network, layers.outputs, **quiet)
     layer.change(one_layer, layer, chosen.outputs, **quiet)
-    for field in inputs:
+    for field in (network, seed, steps):
         field.input(remember, inputs, [], **quiet)
 
     def fresh(visitor: Visitor) -> list[Any]:
         names = [*studio.networks.runs(), *studio.networks.models()]
         before = visitor.settings.get("inside", (None, 0, 30))
-        return [gr.update(choices=names, value=before[0] if before[0] in names else (names or [None])[0]), *before[1:]]
+        return [
+            gr.update(choices=names, value=before[0] if before[0] in names else next(iter(names), None)),
+            *before[1:],
+        ]
 
     return Tab("Inside", inputs, [sampled, layers, chosen], fresh)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from aliasfree.app import limits
+from aliasfree.app import limits, render
 from aliasfree.app.jobs import Job
 from aliasfree.app.moving import START, WINDOWS, Controls, Mover
 from aliasfree.app.panel import Panel, Studio, Tab
@@ -21,9 +21,10 @@ __all__ = ["build"]
 SETTLED = 0.5
 """Seconds without a change after which a draft is made in full."""
 FRAMES = 24
+CHOOSE = "Choose runs; then drag a slider."
 EMPTY = (
-    "There is no trained run below runs/ yet, and nothing is trained by itself: run `aliasfree demo` (minutes) or train "
-    "one in the tab Training, then load this page again."
+    "There is no trained run below runs/ yet, and nothing is trained by itself: run `aliasfree demo` (minutes) or "
+    "train one in the tab Training, then load this page again."
 )
 
 
@@ -50,7 +51,7 @@ def build(studio: Studio) -> Tab:
                 start = gr.Slider(0, 1, 0, step=0.01, label="Window from, share of the steps")
                 end = gr.Slider(0, 1, 1, step=0.01, label="Window to")
         with gr.Column(scale=3, min_width=300):
-            panel = Panel(studio, "move", quick=True, empty="Choose runs; then drag a slider.")
+            panel = Panel(studio, "move", quick=True, empty=CHOOSE)
             with gr.Accordion("A film from here to there", open=True):
                 gr.HTML('<p class="af-note">It begins with the sliders as they are, and ends with these:</p>')
                 with gr.Row():
@@ -63,7 +64,9 @@ def build(studio: Studio) -> Tab:
                     ]
                 make = gr.Button("Make the film", variant="primary", elem_id="make-film")
                 film = Panel(studio, "film")
-    controls = [runs, seed, class_, steps, scheduler, guidance, rotate, right, down, zoom, method, noise, when, start, end]
+    controls = [
+        runs, seed, class_, steps, scheduler, guidance, rotate, right, down, zoom, method, noise, when, start, end
+    ]  # fmt: skip
 
     async def draft(request: gr.Request, *values: Any) -> AsyncIterator[Any]:
         asked = Controls(*values)
@@ -118,7 +121,7 @@ def build(studio: Studio) -> Tab:
 
     def fresh(visitor: Visitor) -> list[Any]:
         names = studio.networks.runs()
-        panel.empty = panel.empty if names else EMPTY
+        panel.empty = render.note(CHOOSE if names else EMPTY)
         before = visitor.kept.get("move")
         if before is None:
             first = _first(names)

@@ -133,7 +133,9 @@ def _view(studio: Studio, trainings: Trainings, chosen: Any) -> render.Html:
     parts = [render.note(words)]
     if len(steps):
         window = max(1, min(101, len(steps) // 8))
-        parts.append(render.tile(learning_curves([(settings.config, steps, losses)], window), "loss by step", wide=True))
+        parts.append(
+            render.tile(learning_curves([(settings.config, steps, losses)], window), "loss by step", wide=True)
+        )
     grids = sorted(run.samples.glob("*.png"))[-GRIDS:]
     shown = [render.tile(path.read_bytes(), f"samples, {path.stem}", path.stem) for path in grids]
     if shown:
