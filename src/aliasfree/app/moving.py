@@ -17,7 +17,7 @@ from PIL import Image
 from aliasfree.app import limits, render
 from aliasfree.app.jobs import Job
 from aliasfree.app.networks import Networks
-from aliasfree.errors import ArgumentError
+from aliasfree.errors import AliasfreeError, ArgumentError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,20 +113,16 @@ class Mover:
     def view(self, job: Job, controls: Controls, draft: bool) -> render.Html:
         """A row a run: upright, in motion, the difference and its decibel. A draft has few steps and no difference."""
         names, settings, motion = controls.names(), controls.settings(), controls.motion()
-        rows, done = [], 0
-        for name in names:
-            sampler, key = self._sampler(name, settings, len(names) if draft else 0)
-            todo = len(names) * sampler.settings.steps * 2
-
-            def told(part: int, _: int, before: int = done, of: int = todo) -> None:
-                job.report(before + part, of)
-
-            if draft:
-                still = self._kept(((*key[:2], settings), None))
-                rows.append(self._draft(sampler, name, key, motion, still, told))
-            else:
-                rows.append(self._row(sampler, name, key, motion, told))
-            done += 2 * sampler.settings.steps
+        rows: list[render.Html] = []
+        failed: list[AliasfreeError] = []
+        for k, name in enumerate(names):
+            try:
+                rows.append(self._one(job, name, settings, motion, draft, (k, len(names))))
+            except AliasfreeError as error:  # the other runs are shown all the same
+                failed.append(error)
+                rows.append(render.tiles(name, [render.error(str(error))]))
+        if len(failed) == len(names):
+            raise failed[0]
         return render.Html("".join(rows))
 
     def film(self, job: Job, controls: Controls, there: MotionSettings, frames: int) -> render.Html:
@@ -157,6 +153,21 @@ class Mover:
             + render.download(gif, "image/gif", "film.gif", "Save as GIF")
             + render.download(mp4, "video/mp4", "film.mp4", "Save as MP4")
         )
+
+    def _one(
+        self, job: Job, name: str, settings: SampleSettings, motion: MotionSettings, draft: bool, place: tuple[int, int]
+    ) -> render.Html:
+        before, of = place
+        sampler, key = self._sampler(name, settings, of if draft else 0)
+        steps = 2 * sampler.settings.steps
+
+        def told(done: int, _: int) -> None:
+            job.report(before * steps + done, of * steps)
+
+        if draft:
+            still = self._kept(((*key[:2], settings), None))
+            return self._draft(sampler, name, key, motion, still, told)
+        return self._row(sampler, name, key, motion, told)
 
     def _sampler(self, name: str, settings: SampleSettings, draft_of: int) -> tuple[Sampler, Any]:
         """With `draft_of` runs in a draft as few steps as their pace allows. The key tells what a frame depends on."""

@@ -16,7 +16,7 @@ from aliasfree.app.networks import Networks
 from aliasfree.app.visitors import Visitor, Visitors, is_token
 from aliasfree.errors import AliasfreeError, ArgumentError
 
-__all__ = ["Panel", "Studio", "Tab"]
+__all__ = ["Panel", "Studio", "Tab", "choice"]
 
 QUICK_LOOK, LONG_LOOK = 0.01, 0.2
 """Seconds between looks at a quick and at a long job."""
@@ -115,6 +115,11 @@ class Panel:
         job = self.studio.jobs.long_job(self.studio.visitor(request).token)
         if job is not None and job.kind == self.kind:
             self.studio.jobs.cancel(job)
+
+
+def choice(names: Sequence[str], before: Any) -> Any:
+    """An update of a dropdown: what was chosen before if it is still there, else the first."""
+    return gr.update(choices=list(names), value=before if before in names else next(iter(names), None))
 
 
 @dataclass

@@ -12,7 +12,7 @@ import gradio as gr
 
 from aliasfree.app import limits, render
 from aliasfree.app.jobs import Job
-from aliasfree.app.panel import Panel, Studio, Tab
+from aliasfree.app.panel import Panel, Studio, Tab, choice
 from aliasfree.app.visitors import Visitor
 from aliasfree.config import known_names
 from aliasfree.errors import ArgumentError
@@ -58,10 +58,7 @@ def build(studio: Studio) -> Tab:
     def fresh(visitor: Visitor) -> list[Any]:
         names = studio.networks.models()
         before = visitor.settings.get("convert", (None, "unet", "D-hq", KEEP))
-        return [
-            gr.update(choices=names, value=before[0] if before[0] in names else next(iter(names), None)),
-            *before[1:],
-        ]
+        return [choice(names, before[0]), *before[1:]]
 
     return Tab("Convert", inputs, [panel, saved], fresh)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from aliasfree.app import limits, render
 from aliasfree.app.jobs import Job
-from aliasfree.app.panel import Panel, Studio, Tab
+from aliasfree.app.panel import Panel, Studio, Tab, choice
 from aliasfree.app.visitors import Visitor
 from aliasfree.errors import ArgumentError
 
@@ -64,10 +64,7 @@ def build(studio: Studio) -> Tab:
     def fresh(visitor: Visitor) -> list[Any]:
         names = [*studio.networks.runs(), *studio.networks.models()]
         before = visitor.settings.get("inside", (None, 0, 30))
-        return [
-            gr.update(choices=names, value=before[0] if before[0] in names else next(iter(names), None)),
-            *before[1:],
-        ]
+        return [choice(names, before[0]), *before[1:]]
 
     return Tab("Inside", inputs, [sampled, layers, chosen], fresh)
 
