@@ -41,7 +41,9 @@ def client(served):
         "file:///etc/passwd",
     ],
 )
-@pytest.mark.parametrize("route", ["/gradio_api/file=", "/file=", "/gradio_api/file/", "/static/", "/assets/", "/svelte/"])
+@pytest.mark.parametrize(
+    "route", ["/gradio_api/file=", "/file=", "/gradio_api/file/", "/static/", "/assets/", "/svelte/"]
+)
 def test_no_file_of_this_machine_is_served(client, networks, route, path):
     asked = route + path.format(folder=networks, uploads="/tmp")
     answer = client.get(asked)
@@ -69,7 +71,12 @@ def test_pages_that_the_studio_does_not_need_are_not_there(client, path):
 
 
 def test_components_have_no_functions_that_can_be_called_and_there_is_no_api(client):
-    for path in ("/gradio_api/component_server", "/gradio_api/call/load", "/gradio_api/run/load", "/gradio_api/api/load"):
+    for path in (
+        "/gradio_api/component_server",
+        "/gradio_api/call/load",
+        "/gradio_api/run/load",
+        "/gradio_api/api/load",
+    ):
         assert client.post(path, json={"data": []}).status_code == 404
 
 

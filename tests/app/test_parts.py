@@ -70,8 +70,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_unpacked(tmp_path)
 
 def test_messages_and_names_are_shown_as_text():
     assert render.error("`steps` <b>{{x}}</b>") == (
-        '<p class="af-error" role="alert"><b aria-hidden="true">⚠</b> <code>steps</code> '
-        "&lt;b&gt;{{x}}&lt;/b&gt;</p>"
+        '<p class="af-error" role="alert"><b aria-hidden="true">⚠</b> <code>steps</code> &lt;b&gt;{{x}}&lt;/b&gt;</p>'
     )
     assert "<script>" not in render.tiles("<script>", [])
 

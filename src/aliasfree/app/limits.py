@@ -20,6 +20,8 @@ STEPS = 250
 """Of sampling."""
 FRAMES = 48
 """Of a film."""
+FILM_STEPS = 20_000
+"""Of all frames and runs of a film together."""
 SIDE = 256
 """Pixels of an image that a network makes."""
 PHOTOGRAPH = 192

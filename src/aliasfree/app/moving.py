@@ -132,6 +132,10 @@ class Mover:
         from aliasfree.reporting.film import FPS, film_frames
 
         names, settings = controls.names(), controls.settings()
+        if len(names) * frames * settings.steps > limits.FILM_STEPS:
+            raise ArgumentError(
+                f"{len(names)} runs, {frames} frames and {settings.steps} steps make a film too long; take less of one."
+            )
         motions = between(controls.motion(), there, frames)
         films = []
         for k, name in enumerate(names):
