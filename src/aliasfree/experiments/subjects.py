@@ -171,7 +171,7 @@ def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
     import torch
 
     from aliasfree.conversion.inputs import call_on_images
-    from aliasfree.conversion.loading import load_model
+    from aliasfree.experiments.loading import load_model
 
     folder = path / s.part if (path / "model_index.json").is_file() else path
     config = folder / "config.json"

@@ -28,7 +28,7 @@ def tile(
             f"{target} holds no diffusers model or pipeline (no config.json or model_index.json); give a folder "
             f"written by save_pretrained."
         )
-    from aliasfree.conversion.loading import load_model, load_pipeline
+    from aliasfree.experiments.loading import load_model, load_pipeline
     from aliasfree.conversion.tiling import prove, tiled_parts, untile
     from aliasfree.conversion.tiling import tile as make_seamless
 

@@ -20,7 +20,7 @@ def load_model(folder: Path) -> Any:
     config = folder / "config.json"
     kind = str(_read(config).get("_class_name"))
     loader: Any = getattr(aliasfree if kind.startswith("AliasFree") else diffusers, kind, None)
-    if loader is None or not hasattr(loader, "from_pretrained"):
+    if not (isinstance(loader, type) and issubclass(loader, diffusers.ModelMixin)):  # pipelines may bring code along
         raise CheckpointError(f"{config} names the class {kind}, which this diffusers does not have; update diffusers.")
     return _loaded(loader, folder).eval()
 
@@ -31,8 +31,12 @@ def load_pipeline(folder: Path) -> Any:
 
     import aliasfree
 
-    kind = str(_read(folder / "model_index.json").get("_class_name"))
-    return _loaded(aliasfree.AliasFreePipeline if kind == "AliasFreePipeline" else diffusers.DiffusionPipeline, folder)
+    index = folder / "model_index.json"
+    kind = str(_read(index).get("_class_name"))
+    loader: Any = getattr(aliasfree if kind == "AliasFreePipeline" else diffusers, kind, None)
+    if not (isinstance(loader, type) and issubclass(loader, diffusers.DiffusionPipeline)):  # no code of the folder's
+        raise CheckpointError(f"{index} names the class {kind}, which this diffusers does not have; update diffusers.")
+    return _loaded(loader, folder)
 
 
 def _loaded(loader: Any, folder: Path) -> Any:
