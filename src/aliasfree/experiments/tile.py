@@ -28,9 +28,9 @@ def tile(
             f"{target} holds no diffusers model or pipeline (no config.json or model_index.json); give a folder "
             f"written by save_pretrained."
         )
-    from aliasfree.experiments.loading import load_model, load_pipeline
     from aliasfree.conversion.tiling import prove, tiled_parts, untile
     from aliasfree.conversion.tiling import tile as make_seamless
+    from aliasfree.experiments.loading import load_model, load_pipeline
 
     whole = (target / "model_index.json").is_file()
     model = load_pipeline(target) if whole else load_model(target)
