@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from aliasfree.cli.commands import Answer
+
 
 def analyze(
     target: Annotated[
@@ -30,18 +32,15 @@ def analyze(
     seed: Annotated[int, typer.Option(help="Of untrained weights, images and noise.")] = 0,
     ema: Annotated[bool, typer.Option("--ema/--no-ema", help="Of a run: the averaged weights.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
-) -> None:
+) -> Answer:
     """Find the layers of a network that alias, and what each costs: a page sorted by guilt."""
+    import json
     import re
-
-    from rich.console import Console
-    from rich.table import Table
 
     from aliasfree.experiments.analyze import analyze as run
     from aliasfree.experiments.subjects import SubjectSettings
     from aliasfree.outputs import named
     from aliasfree.progress import bar
-    from aliasfree.reporting.analysis import db, equivariance, percent
 
     settings = SubjectSettings(
         image_size=image_size, base_channels=base_channels, padding_mode=padding_mode, timestep=timestep,
@@ -53,13 +52,22 @@ def analyze(
     page = out or Path(f"analysis-{name}.html")
     with bar("analysing", "layers") as told:
         found, subject = run(target, page, settings, rate=rate, overwrite=overwrite, progress=told)
-    table = Table(show_edge=False, title=subject.name)
-    for head in ("layer", "type", "guilt", "network if fixed", "aliases"):
-        table.add_column(head, overflow="fold")  # a name cut short names no layer
-    for layer in found.layers[:12]:
-        table.add_row(layer.name, layer.type, percent(layer.guilt), db(layer.fixed_db), db(layer.alias_db))
-    Console(markup=False, highlight=False).print(table)
-    left = ", ".join(f"{kind} replaced {db(value)}" for kind, value in found.without.items())
-    typer.echo(f"\n{equivariance(found)}")
-    typer.echo(f"EQ-T_frac with periodic padding {db(found.periodic)}, then {left}")
-    typer.echo(f"the page is {page}")
+
+    def show() -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        from aliasfree.reporting.analysis import db, equivariance, percent
+
+        table = Table(show_edge=False, title=subject.name)
+        for head in ("layer", "type", "guilt", "network if fixed", "aliases"):
+            table.add_column(head, overflow="fold")  # a name cut short names no layer
+        for layer in found.layers[:12]:
+            table.add_row(layer.name, layer.type, percent(layer.guilt), db(layer.fixed_db), db(layer.alias_db))
+        Console(markup=False, highlight=False).print(table)
+        left = ", ".join(f"{kind} replaced {db(value)}" for kind, value in found.without.items())
+        typer.echo(f"\n{equivariance(found)}")
+        typer.echo(f"EQ-T_frac with periodic padding {db(found.periodic)}, then {left}")
+        typer.echo(f"the page is {page}")
+
+    return Answer({**json.loads(page.with_suffix(".json").read_text()), "page": page}, show)

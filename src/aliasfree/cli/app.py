@@ -11,7 +11,20 @@ import typer
 from typer.core import TyperGroup
 
 from aliasfree import __version__
-from aliasfree.cli import analyze, data, demo, evaluate, export, filters, generate, recipes, report, sweep, train
+from aliasfree.cli import (
+    analyze,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    filters,
+    generate,
+    recipes,
+    report,
+    sweep,
+    train,
+)
 from aliasfree.cli.commands import App
 from aliasfree.cli.options import option_names, with_options
 from aliasfree.errors import AliasfreeError
@@ -85,14 +98,15 @@ app.command("sample")(generate.sample)
 app.command("rotate")(generate.rotate)
 app.command("film")(generate.film)
 app.command("collage")(generate.collage)
-app.command("evaluate")(evaluate.evaluate)
-app.command("analyze")(analyze.analyze)
-app.command("report")(report.report)
+app.command("evaluate", json=True)(evaluate.evaluate)
+app.command("analyze", json=True)(analyze.analyze)
+app.command("report", json=True)(report.report)
 app.command("sweep")(sweep.sweep)
 app.command("export")(export.export)
-app.command("filters")(filters.filters)
+app.command("filters", json=True)(filters.filters)
 app.command("configs")(filters.configs)
 app.command("recipes")(recipes.recipes)
+app.command("doctor", json=True)(doctor.doctor)
 app.add_typer(data.app, name="data")
 
 
