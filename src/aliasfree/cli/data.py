@@ -83,7 +83,9 @@ def _facts(images: ImageData) -> dict[str, Any]:
     """What `show` says, as numbers; classes None = no labels."""
     names = images.class_names
     counts = _counts(images.labels)
-    classes = counts and [{"class": k, "name": names[k] if names else str(k), "images": n} for k, n in counts]
+    classes: list[dict[str, Any]] | None = None
+    if counts is not None:
+        classes = [{"class": k, "name": names[k] if names else str(k), "images": n} for k, n in counts]
     return {
         "source": images.source, "split": images.split, "images": len(images), "image_size": images.image_size,
         "channels": images.channels, "classes": classes, "taken_as": images.notes, "fingerprint": images.fingerprint,

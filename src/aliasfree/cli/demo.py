@@ -14,7 +14,7 @@ def demo(
         typer.Option(help="The folder for the runs and report.html  [default: runs/demo; --quick: runs/demo-quick]"),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="All of it with few steps: in about a minute, and the digits look it.")
+        bool, typer.Option("--quick", help="All of it with few steps, in about a minute; the digits are poor.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace runs that were trained with other settings.")

@@ -65,11 +65,11 @@ class DemoSettings:
 
 
 QUICK = DemoSettings(
-    steps=120,
-    sampling_steps=8,
+    steps=80,
+    sampling_steps=6,
     samples=80,  # more than the classifier has features
     classifier_epochs=8,
-    frames=12,
+    frames=8,
     film_images=1,
     moved=2,
     strip_angles=5,
