@@ -19,6 +19,7 @@ from aliasfree.pictures import save_png
 from aliasfree.progress import bar
 from aliasfree.training import checkpoint as checkpoints
 from aliasfree.training import setup
+from aliasfree.training.card import write_card
 from aliasfree.training.checkpoint import Checkpoint
 from aliasfree.training.checkpoint_names import resume_command
 from aliasfree.training.logs import Journal
@@ -151,6 +152,7 @@ class _Run:
             with self.disk():
                 self.folder.clear_leftovers()
                 self.folder.write_config(self.describe())
+                write_card(self.folder, 0)
                 self.folder.samples.mkdir(exist_ok=True)
                 wanted = self.settings.save_training_images
                 if wanted:
@@ -331,9 +333,10 @@ class _Run:
         checkpoints.save_checkpoint(self.folder.checkpoints, 0, self.state.tensors(), self.state.counters(), keep=1)
 
     def write_model(self) -> None:
-        """The averaged weights into `model/`."""
+        """The averaged weights into `model/`, and the card."""
         with self.disk():
             self.folder.write_model(self.state.average.model)
+            write_card(self.folder, self.step)
 
     def sample(self) -> None:
         """A grid of samples of the averaged weights into `samples/` and TensorBoard."""
