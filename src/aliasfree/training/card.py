@@ -1,7 +1,7 @@
 """README.md of a run: a model card as the Hugging Face hub has it, YAML in front and text behind.
 
-The last line holds the digest of all before it. A card whose digest is right is the library's and is kept up to date; one
-that somebody has changed is theirs and is left alone.
+The last line holds the digest of all before it. A card whose digest is right is the library's and is kept up to date;
+one that somebody has changed is theirs and is left alone.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _compose(name: str, config: dict[str, Any], step: int, figures: Sequence[Car
     height, width = data.get("image_size", (None, None))
     kind = "grey" if data.get("channels") == 1 else "colour"
     text = [
-        f"---\n{_front_matter(name, settings, source, step, figures)}\n---\n",
+        f"---\n{_front_matter(name, settings, source, figures)}\n---\n",
         f"# {name}\n",
         f"A diffusion model of {kind} images of {height}x{width} pixels, Config {settings['config']} of "
         f"[arXiv 2411.09174](https://arxiv.org/abs/2411.09174) ({Config.parse(settings['config']).description}), "
@@ -96,14 +96,14 @@ def _compose(name: str, config: dict[str, Any], step: int, figures: Sequence[Car
         f"## Data\n\n{_data(source, data)}\n",
         f"## Training\n\n{_training(settings, config, step)}\n",
         f"## Figures\n\n{_figures(figures, about)}\n",
-        "## Licence\n\nThe library is under Apache-2.0. Whoever publishes these weights chooses their licence and names it "
-        "as `license` in the first lines of this file. Mind the terms of the training data.\n",
+        "## Licence\n\nThe library is under Apache-2.0. Whoever publishes these weights chooses their licence and names "
+        "it as `license` in the first lines of this file. Mind the terms of the training data.\n",
         f"## Publish\n\n```python\n{_publishing(name)}```\n\n",
     ]
     return "\n".join(text)
 
 
-def _front_matter(name: str, settings: dict[str, Any], source: str, step: int, figures: Sequence[CardFigure]) -> str:
+def _front_matter(name: str, settings: dict[str, Any], source: str, figures: Sequence[CardFigure]) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     hub = source.removeprefix("hub:") if source.startswith("hub:") else _ON_THE_HUB.get(source)

@@ -31,9 +31,9 @@ LOCK = ".lock"
 class RunFolder:
     """A run folder, which need not exist yet.
 
-    `README.md` (a model card), `config.json` (settings, versions, data, network), `losses.csv`, `model/` (the averaged weights, for
-    `from_pretrained`), `checkpoints/`, `samples/` (grids over time), `images/` (generated images), `tensorboard/`, and
-    `training_images/` when asked for.
+    `README.md` (a model card), `config.json` (settings, versions, data, network), `losses.csv`, `model/` (the averaged
+    weights, for `from_pretrained`), `checkpoints/`, `samples/` (grids over time), `images/` (generated images),
+    `tensorboard/`, and `training_images/` when asked for.
 
     >>> from aliasfree.training import RunFolder
     >>> run = RunFolder("runs/digits")
