@@ -96,8 +96,8 @@ def _compose(name: str, config: dict[str, Any], step: int, figures: Sequence[Car
         f"## Data\n\n{_data(source, data)}\n",
         f"## Training\n\n{_training(settings, config, step)}\n",
         f"## Figures\n\n{_figures(figures, about)}\n",
-        "## Licence\n\nThe library is under Apache-2.0. Whoever publishes these weights chooses their licence and names "
-        "it as `license` in the first lines of this file. Mind the terms of the training data.\n",
+        "## Licence\n\nThe library is under Apache-2.0. Whoever publishes these weights chooses their licence and "
+        "names it as `license` in the first lines of this file. Mind the terms of the training data.\n",
         f"## Publish\n\n```python\n{_publishing(name)}```\n\n",
     ]
     return "\n".join(text)
