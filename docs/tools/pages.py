@@ -77,6 +77,11 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
     return markdown
 
 
+def on_post_page(output: str, page: Any, config: MkDocsConfig) -> str:  # noqa: ARG001
+    """Without the script by which notebooks would load diagrams, of which they have none, from a server."""
+    return re.sub(r'<script type="module">(?:(?!</script>).)*?mermaid.*?</script>', "", output, flags=re.DOTALL)
+
+
 def command_line() -> str:
     """The reference of the command line, from the app itself."""
     import typer
@@ -85,9 +90,12 @@ def command_line() -> str:
     from aliasfree.cli import app
 
     command: Any = typer.main.get_command(app)
-    context = typer.Context(command, info_name="aliasfree", obj={"TYPER_RICH_MARKUP_MODE": "rich"})
+    context = typer.Context(command, info_name="aliasfree")
+    for below in command.commands.values():
+        below.short_help = (below.help or "").partition("\n")[0]  # else cut after 45 letters
     text: str = get_docs_for_click(obj=command, ctx=context, name="aliasfree", title="Command line")
-    return text.replace("```console\n$ ", "```text\n")
+    text = re.sub(r"^(#+ )`(.*)`$", r"\1\2", text, flags=re.MULTILINE)
+    return re.sub(r"\[/?bold\]", "**", text.replace("```console\n$ ", "```text\n"))
 
 
 def examples() -> str:
@@ -109,6 +117,13 @@ def exported(module: str) -> list[str]:
     return [name for name in loaded.__all__ if not name.startswith("__") and _is_own(getattr(loaded, name))]
 
 
+def place(module: str, name: str) -> str:
+    """The path of an exported name; that of its definition where a module of the same name is in the way."""
+    value = getattr(importlib.import_module(module), name)
+    hidden = f"{module}.{name}" == getattr(value, "__module__", None)
+    return f"{module}.{name}.{name}" if hidden else f"{module}.{name}"
+
+
 def api_page(page: str) -> str:
     """A page of the Python reference. A name that a page's earlier module exports too is shown once."""
     title, modules = API[page]
@@ -119,7 +134,7 @@ def api_page(page: str) -> str:
         about = (inspect.getdoc(importlib.import_module(module)) or "").partition("\n\n")[0]
         parts.append(f"`{module}`: {about}\n" if len(modules) == 1 else f"## `{module}`\n\n{about}\n")
         level = 2 if len(modules) == 1 else 3
-        parts += [f"::: {module}.{name}\n    options:\n      heading_level: {level}\n" for name in names]
+        parts += [f"::: {place(module, name)}\n    options:\n      heading_level: {level}\n" for name in names]
     return "\n".join(parts)
 
 
@@ -139,7 +154,7 @@ def api_index() -> str:
                 if name in shown or not (inspect.isclass(value) or inspect.isfunction(value)):
                     continue
                 shown.add(name)
-                parts.append(f"| [`{name}`][{module}.{name}] | {_first_sentence(value)} |")
+                parts.append(f"| [`{name}`][{place(module, name)}] | {_first_sentence(value)} |")
         parts.append("")
     return "\n".join(parts)
 

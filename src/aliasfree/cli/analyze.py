@@ -15,7 +15,7 @@ def analyze(
         str,
         typer.Argument(metavar="RUN|CONFIG|DIFFUSERS_DIR", help="A run, a config such as D-hq, or a model's folder."),
     ],
-    out: Annotated[Path | None, typer.Option(help="The page, .html  [default: analysis-NAME.html here]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The page, .html.", show_default="analysis-NAME.html here")] = None,
     images: Annotated[int, typer.Option(help="How many images to measure on.")] = 2,
     timestep: Annotated[int, typer.Option(help="How noisy they are, 0 to T-1.")] = 250,
     image_size: Annotated[int, typer.Option(help="Of an untrained config.")] = 32,
@@ -26,7 +26,9 @@ def analyze(
     ] = None,
     rate: Annotated[
         int | None,
-        typer.Option(help="How much finer than a pixel the alias-free counterparts look  [default: 4; T and R: 5]"),
+        typer.Option(
+            help="How much finer than a pixel the alias-free counterparts look.", show_default="4; T and R: 5"
+        ),
     ] = None,
     part: Annotated[str, typer.Option(help="Of a diffusers pipeline: unet or vae.")] = "unet",
     seed: Annotated[int, typer.Option(help="Of untrained weights, images and noise.")] = 0,

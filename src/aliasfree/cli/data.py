@@ -25,7 +25,7 @@ def info(
     split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "train",
     labels: Annotated[str, typer.Option(help="Of folders and zips: auto, none, folders or file.")] = "auto",
     image_size: Annotated[str, typer.Option(help="A side, HEIGHTxWIDTH, or native.")] = "native",
-    channels: Annotated[int | None, typer.Option(help="1 grey, 3 colour  [default: as the data are]")] = None,
+    channels: Annotated[int | None, typer.Option(help="1 grey, 3 colour.", show_default="as the data are")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count damaged images and go on.")] = False,
 ) -> Answer:
     """Say what a source holds: images, sizes, classes, fingerprint. Decodes it into the cache."""
@@ -66,7 +66,7 @@ def mnist_m(
     digits: Annotated[str, typer.Option(help="Grey labelled digits: a folder of MNIST files, or any such source.")],
     backgrounds: Annotated[Path, typer.Option(help="Photographs: bsds500.zip, or a folder.")],
     out: Annotated[Path, typer.Option(help="The folder to make; it must be new or empty.")],
-    num: Annotated[int | None, typer.Option(help="How many digits, from the first  [default: all]")] = None,
+    num: Annotated[int | None, typer.Option(help="How many digits, from the first.", show_default="all")] = None,
     split: Annotated[str, typer.Option(help="Which digits: train or test.")] = "train",
     seed: Annotated[int, typer.Option(help="Image i depends on (seed, split, i) only.")] = 42,
 ) -> None:

@@ -11,7 +11,9 @@ import typer
 def demo(
     out: Annotated[
         Path | None,
-        typer.Option(help="The folder for the runs and report.html  [default: runs/demo; --quick: runs/demo-quick]"),
+        typer.Option(
+            help="The folder for the runs and report.html.", show_default="runs/demo; --quick: runs/demo-quick"
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="All of it with few steps, in about a minute; the digits are poor.")

@@ -26,13 +26,13 @@ def evaluate(
     data: Annotated[str, typer.Option(help="The real images: digits, mnist, cifar10, mnist-m, hub:NAME, or a path.")],
     recipe: Annotated[str | None, recipe_option(MEASURE)] = None,  # noqa: ARG001 (it has set the defaults)
     num: Annotated[
-        int | None, typer.Option(help="Images to sample  [default: 10,000; paper: 2,000; --angles: 400]")
+        int | None, typer.Option(help="Images to sample.", show_default="10,000; paper: 2,000; --angles: 400")
     ] = None,
     features: Annotated[
         str | None,
         typer.Option(
-            help="classifier, efficientnet, inception, pixels, or clip-..., dinov2-..., vgg16 of torch-fidelity  "
-            "[default: classifier if there are labels]"
+            help="classifier, efficientnet, inception, pixels, or clip-..., dinov2-..., vgg16 of torch-fidelity.",
+            show_default="classifier if there are labels",
         ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="The file of weights of Inception, CLIP or VGG.")] = None,
@@ -52,7 +52,7 @@ def evaluate(
     ] = None,
     image_size: Annotated[
         str | None,
-        typer.Option(metavar="SIDE|HxW", help="Bring a folder's images to this size  [default: as they are]"),
+        typer.Option(metavar="SIDE|HxW", help="Bring a folder's images to this size.", show_default="as they are"),
     ] = None,
     split: Annotated[str, typer.Option(help="The reference among the real images: train, val, test or all.")] = "train",
     labels: Annotated[str, typer.Option(help="Of real folders and zips: auto, none, folders or file.")] = "auto",
@@ -68,7 +68,7 @@ def evaluate(
         str, typer.Option(help="With --angles: how images are turned, each of these.")
     ] = "fourier,spline",
     noises: Annotated[str, typer.Option(help="With --angles: the noise, each of these.")] = ",".join(NOISES),
-    steps: Annotated[int | None, typer.Option(help="Sampling steps  [default: 50; paper: 999]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="50; paper: 999")] = None,
     scheduler: generate.Scheduler = "ddpm",
     class_: generate.Class = None,
     guidance: generate.Guidance = 1.0,
@@ -77,7 +77,7 @@ def evaluate(
     ema: generate.Ema = True,
     device: generate.Device = "auto",
     out: Annotated[
-        Path | None, typer.Option(help="The JSON; with --angles the page, .html  [default: in the run's folder]")
+        Path | None, typer.Option(help="The JSON; with --angles the page, .html.", show_default="in the run's folder")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that hold anything but figures of the same source.")

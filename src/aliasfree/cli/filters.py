@@ -13,7 +13,9 @@ from aliasfree.cli.commands import Answer
 def filters(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A config with a filter, such as D-2N or D-hq.")],
     other: Annotated[str | None, typer.Argument(metavar="[OTHER]", help="A second one, drawn beside it.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The picture, a PNG  [default: filters-CONFIG.png here]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The picture, a PNG.", show_default="filters-CONFIG.png here")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> Answer:
     """Draw a config's filter (kernel, magnitude response, gains of the four phases) and print its figures."""
