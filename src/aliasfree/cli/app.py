@@ -22,6 +22,7 @@ from aliasfree.cli import (
     generate,
     recipes,
     report,
+    studio,
     sweep,
     train,
 )
@@ -103,6 +104,7 @@ app.command("analyze", json=True)(analyze.analyze)
 app.command("report", json=True)(report.report)
 app.command("sweep")(sweep.sweep)
 app.command("export")(export.export)
+app.command("app")(studio.app)
 app.command("filters", json=True)(filters.filters)
 app.command("configs")(filters.configs)
 app.command("recipes")(recipes.recipes)

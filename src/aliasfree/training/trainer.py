@@ -22,6 +22,7 @@ from aliasfree.training import setup
 from aliasfree.training.card import write_card
 from aliasfree.training.checkpoint import Checkpoint
 from aliasfree.training.checkpoint_names import resume_command
+from aliasfree.training.learning_rate import learning_rate
 from aliasfree.training.logs import Journal
 from aliasfree.training.losses import StepRecord
 from aliasfree.training.processes import make_accelerator, on_main
@@ -85,9 +86,6 @@ def train(
         told = console if accelerator.is_main_process else silent
         with accelerator.main_process_first(), bar("reading images", "images", told) as show:
             data = setup.open_data(settings, show, place and Path(place))
-        if data.skipped and accelerator.is_main_process:
-            left_out = f"{len(data.skipped)} damaged image(s) left out, {len(data)} kept; the first: {data.skipped[0]}"
-            console.print(left_out, highlight=False, soft_wrap=True, markup=False)
     model = setup.build_model(settings, data, before["model"] if resume and folder.latest_checkpoint() else None)
     with contextlib.ExitStack() as stack:
         on_main(accelerator, lambda: stack.enter_context(folder.lock()))
@@ -95,7 +93,7 @@ def train(
         run = _Run(settings, data, model, accelerator, folder, on_step, console)
         stack.callback(run.state.stream.close)
         if data.skipped:
-            left_out = f"Left out {len(data.skipped)} damaged images (listed in config.json)"
+            left_out = f"{len(data.skipped)} damaged image(s) left out, {len(data)} kept (see config.json)"
             run.say(f"{left_out}; the first: {data.skipped[0]}")
         begin = run.resume if resume else run.start
         if begin():
@@ -221,7 +219,7 @@ class _Run:
         try:
             self.clock = time.perf_counter()
             while self.step < self.total:
-                self.unread.append(self.state.advance())
+                self.unread.append(self.state.advance(self.total))
                 last = self.step == self.total
                 save = last or self.step % s.checkpoint_every == 0
                 sample = s.sample_every is not None and (last or self.step % s.sample_every == 0)
@@ -261,7 +259,7 @@ class _Run:
                 self.write_records(records)
                 what = f"The loss is {loss}" if not math.isfinite(loss) else f"The norm of the gradient is {norm}"
                 raise self.diverged(f"{what} at step {i}")
-            records.append(StepRecord(i, loss, self.settings.lr, norm or None, speed))
+            records.append(StepRecord(i, loss, learning_rate(self.settings, i, self.total), norm or None, speed))
         self.write_records(records)
         return int(every[:, -1, 0].max())
 
