@@ -17,7 +17,12 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-MODULES = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "aliasfree").rglob("*.py")}
+FILES = {
+    path.relative_to(ROOT / "src").as_posix()
+    for path in (ROOT / "src" / "aliasfree").rglob("*")
+    if path.is_file() and path.parent.name != "__pycache__"
+}
+PICTURES = (".png", ".gif", ".mp4", ".ipynb")
 LARGEST = 1_000_000
 """Bytes of a wheel or an sdist. The code is a third of it."""
 MINUTE_AND_A_HALF = 90.0
@@ -78,17 +83,18 @@ def names(archive: Path) -> set[str]:
 
 def test_a_wheel_holds_the_modules_recipes_types_and_licence_and_nothing_else(wheel):
     held = names(wheel)
-    assert held >= MODULES
     recipes = {f"aliasfree/recipes/{path.name}" for path in (ROOT / "recipes").iterdir()}
-    assert {n for n in held - MODULES if ".dist-info/" not in n} == {*recipes, "aliasfree/py.typed"}
+    assert {n for n in held if ".dist-info/" not in n} == FILES | recipes
+    assert "aliasfree/py.typed" in held
+    assert not [n for n in held if n.endswith(PICTURES)]
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in held)
     assert wheel.stat().st_size < LARGEST
 
 
 def test_an_sdist_holds_the_sources_and_no_tests_or_pictures(sdist):
     held = names(sdist)
-    assert held >= {f"src/{name}" for name in MODULES} | {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"}
-    assert not [n for n in held if n.startswith(("tests", "docs", "notebooks")) or n.endswith((".png", ".gif", ".mp4"))]
+    assert held >= {f"src/{name}" for name in FILES} | {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"}
+    assert not [n for n in held if n.startswith(("tests", "docs", "notebooks")) or n.endswith(PICTURES)]
     assert sdist.stat().st_size < LARGEST
 
 

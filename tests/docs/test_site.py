@@ -84,7 +84,7 @@ def test_a_broken_link_or_a_missing_name_stops_the_build(tmp_path):
     for name in ("examples", "notebooks", "src"):
         (small / name).symlink_to(ROOT / name)
     shutil.copy(ROOT / "CHANGELOG.md", small)
-    config = (ROOT / "mkdocs.yml").read_text().partition("nav:")[0]
+    config = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[0]
     config = config.replace("  - mkdocs-jupyter:", "  - mkdocs-jupyter:\n      include: []")
     (small / "mkdocs.yml").write_text(config.replace("omitted_files: warn", "omitted_files: ignore"))
     for text, complaint in (
