@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -99,7 +101,9 @@ def test_the_browser_is_told_to_ask_no_other_machine(client):
     assert not re.search(r"https?:|\*", policy)
 
 
-@pytest.mark.parametrize("forged", ["{folder}/secret.txt", "/etc/passwd", "http://127.0.0.1:1/x.png"])
+@pytest.mark.parametrize(
+    "forged", ["{folder}/secret.txt", "{folder}/private.png", "/etc/passwd", "http://127.0.0.1:1/x.png"]
+)
 def test_a_request_with_a_forged_file_does_not_reach_it(client, networks, forged):
     config = open_page(client)
     number = function(config, "compare")
@@ -138,8 +142,6 @@ async def _open(scope, receive, send):
 
 @pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/file=x", "/gradio_api/upload", "/assets/index.js"])
 def test_the_password_is_asked_for_on_every_page(path, monkeypatch):
-    import asyncio
-
     monkeypatch.setattr(guard, "WRONG_PASSWORD_SECONDS", 0.0)
     app = Guard(_open, None, "a long password", "c")
 
@@ -156,4 +158,5 @@ def test_the_password_is_asked_for_on_every_page(path, monkeypatch):
         ({"Authorization": basic(":a long password")}, 200),
     ]
     for headers, status in asked:
-        assert asyncio.run(_status(app, path, **headers)) == status, headers
+        with ThreadPoolExecutor(1) as apart:  # Playwright has a loop of its own in this thread
+            assert apart.submit(asyncio.run, _status(app, path, **headers)).result() == status, headers
