@@ -12,6 +12,7 @@ from aliasfree.diffusion import make_scheduler, training_loss
 from aliasfree.models.compiling import compile_network, lay_out
 from aliasfree.training.checkpoint import Checkpoint, pack_optimizer, unpack_optimizer
 from aliasfree.training.ema import WeightAverage
+from aliasfree.training.learning_rate import learning_rate
 from aliasfree.training.settings import RunSettings
 from aliasfree.training.stream import Batch, ImageStream, augment, step_generator
 
@@ -68,8 +69,11 @@ class TrainingState:
             weights=self.weights,
         )
 
-    def advance(self) -> Tensor:
-        """One optimizer step; (loss, gradient norm) of it on the device. Nothing here waits for the device."""
+    def advance(self, total: int) -> Tensor:
+        """One optimizer step of `total` in all; (loss, gradient norm) of it on the device, for which nothing waits."""
+        rate = learning_rate(self.settings, self.step + 1, total)
+        for group in self.adamw.param_groups:
+            group["lr"] = rate
         loss = self.loss(self.stream.next(self.images_seen), self.step + 1)
         self.accelerator.backward(loss)
         norm = loss.new_zeros(())

@@ -21,6 +21,7 @@ from aliasfree.training import checkpoint as checkpoints
 from aliasfree.training import setup
 from aliasfree.training.checkpoint import Checkpoint
 from aliasfree.training.checkpoint_names import resume_command
+from aliasfree.training.learning_rate import learning_rate
 from aliasfree.training.logs import Journal
 from aliasfree.training.losses import StepRecord
 from aliasfree.training.processes import make_accelerator, on_main
@@ -219,7 +220,7 @@ class _Run:
         try:
             self.clock = time.perf_counter()
             while self.step < self.total:
-                self.unread.append(self.state.advance())
+                self.unread.append(self.state.advance(self.total))
                 last = self.step == self.total
                 save = last or self.step % s.checkpoint_every == 0
                 sample = s.sample_every is not None and (last or self.step % s.sample_every == 0)
@@ -259,7 +260,7 @@ class _Run:
                 self.write_records(records)
                 what = f"The loss is {loss}" if not math.isfinite(loss) else f"The norm of the gradient is {norm}"
                 raise self.diverged(f"{what} at step {i}")
-            records.append(StepRecord(i, loss, self.settings.lr, norm or None, speed))
+            records.append(StepRecord(i, loss, learning_rate(self.settings, i, self.total), norm or None, speed))
         self.write_records(records)
         return int(every[:, -1, 0].max())
 
