@@ -19,6 +19,8 @@ __all__ = ["Shift", "draw_shift", "motion_error", "perceptual", "shift_error", "
 
 REACH = 1 / 8
 """Shifts go so far, as a share of the side."""
+LEAST_SIDE = 32
+"""Pixels; smaller images are enlarged for the perceptual loss."""
 Shift = tuple[Tensor, Tensor]
 """Down and right for each image, float64 (N,), in pixels of the latents or of what a UNet sees."""
 
@@ -95,8 +97,14 @@ def perceptual(device: torch.device | str = "cpu") -> Callable[[Tensor, Tensor],
     network = network.to(device)
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
-        one, two = (v.float().expand(-1, 3, -1, -1) if v.shape[1] == 1 else v.float() for v in (a, b))
-        mean: Tensor = network(one, two).mean()
+        mean: Tensor = network(_for_lpips(a), _for_lpips(b)).mean()
         return mean
 
     return distance
+
+
+def _for_lpips(x: Tensor) -> Tensor:
+    """Colour, and at least as large as the network's five poolings want."""
+    x = x.float().expand(-1, 3, -1, -1) if x.shape[1] == 1 else x.float()
+    side = min(x.shape[2:])
+    return x if side >= LEAST_SIDE else F.interpolate(x, scale_factor=LEAST_SIDE / side, mode="bicubic")

@@ -143,6 +143,11 @@ class TuneSettings:
         """Steps between points of the curve."""
         return self.measure_every
 
+    @property
+    def compile(self) -> bool:
+        """The network is not compiled: an autoencoder is called in two parts."""
+        return False
+
     def total_steps(self, num_images: int, world_size: int, *, step: int = 0, images_seen: int = 0) -> int:  # noqa: ARG002
         """Optimizer steps of the whole run."""
         return self.steps
