@@ -175,6 +175,8 @@ def test_dangling_link_is_named_and_skipped_when_asked(tmp_path, write_png):
         open_images(tmp_path / "d")
     data = open_images(tmp_path / "d", skip_bad=True)
     assert (len(data), len(data.skipped)) == (1, 1)
+    assert "b.png" in data.skipped[0]
+    assert "skip_bad" not in data.skipped[0], "no advice to do what was done"
 
 
 def test_two_folders_linked_to_one_place_are_both_there(tmp_path, write_png):

@@ -85,9 +85,6 @@ def train(
         told = console if accelerator.is_main_process else silent
         with accelerator.main_process_first(), bar("reading images", "images", told) as show:
             data = setup.open_data(settings, show, place and Path(place))
-        if data.skipped and accelerator.is_main_process:
-            left_out = f"{len(data.skipped)} damaged image(s) left out, {len(data)} kept; the first: {data.skipped[0]}"
-            console.print(left_out, highlight=False, soft_wrap=True, markup=False)
     model = setup.build_model(settings, data, before["model"] if resume and folder.latest_checkpoint() else None)
 
     def make() -> Run:
@@ -109,7 +106,7 @@ def run_in(
         data = run.data
         stack.callback(run.state.stream.close)
         if data.skipped:
-            left_out = f"Left out {len(data.skipped)} damaged images (listed in config.json)"
+            left_out = f"{len(data.skipped)} damaged image(s) left out, {len(data)} kept (see config.json)"
             run.say(f"{left_out}; the first: {data.skipped[0]}")
         begin = run.resume if resume else run.start
         if begin():
