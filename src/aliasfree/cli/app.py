@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from aliasfree import __version__
-from aliasfree.cli import analyze, data, demo, evaluate, export, filters, generate, recipes, report, sweep, train
+from aliasfree.cli import analyze, data, demo, evaluate, export, filters, generate, recipes, report, sweep, train, tune
 from aliasfree.cli.commands import App
 from aliasfree.cli.options import option_names, with_options
 from aliasfree.errors import AliasfreeError
@@ -81,6 +81,7 @@ def _root(
 
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("sample")(generate.sample)
 app.command("rotate")(generate.rotate)
 app.command("film")(generate.film)

@@ -360,9 +360,7 @@ def _eroded(mask: Tensor, margin: int) -> Tensor:
     return eroded
 
 
-def _applied_moved(
-    fn: Map, framed: FramedMap | None, x: Tensor, told: dict[str, Any], ratio: float = 1
-) -> Tensor:
+def _applied_moved(fn: Map, framed: FramedMap | None, x: Tensor, told: dict[str, Any], ratio: float = 1) -> Tensor:
     return _applied(fn, x, ratio) if framed is None else _applied(lambda v: framed(v, told), x, ratio)
 
 

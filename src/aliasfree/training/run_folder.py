@@ -106,7 +106,9 @@ class RunFolder:
     def check_command(self, command: str) -> None:
         """Raise `RunError` unless the run was made by `aliasfree COMMAND`."""
         if command_of(self.path) != command:
-            raise RunError(f"{self.path} is no run of `aliasfree {command}`; go on with it by {resume_command(self.path)}.")
+            raise RunError(
+                f"{self.path} is no run of `aliasfree {command}`; go on with it by {resume_command(self.path)}."
+            )
 
     def latest_checkpoint(self) -> Path | None:
         """The newest checkpoint by name, not verified; None when there is none."""

@@ -95,9 +95,7 @@ def train(
     return folder
 
 
-def run_in(
-    folder: RunFolder, accelerator: Any, make: Callable[[], Run], *, resume: bool, until: float | None
-) -> None:
+def run_in(folder: RunFolder, accelerator: Any, make: Callable[[], Run], *, resume: bool, until: float | None) -> None:
     """Hold the folder's lock, make the run, begin or resume it, and train; raises what `train` does."""
     with contextlib.ExitStack() as stack:
         on_main(accelerator, lambda: stack.enter_context(folder.lock()))

@@ -74,7 +74,9 @@ def own_samples(
     else:
         scale = float(ask.config.get("scaling_factor") or 1.0)
         with torch.no_grad():
-            shape = ask.encode(torch.zeros(1, pair.channels, *pair.size, device=ask.device)).latent_dist.mode().shape[1:]
+            shape = (
+                ask.encode(torch.zeros(1, pair.channels, *pair.size, device=ask.device)).latent_dist.mode().shape[1:]
+            )
             parts = []
             for start in range(0, n, BATCH):
                 z = _noise((min(BATCH, n - start), *shape), seed, start).to(ask.device)

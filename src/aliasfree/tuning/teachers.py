@@ -128,7 +128,9 @@ def _part(settings: TuneSettings) -> tuple[Path, str | None]:
     there = [name for name in ("unet", "vae") if (folder / name / "config.json").is_file()]
     part = settings.part or next(iter(there), None)
     if part not in there:
-        raise ArgumentError(f"The pipeline in {folder} has no {part or 'unet or vae'}; give a folder of one with `model`.")
+        raise ArgumentError(
+            f"The pipeline in {folder} has no {part or 'unet or vae'}; give a folder of one with `model`."
+        )
     return folder / part, part
 
 
@@ -190,7 +192,9 @@ def _check_unet(saved: dict[str, Any], folder: Path) -> None:
                 f"The UNet in {folder} wants more than noise, time and embeddings ({name}), which cannot be given here."
             )
     if (saved.get("out_channels") or 3) < (saved.get("in_channels") or 3):
-        raise ArgumentError(f"The UNet in {folder} sees more channels than it predicts (inpainting?), and is not tuned here.")
+        raise ArgumentError(
+            f"The UNet in {folder} sees more channels than it predicts (inpainting?), and is not tuned here."
+        )
 
 
 def _scheduler(pipeline: Path | None) -> Any:
