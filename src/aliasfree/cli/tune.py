@@ -59,7 +59,7 @@ def tune(
     samples: Annotated[int | None, _option("256", "Of the teacher, without --data.", panel=MODEL)] = None,
     sample_steps: Annotated[int | None, _option("50", "Of a UNet's sampler.", panel=MODEL)] = None,
     teacher: Annotated[float | None, _loss("1 (UNet), 0", "Output against the teacher's.")] = None,
-    latents: Annotated[float | None, _loss("1", "Latents against the teacher's (autoencoders).")] = None,
+    latents: Annotated[float | None, _loss("0.01", "Latents against the teacher's (autoencoders).")] = None,
     reconstruction: Annotated[
         float | None, _loss("1", "Against the image, or the noise that a UNet is to find.")
     ] = None,
@@ -68,7 +68,7 @@ def tune(
     ] = None,
     kl: Annotated[float | None, _loss("0", "Of the latents to the normal distribution (autoencoders).")] = None,
     shift: Annotated[float | None, _loss("0", "Whole shifts (AF-LDM).")] = None,
-    fractional: Annotated[float | None, _loss("0.1", "Shifts by any fraction (AF-LDM).")] = None,
+    fractional: Annotated[float | None, _loss("0.01; UNet 0.1", "Shifts by any fraction (AF-LDM).")] = None,
     scale: Annotated[float | None, _loss("0", "Smaller sizes (EQ-VAE; autoencoders).")] = None,
     turn: Annotated[float | None, _loss("0", "Quarter turns (EQ-VAE).")] = None,
     flip: Annotated[float | None, _loss("0", "Mirror images.")] = None,

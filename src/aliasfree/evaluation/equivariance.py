@@ -25,7 +25,8 @@ from aliasfree.evaluation.lanczos import lanczos_translate2d
 from aliasfree.ops.spatial import Method, rotate2d, translate2d
 
 __all__ = [
-    "Agreement", "disc_mask", "eq_r", "eq_t", "grid_agreement", "image_agreement", "rotation_agreement", "translation_agreement"
+    "Agreement", "disc_mask", "eq_r", "eq_t", "grid_agreement", "image_agreement", "rotation_agreement",
+    "translation_agreement",
 ]  # fmt: skip
 
 Map = Callable[[Tensor], Tensor]

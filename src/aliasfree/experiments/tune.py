@@ -197,13 +197,15 @@ def _images(pair: Pair, x: Tensor) -> Tensor:
 
 
 def _uint8(x: Tensor) -> Tensor:
+    import torch
+
     from aliasfree.pictures import to_uint8
 
     if x.shape[1] not in (1, 3):
         raise ArgumentError(
             "FD is measured on images; give the autoencoder of these latents as `vae`, or 0 `distance_images`."
         )
-    return to_uint8(x.cpu())
+    return torch.from_numpy(to_uint8(x)).permute(0, 3, 1, 2).contiguous()
 
 
 def _notes(pair: Pair, settings: TuneSettings, n: int, apart: bool, table: TableSettings | None) -> list[str]:
@@ -211,7 +213,8 @@ def _notes(pair: Pair, settings: TuneSettings, n: int, apart: bool, table: Table
     which = f"{n} images of {where}" + ("" if apart else ", which are trained on as well")
     notes = [
         f"On {which}; equivariance in dB, [95 % interval over images].",
-        '"plane": shifted periodically, every pixel counts; "inside": less what a shift brought in and an eighth at each edge.',
+        '"plane": shifted periodically, every pixel counts; "inside": less what a shift brought in and an eighth of '
+        "the side at each edge.",
     ]
     if table is not None:
         what = "reconstructions" if pair.kind == "autoencoder" else f"samples by DDIM, {settings.sample_steps} steps"

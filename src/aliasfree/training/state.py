@@ -13,14 +13,10 @@ from aliasfree.models.compiling import compile_network, lay_out
 from aliasfree.training.checkpoint import Checkpoint, pack_optimizer, unpack_optimizer
 from aliasfree.training.ema import WeightAverage
 from aliasfree.training.learning_rate import learning_rate
-from aliasfree.training.settings import RunSettings
 from aliasfree.training.stream import Batch, ImageStream, augment, step_generator
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-    from aliasfree.data import ImageData
-    from aliasfree.models import AliasFreeUNet2DModel
 
 
 class TrainingState:
@@ -62,7 +58,10 @@ class TrainingState:
         self.weights = None if weights is None else weights.to(self.device)
 
     def loss(self, batch: Batch, step: int) -> Tensor:
-        """The loss of a batch, and after it, where `parts` names any, the losses that it is the sum of; every random draw being that of (seed, rank, step)."""
+        """The loss of a batch, every random draw being that of (seed, rank, step).
+
+        Where `parts` names losses that it is the sum of, they follow: (1 + K,).
+        """
         s = self.settings
         x0 = unit_range(batch.images.to(self.device, non_blocking=True))
         x0, frame = augment(x0, s.augment, s.seed, batch.epochs, batch.indices)

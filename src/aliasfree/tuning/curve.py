@@ -34,19 +34,21 @@ def best(points: Sequence[Point]) -> Point | None:
     within it, the one that lost least.
 
     >>> from aliasfree.tuning.curve import Point, best
-    >>> points = [Point(0, 30.0, 20.0, 3.0, False), Point(500, 25.0, 26.0, 0.1, True), Point(1000, 25.05, 26.1, 0.0, True)]
-    >>> best(points).step
-    500
+    >>> lost, kept = Point(500, 30.0, 20.0, 3.0, False), Point(1000, 25.0, 26.0, 0.1, True)
+    >>> best([lost, kept, Point(1500, 25.05, 26.1, 0.0, True)]).step
+    1000
     """
     kept: Point | None = None
     for point in points:
-        if kept is None or point.allowed > kept.allowed:
-            kept = point
-        elif point.allowed and point.db > kept.db + LEAST_GAIN:
-            kept = point
-        elif not point.allowed and not kept.allowed and point.lost < kept.lost:
+        if kept is None or _beats(point, kept):
             kept = point
     return kept
+
+
+def _beats(point: Point, kept: Point) -> bool:
+    if point.allowed != kept.allowed:
+        return point.allowed
+    return point.db > kept.db + LEAST_GAIN if point.allowed else point.lost < kept.lost
 
 
 def is_over(points: Sequence[Point], patience: int) -> bool:

@@ -13,7 +13,7 @@ __all__ = ["add_lora", "merged"]
 
 
 def add_lora(model: nn.Module, rank: int) -> nn.Module:
-    """LoRA layers of that rank on every linear layer and convolution but those that conversion replaced; only they train.
+    """LoRA layers of that rank on every linear layer and convolution that conversion left; nothing else is trained.
 
     A converted convolution computes at another stride than it says, which a LoRA branch beside it would not follow.
     Raises DataError without peft, ArgumentError where no layer is left.
@@ -41,7 +41,7 @@ def add_lora(model: nn.Module, rank: int) -> nn.Module:
 
 
 def merged(model: nn.Module) -> Any:
-    """A copy with the LoRA layers taken into the weights, of the plain model's keys; the model itself where it has none."""
+    """A copy with the LoRA layers taken into the weights, with the plain model's keys; else the model itself."""
     if not _layers(model):
         return model
     plain = copy.deepcopy(model)

@@ -1,4 +1,4 @@
-"""Figures of teacher, converted and tuned model on the same images: how they commute with motion, how faithful they are.
+"""Figures of teacher, converted and tuned model on the same images: how they commute with motion, how faithful.
 
 Shifts are within an eighth of the side (of the latents, for an autoencoder). EQ-T is of whole pixels, those of the
 latents for encoder and decoder; EQ-T_frac of fractions, of inputs without Nyquist component. On the "plane" every pixel
@@ -42,7 +42,7 @@ def point_db(pair: Pair, model: Any, x: Tensor) -> float:
 
 
 def fidelity(pair: Pair, model: Any, x: Tensor) -> Tensor:
-    """One figure an image, float64 (N,): PSNR in dB of an autoencoder's reconstruction, squared error of a UNet's answer."""
+    """One figure an image, float64 (N,): PSNR in dB of a reconstruction, or squared error of a UNet's answer."""
     with torch.no_grad():
         if pair.kind == "autoencoder":
             return _psnr(_batched(lambda v: _round_trip(model, v))(x), x)
@@ -52,7 +52,7 @@ def fidelity(pair: Pair, model: Any, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def autoencoder_figures(pair: Pair, model: Any, x: Tensor) -> dict[str, Estimate]:
-    """All figures of an autoencoder but rFID, on images x (N, C, H, W) in [-1, 1]; the decoder sees the teacher's latents."""
+    """All figures of an autoencoder but rFID, on images x (N, C, H, W) in [-1, 1]; a decoder sees the teacher's."""
     k = float(pair.factor)
     z = _latents(pair.teacher, x)
     parts: dict[str, tuple[Map, Tensor, float]] = {
@@ -75,7 +75,7 @@ def autoencoder_figures(pair: Pair, model: Any, x: Tensor) -> dict[str, Estimate
 
 @torch.no_grad()
 def unet_figures(pair: Pair, model: Any, x: Tensor) -> dict[str, Estimate]:
-    """All figures of a UNet but FD, on what it sees before noise, x (N, C, H, W); each image at a noise level of its own."""
+    """All figures of a UNet but FD, on x (N, C, H, W) before noise; each image at a noise level of its own."""
     fn, seen = _unet(pair, model, x), _noised(pair, x)[0]
     found = {what: agreement.estimate() for what, agreement in _equivariance(fn, seen, 1.0).items()}
     found["test error"] = mean_estimate(fidelity(pair, model, x))

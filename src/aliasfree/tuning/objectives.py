@@ -40,7 +40,7 @@ class Objective(nn.Module):
 class AutoencoderObjective(Objective):
     """x images (N, C, H, W) in [-1, 1].
 
-    latents         means and deviations of the posterior against the teacher's, over the variance of the teacher's means
+    latents         means and deviations of the posterior against the teacher's, over the variance of its means
     teacher         the decoded latents of the teacher against what it decodes itself
     reconstruction  the decoded sample of the posterior against x
     perceptual, kl  of the same sample; of the posterior, a mean over elements

@@ -1,4 +1,4 @@
-"""The teacher's own samples, where there are no data: a set of images or latents that is made once and kept in the run."""
+"""The teacher's own samples, where there are no data: images or latents, made once and kept in the run."""
 
 from __future__ import annotations
 

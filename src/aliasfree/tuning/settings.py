@@ -19,7 +19,7 @@ LOSSES = ("teacher", "latents", "reconstruction", "perceptual", "kl", "shift", "
 """The names of the losses; each has a weight in the settings."""
 _OF_UNETS = ("teacher", "reconstruction", "shift", "fractional", "turn", "flip")
 _DEFAULTS = {
-    "autoencoder": {"latents": 1.0, "reconstruction": 1.0, "fractional": 0.1},
+    "autoencoder": {"latents": 0.01, "reconstruction": 1.0, "fractional": 0.01},
     "unet": {"teacher": 1.0, "reconstruction": 1.0, "fractional": 0.1},
 }
 
@@ -33,7 +33,7 @@ class TuneSettings:
     >>> from aliasfree.tuning import TuneSettings
     >>> settings = TuneSettings(model="stock-vae", config="T", out="tuned", data="cifar10", fractional=0.5)
     >>> settings.weights("autoencoder")
-    {'latents': 1.0, 'reconstruction': 1.0, 'fractional': 0.5}
+    {'latents': 0.01, 'reconstruction': 1.0, 'fractional': 0.5}
     """
 
     model: Path  # folder of a stock diffusers model, or of a pipeline: the teacher, and the student's first weights
@@ -106,9 +106,10 @@ class TuneSettings:
             if value is not None and not (_is_number(value) and value >= 0):
                 raise ArgumentError(f"`{name}` is the weight of a loss, 0 or a positive number, not {value}.")
         least = {"lora": 0, "patience": 0, "lr_warmup": 0, "attention_rate": 1, "samples": 16, "measure_images": 2}
-        for name in ("lora", "patience", "lr_warmup", "attention_rate", "samples", "sample_steps", "steps", "batch_size",
-                     "measure_every", "measure_images", "checkpoint_every", "keep_checkpoints"):  # fmt: skip
-            value, lowest = getattr(self, name), least.get(name, 1)
+        least |= dict.fromkeys(("sample_steps", "steps", "batch_size", "measure_every"), 1)
+        least |= dict.fromkeys(("checkpoint_every", "keep_checkpoints"), 1)
+        for name, lowest in least.items():
+            value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
                 raise ArgumentError(f"`{name}` must be a whole number of at least {lowest}, not {value}.")
         for name in ("lr", "grad_clip", "most_lost"):

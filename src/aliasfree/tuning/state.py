@@ -76,7 +76,7 @@ class TuningState(TrainingState):
 
 @torch.no_grad()
 def seen_by(pair: Pair, images: Tensor, generator: torch.Generator) -> Tensor:
-    """What the student sees of images: uint8 ones in [-1, 1], or latents of them; what is float already is one of them."""
+    """What the student sees of uint8 images: them in [-1, 1], or latents of them; what is float already stays."""
     if images.is_floating_point():
         return images
     x = unit_range(images)

@@ -47,7 +47,7 @@ class Pair:
     def factor(self) -> int:
         """Pixels of an image for one of the latents, of the student if it is an autoencoder, else of its own."""
         vae = self.teacher if self.kind == "autoencoder" else self.autoencoder
-        return 1 if vae is None else _factor(vae, self)
+        return 1 if vae is None else _factor(vae)
 
     @property
     def image_channels(self) -> int:
@@ -159,7 +159,8 @@ def _load(folder: Path, kind: str) -> Any:
     known = kind in UNETS or all(hasattr(loader, name) for name in ("from_pretrained", "encode", "decode"))
     if not known:
         raise ArgumentError(
-            f"{folder} holds a {kind}; UNet2DModel, UNet2DConditionModel and autoencoders like AutoencoderKL can be tuned."
+            f"{folder} holds a {kind}; UNet2DModel, UNet2DConditionModel and autoencoders like AutoencoderKL can be "
+            "tuned."
         )
     try:
         model = loader.from_pretrained(folder, local_files_only=True)
@@ -208,8 +209,8 @@ def _scheduler(pipeline: Path | None) -> Any:
     wanted = saved.get("prediction_type", "epsilon")
     if "beta_schedule" not in saved or wanted not in ("epsilon", "sample", "v_prediction"):
         raise ArgumentError(
-            f"The scheduler in {file.parent} is a {saved.get('_class_name')}, whose noise is not that of a DDPMScheduler; "
-            f"a UNet trained with another cannot be tuned here."
+            f"The scheduler in {file.parent} is a {saved.get('_class_name')}, whose noise is not that of a "
+            f"DDPMScheduler; a UNet trained with another cannot be tuned here."
         )
     own = inspect.signature(DDPMScheduler.__init__).parameters
     return DDPMScheduler(**{k: v for k, v in saved.items() if k in own and v is not None})
@@ -246,11 +247,12 @@ def _size(settings: TuneSettings, saved: dict[str, Any]) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _factor(vae: Any, pair: Pair) -> int:
+def _factor(vae: Any) -> int:
     """Image pixels for a latent pixel."""
     side = 64
     with torch.no_grad():
-        z = vae.encode(torch.zeros(1, int(vae.config["in_channels"]), side, side, device=vae.device)).latent_dist.mode()
+        image = torch.zeros(1, int(vae.config["in_channels"]), side, side, device=vae.device, dtype=vae.dtype)
+        z = vae.encode(image).latent_dist.mode()
     return side // int(z.shape[-1])
 
 
@@ -268,8 +270,8 @@ def _check_fit(pair: Pair, settings: TuneSettings) -> None:
             )
     if pair.image_channels not in (1, 3) and settings.data is not None:
         raise ArgumentError(
-            f"The model sees {pair.channels} channels, which no image has; give the autoencoder that makes them as `vae`, "
-            f"or leave `data` out for samples of the teacher."
+            f"The model sees {pair.channels} channels, which no image has; give the autoencoder that makes them as "
+            f"`vae`, or leave `data` out for samples of the teacher."
         )
     with torch.no_grad():
         try:

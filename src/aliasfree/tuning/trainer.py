@@ -49,17 +49,17 @@ def tune(
 
     resume, until, on_step, console  as in `aliasfree.training.train`; a resumed run is bit for bit one never stopped
 
-    `out/model` is the tuned model, a folder of diffusers: the averaged weights at the point of the curve that is kept (see
-    `curve.best`). `out/curve.json` has the points, `out/config.json` the settings.
+    `out/model` is the tuned model, a folder of diffusers: the averaged weights at the point of the curve that is kept
+    (see `curve.best`). `out/curve.json` has the points, `out/config.json` the settings.
 
     Raises what `open_pair` and `train` do, and `CheckpointError` on resume if teacher or data are others.
 
     >>> from diffusers import AutoencoderKL
     >>> from rich.console import Console
     >>> from aliasfree.tuning import TuneSettings, tune
-    >>> stock = AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, sample_size=16, in_channels=1, out_channels=1,
-    ...                       down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2)
-    >>> stock.save_pretrained("stock")
+    >>> small = dict(block_out_channels=(8, 8), norm_num_groups=4, sample_size=16, in_channels=1, out_channels=1)
+    >>> blocks = dict(down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2)
+    >>> AutoencoderKL(**small, **blocks).save_pretrained("stock")
     >>> settings = TuneSettings(
     ...     model="stock", config="T", out="tuned", data="digits", steps=2, measure_images=2, num_images=32)
     >>> run = tune(settings, console=Console(quiet=True))
@@ -125,7 +125,7 @@ def open_training_data(settings: TuneSettings, pair: Pair, progress: Any = None)
 
 
 def held_out(settings: TuneSettings, pair: Pair, data: Any, num: int | None = None) -> tuple[Tensor, bool]:
-    """(uint8 images to measure on (N, C, H, W), whether none of them is trained on): of the other split where there is one."""
+    """(uint8 images (N, C, H, W), whether none of them is trained on): of the other split where there is one."""
     assert settings.data is not None
     num, apart = num or settings.measure_images, True
     try:
@@ -201,14 +201,14 @@ class TuningRun(Run):
         before, now = self.folder.config, self.describe()
         if before.get("teacher") != now["teacher"]:
             raise CheckpointError(
-                f"The run in {self.folder.path} was begun with another teacher than the one in {self.settings.model}; put "
-                f"that one back, or choose another `out`."
+                f"The run in {self.folder.path} was begun with another teacher than the one in "
+                f"{self.settings.model}; put that one back, or choose another `out`."
             )
         for name in ("lora", "attention_rate", *(n for n in before["settings"] if n in ("vae", "embeddings"))):
             if before["settings"].get(name) != now["settings"].get(name):
                 raise CheckpointError(
-                    f"The run in {self.folder.path} was begun with `{name}` {before['settings'].get(name)}; leave it out to "
-                    f"go on with it, or choose another `out`."
+                    f"The run in {self.folder.path} was begun with `{name}` {before['settings'].get(name)}; "
+                    f"leave it out to go on with it, or choose another `out`."
                 )
         return setup.check_resume(self.folder, now)
 
