@@ -179,12 +179,14 @@ def test_the_perceptual_loss_is_that_of_the_package_for_grey_colour_and_small_im
         assert distance(a[:, :1], b[:, :1]).item() == pytest.approx(theirs(*grey).mean().item(), rel=1e-5)
     small = (a[..., :16, :16]).requires_grad_()
     distance(small, b[..., :16, :16]).backward()
-    assert small.grad is not None and small.grad.abs().sum() > 0
+    assert small.grad is not None
+    assert small.grad.abs().sum() > 0
 
 
 def test_whole_shifts_are_whole_and_never_nothing():
     down, right = draw_shift(500, (16, 8), False, torch.Generator().manual_seed(0))
-    assert torch.equal(down, down.round()) and torch.equal(right, right.round())
+    assert torch.equal(down, down.round())
+    assert torch.equal(right, right.round())
     assert (down.abs().max(), right.abs().max()) == (2, 1)
     assert not ((down == 0) & (right == 0)).any()
     down, right = draw_shift(500, (16, 8), True, torch.Generator().manual_seed(0))

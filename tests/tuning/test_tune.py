@@ -36,7 +36,9 @@ def assert_same_bits(a: dict[str, Any], b: dict[str, Any]) -> None:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()
+    }
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,9 @@ def test_the_tuned_folder_loads_with_diffusers_keys_and_computes_what_the_run_co
     run = tune(make_settings(tmp_path / "run", kind, lora=lora, lr=1e-2), console=quiet)
     loaded = getattr(aliasfree, name).from_pretrained(run.model)
     part = stock[kind] / "unet" if kind == "unet" else stock[kind]
-    teacher = getattr(__import__("diffusers"), name.removeprefix("AliasFree").removeprefix("Stock")).from_pretrained(part)
+    teacher = getattr(__import__("diffusers"), name.removeprefix("AliasFree").removeprefix("Stock")).from_pretrained(
+        part
+    )
     assert loaded.config["alias_free"] == "D-hq"
     assert loaded.state_dict().keys() == teacher.state_dict().keys()
     ours = convert(teacher, "D-hq")
