@@ -64,7 +64,8 @@ def test_a_conditional_unet_without_embeddings_or_with_others(tmp_path, make_set
     small = {
         "block_out_channels": (8, 8), "norm_num_groups": 4, "layers_per_block": 1, "sample_size": 16, "in_channels": 1,
         "out_channels": 1, "cross_attention_dim": 6, "attention_head_dim": 2,
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
     }  # fmt: skip
     UNet2DConditionModel(**small).save_pretrained(tmp_path / "model")
     settings = make_settings(tmp_path / "run", model=tmp_path / "model", steps=1, measure_every=1)

@@ -1,4 +1,4 @@
-"""A tuning run: what it leaves, what it does not touch, and that a stopped one ends bit for bit as one that never was."""
+"""A tuning run: what it leaves and what it does not touch; a stopped one ends bit for bit as one that never was."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 import aliasfree
 from aliasfree import convert
 from aliasfree.errors import CheckpointError, RunError
-from aliasfree.training import RunFolder, RunStopped, RunSettings, train
+from aliasfree.training import RunFolder, RunSettings, RunStopped, train
 from aliasfree.tuning import tune
 from aliasfree.tuning.trainer import read_settings
 

@@ -129,7 +129,7 @@ def _part(settings: TuneSettings) -> tuple[Path, str | None]:
     part = settings.part or next(iter(there), None)
     if part not in there:
         raise ArgumentError(
-            f"The pipeline in {folder} has no {part or 'unet or vae'}; give a folder of one with `model`."
+            f"The pipeline in {folder} has no {part or 'unet or vae'}; give the folder of another, or of a model."
         )
     return folder / part, part
 
