@@ -23,9 +23,7 @@ def add_lora(model: nn.Module, rank: int) -> nn.Module:
     except ImportError as error:
         raise DataError("LoRA layers are peft's; install it with `pip install peft`, or leave `lora` out.") from error
     kinds = (nn.Linear, nn.Conv2d)
-    targets = [
-        name for name, m in model.named_modules() if name and isinstance(m, kinds) and "_record" not in m.__dict__
-    ]
+    targets = [name for name, m in model.named_modules() if name and isinstance(m, kinds) and not _is_replaced(m)]
     if not targets:
         raise ArgumentError("The model has no layer that LoRA could be added to; train all weights with `lora=0`.")
     model.requires_grad_(False)
@@ -60,3 +58,11 @@ def _layers(model: nn.Module) -> list[Any]:
 
 def _is_lora(module: nn.Module) -> bool:
     return hasattr(module, "lora_A") and hasattr(module, "get_base_layer")
+
+
+def _is_replaced(module: nn.Module) -> bool:
+    """Whether conversion made it compute something else, and not pad otherwise only."""
+    record = module.__dict__.get("_record")
+    return record is not None and (
+        type(module) is not record.stock or set(record.attributes) - {"padding_mode"} != set()
+    )
