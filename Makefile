@@ -36,7 +36,7 @@ install: $(VENV)/.installed
 # One torch thread a worker: two workers with a pool each would fight over the cores.
 test: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=Agg \
-		$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_FLAGS)
+		$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_FLAGS)
 
 campaign: $(VENV)/.dev
 	CAMPAIGN_EXAMPLES=$(CAMPAIGN_EXAMPLES) OMP_NUM_THREADS=1 \

@@ -38,3 +38,11 @@ def keymap() -> list[list[str]]:
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What could not be tested here is said aloud, not only counted."""
+    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
+    told = {str(where[2]) for where in skipped if isinstance(where, tuple) and "NOT tested" in str(where[2])}
+    for line in sorted(told):
+        terminalreporter.write_line(line.removeprefix("Skipped: "), yellow=True, bold=True)

@@ -221,3 +221,21 @@ def test_data_info_says_what_was_taken_for_what(tmp_path, write_png):
     assert "train/ is the split train" in text
     assert "extra/ left out" in text
     assert "[red] 1" in text
+
+
+def test_labels_that_a_hub_keeps_back_are_none(tmp_path):
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+
+    def part(*labels: int) -> datasets.Dataset:
+        rows = {"image": [Image.new("L", (8, 8), i) for i in range(len(labels))], "label": list(labels)}
+        return datasets.Dataset.from_dict(rows, features=features)
+
+    datasets.DatasetDict({"train": part(0, 1, -1), "test": part(-1, -1)}).save_to_disk(str(tmp_path / "d"))
+    test = open_images(f"hub:{tmp_path / 'd'}", split="test")
+    assert (len(test), test.labels, test.class_names) == (2, None, None)
+    assert "all in the column 'label' are -1" in test.notes[0]
+    with pytest.raises(DataError, match=r"\[2\] has no label; leave such rows out"):
+        open_images(f"hub:{tmp_path / 'd'}")
+    assert open_images(f"hub:{tmp_path / 'd'}", skip_bad=True).labels.tolist() == [0, 1]

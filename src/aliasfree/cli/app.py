@@ -11,7 +11,21 @@ import typer
 from typer.core import TyperGroup
 
 from aliasfree import __version__
-from aliasfree.cli import analyze, data, demo, evaluate, export, filters, generate, recipes, report, sweep, train, tune
+from aliasfree.cli import (
+    analyze,
+    data,
+    demo,
+    evaluate,
+    export,
+    filters,
+    generate,
+    recipes,
+    report,
+    studio,
+    sweep,
+    train,
+    tune,
+)
 from aliasfree.cli.commands import App
 from aliasfree.cli.options import option_names, with_options
 from aliasfree.errors import AliasfreeError
@@ -91,6 +105,7 @@ app.command("analyze")(analyze.analyze)
 app.command("report")(report.report)
 app.command("sweep")(sweep.sweep)
 app.command("export")(export.export)
+app.command("app")(studio.app)
 app.command("filters")(filters.filters)
 app.command("configs")(filters.configs)
 app.command("recipes")(recipes.recipes)

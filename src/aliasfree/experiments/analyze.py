@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from aliasfree.evaluation.aliasing import Aliasing
+    from aliasfree.evaluation.layers import Layer
 
-__all__ = ["analyze"]
+__all__ = ["analyze", "measure"]
 
 FILMS = 3
 """How many of the guiltiest layers the page shows as a moving feature map."""
@@ -43,25 +44,32 @@ def analyze(
     Raises ArgumentError for an `out` that is no .html or, without `overwrite`, exists (or the .json); and what
     `open_subject` raises.
     """
-    from aliasfree.evaluation.aliasing import aliasing
-    from aliasfree.evaluation.layers import find_layers
-
     if out.suffix.lower() != ".html":
         raise ArgumentError(f"The page is HTML, so `out` must end in .html, not {out.name!r}.")
     check_outputs([out, out.with_suffix(".json")], reads=read_by(target), overwrite=overwrite)
     began = time.monotonic()
     subject = open_subject(target, settings or SubjectSettings())
-    found = aliasing(
-        subject.model, subject.images, subject.call,
-        framed=subject.framed, rate=rate or _rate(subject.model), periodic=subject.periodic, progress=progress,
-    )  # fmt: skip
-    by_name = {layer.name: layer for layer in find_layers(subject.model, subject.call, subject.images)}
+    found, by_name = measure(subject, rate=rate, progress=progress)
     films = [(layer, film(by_name[layer.name])) for layer in found.layers[:FILMS]]
     seconds = time.monotonic() - began
     facts = {"network": subject.name, "images": subject.about, "seconds": seconds, **dataclasses.asdict(found)}
     write_json(out.with_suffix(".json"), facts)
     write_file(out, compose(found, subject.name, subject.about, films, seconds))
     return found, subject
+
+
+def measure(
+    subject: Subject, *, rate: int | None = None, progress: Callable[[int, int], None] | None = None
+) -> tuple[Aliasing, dict[str, Layer]]:
+    """What `analyze` finds of a subject, and its layers by name; nothing is written. `rate` as of `analyze`."""
+    from aliasfree.evaluation.aliasing import aliasing
+    from aliasfree.evaluation.layers import find_layers
+
+    found = aliasing(
+        subject.model, subject.images, subject.call,
+        framed=subject.framed, rate=rate or _rate(subject.model), periodic=subject.periodic, progress=progress,
+    )  # fmt: skip
+    return found, {layer.name: layer for layer in find_layers(subject.model, subject.call, subject.images)}
 
 
 def _rate(model: nn.Module) -> int:

@@ -70,9 +70,14 @@ class SampleSettings:
 
 
 class Sampler:
-    """A run's network and a scheduler, ready to sample image number i of a seed, whatever else is in the batch."""
+    """A run's network and a scheduler, ready to sample image number i of a seed, whatever else is in the batch.
 
-    def __init__(self, run: RunFolder, settings: SampleSettings, device: str = "auto") -> None:
+    unet  the run's network, loaded already; None = it is loaded
+    """
+
+    def __init__(
+        self, run: RunFolder, settings: SampleSettings, device: str = "auto", *, unet: Any | None = None
+    ) -> None:
         chosen = find_device(device)
         from aliasfree.config import Config
         from aliasfree.diffusion import AliasFreePipeline, make_scheduler
@@ -86,7 +91,7 @@ class Sampler:
                 f"`steps` must be at most {num_train_timesteps - 1}, one less than the time steps of the training, "
                 f"not {settings.steps}."
             )
-        unet = run.load_model(ema=settings.ema)
+        unet = run.load_model(ema=settings.ema) if unet is None else unet
         self.num_classes: int | None = unet.config.num_class_embeds
         self._check_class(run.path)
         fine = Config.parse(unet.config.get("alias_free", "A")).is_equivariant

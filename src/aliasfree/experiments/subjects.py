@@ -185,10 +185,10 @@ def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
         )
     kind = str(_read(config).get("_class_name"))
     loader: Any = getattr(aliasfree if kind.startswith("AliasFree") else diffusers, kind, None)
-    if loader is None or not hasattr(loader, "from_pretrained"):
+    if not (isinstance(loader, type) and issubclass(loader, diffusers.ModelMixin)):  # pipelines may bring code along
         raise CheckpointError(f"{config} names the class {kind}, which this diffusers does not have; update diffusers.")
     try:
-        model: Any = loader.from_pretrained(folder, local_files_only=True).eval()
+        model: Any = loader.from_pretrained(folder, local_files_only=True).eval()  # type: ignore[attr-defined]
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder} cannot be loaded ({str(error).splitlines()[0]}); save it again.") from error
     ask, channels, (height, width) = call_on_images(model, s.images, s.timestep)

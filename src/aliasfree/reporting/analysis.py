@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aliasfree.evaluation.aliasing import Aliasing, LayerAliasing
     from aliasfree.evaluation.layers import Layer
 
-__all__ = ["advice", "compose", "db", "equivariance", "film", "percent"]
+__all__ = ["advice", "compose", "db", "equivariance", "film", "layer_table", "percent"]
 
 SPECTRA = 6
 """How many of the guiltiest layers have their spectra drawn."""
@@ -98,9 +98,9 @@ def _totals(found: Aliasing) -> Html:
     )
 
 
-def _layers(found: Aliasing) -> Html:
+def layer_table(found: Aliasing) -> Html:
+    """A row a layer, the guiltiest first."""
     rows: list[tuple[str, ...]] = []
-    cures: dict[str, list[LayerAliasing]] = {}
     for layer in found.layers:
         gains = [
             "–" if g is None else f"{abs(g) if abs(g) < 5e-4 else g:.3f}" for g in (layer.dc_gain, layer.nyquist_gain)
@@ -108,8 +108,15 @@ def _layers(found: Aliasing) -> Html:
         shape = "×".join(map(str, layer.input_shape))
         cells = (layer.name, layer.type, shape, percent(layer.guilt), db(layer.fixed_db))
         rows.append((*cells, db(layer.alias_db), *gains))
+    return html.table(
+        ("layer", "type", "input", "guilt", "network if fixed", "aliases", "DC gain", "Nyquist gain"), rows
+    )
+
+
+def _layers(found: Aliasing) -> Html:
+    cures: dict[str, list[LayerAliasing]] = {}
+    for layer in found.layers:
         cures.setdefault(advice(layer), []).append(layer)
-    head = ("layer", "type", "input", "guilt", "network if fixed", "aliases", "DC gain", "Nyquist gain")
     return html.section(
         "Layers, the guiltiest first",
         html.text(
@@ -117,7 +124,7 @@ def _layers(found: Aliasing) -> Html:
             "gain: what is left of the highest frequency; for upsampling, the checkerboard a constant gets. “#2” is "
             "the second call of the same module in one pass."
         ),
-        html.table(head, rows),
+        layer_table(found),
         html.table(
             ["what would help", "share of the error", "layers"],
             [(cure, percent(sum(v.guilt for v in kin)), ", ".join(v.name for v in kin)) for cure, kin in cures.items()],

@@ -31,11 +31,11 @@ FPS = 16
 
 @dataclass(frozen=True)
 class Film:
-    """What one network makes while its noise, and its frame where it knows one, move to the right.
+    """What one network makes while its noise, and its frame where it knows one, move.
 
     images  uint8 (num, frames, H, W, C): as sampled
     back    the same moved back to where they began: an equivariant network's stands still
-    db      all frames against the first one, moved: image level, over the pixels that none of the shifts leaves
+    db      all frames against one of them, moved: image level, over the pixels that show the same in both
     """
 
     name: str

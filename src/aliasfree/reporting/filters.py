@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-__all__ = ["FilterRow", "draw_filters", "filter_table"]
+__all__ = ["FilterRow", "draw_filters", "filter_picture", "filter_table"]
 
 FLOOR_DB = -80.0
 INK, WARN = "#0b5fa5", "#c2410c"  # told apart in all common kinds of colour blindness
@@ -59,7 +59,12 @@ def filter_table(names: Sequence[str]) -> list[FilterRow]:
 
 
 def draw_filters(names: Sequence[str], path: str | Path) -> None:
-    """Draw the filters of configs ("D-2N", "D-hq"), one row each, as a PNG, written in one go.
+    """`filter_picture` as a file, written in one go."""
+    write_file(path, filter_picture(names))
+
+
+def filter_picture(names: Sequence[str]) -> bytes:
+    """The filters of configs ("D-2N", "D-hq") drawn, one row each: a PNG.
 
     Raises ConfigError for an unknown name and for A, ArgumentError for no name.
     """
@@ -82,7 +87,7 @@ def draw_filters(names: Sequence[str], path: str | Path) -> None:
         _draw_phases(phases, spec)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    write_file(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _spec(name: str) -> FilterSpec:

@@ -1,0 +1,158 @@
+"""`aliasfree app`: the studio served on this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import tempfile
+import threading
+import webbrowser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from aliasfree.errors import ArgumentError
+
+__all__ = ["check_address", "is_loopback", "serve"]
+
+PORT, TRIES = 7860, 40
+LEAST_PASSWORD = 8
+QUEUED = 256
+"""Requests that Gradio holds; the studio's own queue, of jobs, is shorter."""
+
+
+def serve(
+    given: Sequence[Path] = (),
+    *,
+    home: Path = Path("runs"),
+    listen: str = "127.0.0.1",
+    port: int | None = None,
+    password: str | None = None,
+    browser: bool = True,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve the studio until Ctrl-C or SIGTERM; trainings that it started are then saved and stopped.
+
+    given     folders of runs and diffusers models that it offers, beside what is below `home`
+    home      where it puts runs and converted models
+    listen    an address of this machine; any but a loopback one needs a password
+    port      None = the first free one from 7860 on
+    password  of at least 8 characters, asked for by the browser
+    browser   open it
+    say       told the address
+
+    Raises ArgumentError for folders without a network, a port that is taken and a password that is missing.
+    """
+    check_address(listen, password)
+    # before Gradio is imported: it reads these then
+    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="1")
+    from aliasfree.app.networks import Networks
+
+    networks = Networks(given, home)
+    with _listening(listen, port) as bound, tempfile.TemporaryDirectory(prefix="aliasfree-studio-") as uploads:
+        os.environ["GRADIO_TEMP_DIR"] = uploads
+        number = bound.getsockname()[1]
+        application, close = _application(networks, listen, number, password)
+        address = f"http://{f'[{listen}]' if ':' in listen else listen}:{number}"
+        say(f"The studio is at {address} (Ctrl-C ends it).")
+        if browser:
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        try:
+            _run(application, bound)
+        finally:
+            close()
+
+
+def check_address(listen: str, password: str | None) -> None:
+    """Raises ArgumentError for a password that is missing or short."""
+    if password is not None and len(password) < LEAST_PASSWORD:
+        raise ArgumentError(f"A `password` has at least {LEAST_PASSWORD} characters.")
+    if password is None and not is_loopback(listen):
+        raise ArgumentError(
+            f"Everyone who reaches {listen} could use the studio, so it needs a `password`, or ALIASFREE_PASSWORD in "
+            "the environment."
+        )
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches an address.
+
+    >>> from aliasfree.app.server import is_loopback
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _listening(listen: str, port: int | None) -> socket.socket:
+    """A socket that listens already, so that the address is good when it is said."""
+    family = socket.AF_INET6 if ":" in listen else socket.AF_INET
+    last: OSError | None = None
+    for number in [port] if port is not None else range(PORT, PORT + TRIES):
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((listen, number))
+            bound.listen(128)
+        except (OSError, OverflowError) as error:
+            bound.close()
+            last = error if isinstance(error, OSError) else OSError(str(error))
+            continue
+        return bound
+    where = f"port {port}" if port is not None else f"the ports {PORT} to {PORT + TRIES - 1}"
+    raise ArgumentError(f"Cannot listen at {listen}, {where} ({last}); give another `port` or `listen`.") from last
+
+
+def _application(networks: Any, listen: str, port: int, password: str | None) -> tuple[Any, Callable[[], None]]:
+    """The ASGI application, and what ends its work."""
+    import fastapi
+    import gradio as gr
+
+    from aliasfree.app.guard import Guard
+    from aliasfree.app.jobs import Jobs
+    from aliasfree.app.limits import FILE_BYTES
+    from aliasfree.app.page import HEAD, STYLE, build_page, theme
+    from aliasfree.app.panel import Studio
+    from aliasfree.app.trainings import Trainings
+    from aliasfree.app.visitors import Visitors
+
+    jobs, trainings = Jobs(), Trainings(networks.home)
+    studio = Studio(networks, jobs, Visitors(jobs.busy), f"aliasfree_{port}")
+    page = build_page(studio, trainings)
+    page.queue(max_size=QUEUED, default_concurrency_limit=None, api_open=False)
+    outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    gr.mount_gradio_app(
+        outer, page, "/", server_name=listen, server_port=port, footer_links=[], run_history=False, allowed_paths=[],
+        show_error=False, max_file_size=FILE_BYTES, ssr_mode=False, enable_monitoring=False, pwa=False,
+        mcp_server=False, theme=theme(), css_paths=STYLE, head=HEAD,
+    )  # fmt: skip
+    hosts = frozenset({"127.0.0.1", "localhost", "::1", listen}) if is_loopback(listen) else None
+    jobs.submit("the studio", "warm-up", "loading", _load_libraries, quick=True)
+
+    def close() -> None:
+        jobs.close()
+        trainings.close()
+
+    return Guard(outer, hosts, password, studio.cookie), close
+
+
+def _load_libraries(_: Any) -> None:
+    """What the first picture needs, imported before someone asks for it."""
+    import aliasfree.diffusion
+    import aliasfree.experiments.samplers
+    import aliasfree.training.pretrained  # noqa: F401
+
+
+def _run(application: Any, bound: socket.socket) -> None:
+    import uvicorn
+
+    config = uvicorn.Config(
+        application, log_level="warning", access_log=False, timeout_graceful_shutdown=2, ws="none", lifespan="on"
+    )
+    uvicorn.Server(config).run(sockets=[bound])

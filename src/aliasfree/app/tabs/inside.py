@@ -1,0 +1,133 @@
+"""The tab Inside: how a sample comes about, and which layers of a network alias."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from aliasfree.app import limits, render
+from aliasfree.app.jobs import Job
+from aliasfree.app.panel import Panel, Studio, Tab, choice
+from aliasfree.app.visitors import Visitor
+from aliasfree.errors import ArgumentError
+
+__all__ = ["build"]
+
+SHOWN = 12
+"""Steps of denoising in a row."""
+
+
+def build(studio: Studio) -> Tab:
+    """Lay the tab out; to be called within it."""
+    network = gr.Dropdown([], label="Network", elem_id="inside-network")
+    gr.Markdown("### Denoising, step by step")
+    with gr.Row():
+        seed = gr.Number(0, label="Seed", precision=0, min_width=100)
+        steps = gr.Number(30, label="Steps", precision=0, min_width=100)
+        denoise = gr.Button("Denoise", variant="primary", min_width=140, elem_id="denoise")
+    sampled = Panel(studio, "steps")
+    gr.Markdown("### Which layers alias")
+    find = gr.Button("Find the guilty layers", variant="primary", elem_id="find-layers")
+    layers = Panel(studio, "layers", empty="This takes seconds for a small network and minutes for a large one.")
+    layer = gr.Dropdown([], label="Layer", elem_id="layer")
+    layers.more.append(layer)
+    chosen = Panel(studio, "layer", quick=True)
+
+    async def steps_of(request: gr.Request, name: Any, seed: Any, steps: Any) -> AsyncIterator[Any]:
+        async for shown in sampled.start(
+            request, "denoising", lambda job, _: _denoised(studio, job, name, seed, steps)
+        ):
+            yield shown
+
+    async def layers_of(request: gr.Request, name: Any) -> AsyncIterator[Any]:
+        async for shown in layers.start(request, "measuring", lambda job, who: _measured(studio, job, who, name)):
+            yield shown
+
+    async def one_layer(request: gr.Request, name: Any) -> AsyncIterator[Any]:
+        async for shown in chosen.start(request, "moving the layer's input", lambda _, who: _one_layer(who, name)):
+            yield shown
+
+    def remember(request: gr.Request, *values: Any) -> None:
+        studio.visitor(request).settings["inside"] = values
+
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+    inputs = [network, seed, steps]
+    denoise.click(steps_of, inputs, sampled.outputs, **quiet)
+    find.click(layers_of, network, layers.outputs, **quiet)
+    layer.change(one_layer, layer, chosen.outputs, **quiet)
+    for field in (network, seed, steps):
+        field.input(remember, inputs, [], **quiet)
+
+    def fresh(visitor: Visitor) -> list[Any]:
+        names = [*studio.networks.runs(), *studio.networks.models()]
+        before = visitor.settings.get("inside", (None, 0, 30))
+        return [choice(names, before[0]), *before[1:]]
+
+    return Tab("Inside", inputs, [sampled, layers, chosen], fresh)
+
+
+def _denoised(studio: Studio, job: Job, name: Any, seed: Any, steps: Any) -> render.Html:
+    """States of one sample: the noise, then after some of the steps, the last one included."""
+    from aliasfree.diffusion import sample_generators
+    from aliasfree.experiments.generate import SampleSettings
+    from aliasfree.pictures import gif_bytes, grid
+
+    settings = SampleSettings(
+        steps=limits.whole(steps, "steps", 1, limits.STEPS),
+        seed=limits.whole(seed, "seed", 0, 2**31 - 1),
+        scheduler="ddpm-clipped",
+    )
+    sampler = studio.networks.sampler(str(name or ""), settings)
+    if max(sampler.image_size) > limits.SIDE:
+        raise ArgumentError(f"{name} makes images above {limits.SIDE} pixels, too large to show here.")
+    classes = sampler.num_classes
+    output = sampler.pipeline(
+        batch_size=1, num_inference_steps=settings.steps, return_frames=True, progress=job.report,
+        class_labels=None if classes is None else [settings.seed % classes],
+        generator=sample_generators(settings.seed, [0]),
+    )  # fmt: skip
+    images = [np.asarray(frame[0]) for frame in output.frames]
+    pixels = np.stack([i[..., None] if i.ndim == 2 else i for i in images])
+    picks = sorted({round(k * (len(pixels) - 1) / (SHOWN - 1)) for k in range(SHOWN)})
+    shown = [render.tile(grid(pixels[k : k + 1]), f"after step {k + 1}", f"step {k + 1}") for k in picks]
+    scale = max(1, 160 // pixels.shape[2])
+    film = gif_bytes([grid(p[None], scale=scale) for p in [*pixels, *[pixels[-1]] * 12]], fps=12)
+    moving = render.tile(film, "the same as a film", "all steps", mime="image/gif")
+    return render.tiles(str(name), [*shown, moving], f"{settings.steps} steps")
+
+
+def _measured(studio: Studio, job: Job, visitor: Visitor, name: Any) -> tuple[Any, ...]:
+    """The guilt table, by `experiments.analyze`; the layers stay with the visitor for a closer look."""
+    from aliasfree.experiments.analyze import measure
+    from aliasfree.experiments.subjects import SubjectSettings, open_subject
+    from aliasfree.reporting.analysis import equivariance, layer_table
+
+    path = studio.networks.find(name)
+    subject = open_subject(str(path), SubjectSettings())
+    found, by_name = measure(subject, progress=job.report)
+    visitor.kept["layers"] = (found, by_name)
+    words = render.note(f"{subject.name}: {equivariance(found)}. Measured on {subject.about}.")
+    names = [layer.name for layer in found.layers]
+    return render.Html(words + layer_table(found)), gr.update(choices=names, value=names[0])
+
+
+def _one_layer(visitor: Visitor, name: Any) -> render.Html:
+    from aliasfree.reporting.analysis import advice, film
+    from aliasfree.reporting.charts import aliasing_spectra
+
+    if name is None:
+        return render.Html("")
+    found, by_name = visitor.kept.get("layers", (None, {}))
+    layer = next((one for one in found.layers if one.name == name), None) if found else None
+    if layer is None:
+        raise ArgumentError("These layers were measured before the studio started anew; find the guilty layers again.")
+    spectra = aliasing_spectra(layer.frequency, layer.signal, layer.alias, layer.name)
+    pictures = [
+        render.tile(film(by_name[name]), f"feature map of {name}", "left the layer, right its counterpart, while its "
+                    "input moves by one pixel; what changes sticks to the grid", mime="image/gif"),
+        render.tile(spectra, f"spectra of {name}", wide=True),
+    ]  # fmt: skip
+    return render.Html(render.tiles(name, pictures, layer.type) + render.note(f"What would help: {advice(layer)}."))

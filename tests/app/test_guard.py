@@ -1,0 +1,184 @@
+"""What the server refuses: files, other hosts, other pages, strangers, and files forged into a request."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import uuid
+from pathlib import Path
+
+import httpx
+import pytest
+
+from aliasfree.app import guard
+from aliasfree.app.guard import Guard
+from aliasfree.app.visitors import new_token
+
+pytestmark = pytest.mark.xdist_group("browser")  # the same server as the browser's
+
+
+@pytest.fixture
+def client(served):
+    port = served.address.rpartition(":")[2]
+    with httpx.Client(base_url=served.address, cookies={f"aliasfree_{port}": new_token()}, timeout=60) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "secret.txt",
+        "{folder}/secret.txt",
+        "{folder}/runs/a/config.json",
+        "runs/a/losses.csv",
+        "../secret.txt",
+        "%2e%2e/secret.txt",
+        "..%2f..%2fetc/passwd",
+        "{uploads}/../{folder}/secret.txt",
+        "http://127.0.0.1:1/x",
+        "file:///etc/passwd",
+    ],
+)
+@pytest.mark.parametrize(
+    "route", ["/gradio_api/file=", "/file=", "/gradio_api/file/", "/static/", "/assets/", "/svelte/"]
+)
+def test_no_file_of_this_machine_is_served(client, networks, route, path):
+    asked = route + path.format(folder=networks, uploads="/tmp")
+    answer = client.get(asked)
+    assert answer.status_code in (400, 403, 404), asked
+    assert b"secret of" not in answer.content
+    assert b"root:" not in answer.content
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/proxy=http://127.0.0.1:1/",
+        "/gradio_api/info",
+        "/gradio_api/openapi.json",
+        "/gradio_api/runs",
+        "/gradio_api/run-history/buckets",
+        "/monitoring",
+        "/docs",
+        "/gradio_api/dev/reload",
+        "/gradio_api/stream/x/y/1/playlist.m3u8",
+    ],
+)
+def test_pages_that_the_studio_does_not_need_are_not_there(client, path):
+    assert client.get(path).status_code == 404
+
+
+def test_components_have_no_functions_that_can_be_called_and_there_is_no_api(client):
+    for path in (
+        "/gradio_api/component_server",
+        "/gradio_api/call/load",
+        "/gradio_api/run/load",
+        "/gradio_api/api/load",
+    ):
+        assert client.post(path, json={"data": []}).status_code == 404
+
+
+def test_another_host_is_not_answered_and_this_one_is(client):
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 421
+    assert client.get("/", headers={"Host": "localhost:1"}).status_code == 200
+
+
+def test_a_stranger_without_a_cookie_gets_one_with_the_page_and_can_do_nothing_before(served):
+    with httpx.Client(base_url=served.address, timeout=60) as stranger:
+        joined = stranger.post("/gradio_api/queue/join", json={"data": [], "fn_index": 0, "session_hash": "x"})
+        assert joined.status_code == 403
+        page = stranger.get("/")
+        cookie = page.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+
+
+def test_the_browser_is_told_to_ask_no_other_machine(client):
+    policy = client.get("/").headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert not re.search(r"https?:|\*", policy)
+
+
+def _function(config: dict, element: str) -> tuple[int, list[int]]:
+    """(index, inputs) of the function that a button starts."""
+    button = next(c["id"] for c in config["components"] if c["props"].get("elem_id") == element)
+    found = next(d for d in config["dependencies"] if [button, "click"] in [list(t) for t in d["targets"]])
+    return found["id"], found["inputs"]
+
+
+def _ask(client: httpx.Client, index: int, data: list) -> str:
+    """The events of a call, as text."""
+    session = uuid.uuid4().hex
+    joined = client.post(
+        "/gradio_api/queue/join", json={"data": data, "fn_index": index, "session_hash": session, "trigger_id": None}
+    )
+    assert joined.status_code == 200, joined.text
+    with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+        lines = []
+        for line in stream.iter_lines():
+            lines.append(line)
+            if "process_completed" in line:
+                return "\n".join(lines)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("forged", ["{folder}/secret.txt", "/etc/passwd", "http://127.0.0.1:1/x.png"])
+def test_a_request_with_a_forged_file_does_not_reach_it(client, networks, forged):
+    config = client.get("/config").json()
+    index, _ = _function(config, "compare")
+    path = forged.format(folder=networks)
+    file = {"path": path, "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}
+    told = _ask(client, index, ["D-2N", "D-hq", "photograph", file])
+    assert '"success": false' in told or '"success":false' in told
+    assert "secret of" not in told
+    assert "af-chart" not in told
+
+
+def test_a_name_that_is_not_offered_is_refused_whoever_sends_it(client, networks):
+    config = client.get("/config").json()
+    index, _ = _function(config, "find-layers")
+    told = _ask(client, index, [str(networks)])
+    assert "not in the list" in told or "never offered" in told or '"success": false' in told
+    assert "<table" not in told
+
+
+def test_settings_of_the_page_name_no_folder_of_the_machine_beyond_those_offered(client, networks):
+    text = json.dumps(client.get("/config").json())
+    assert str(Path.home()) not in text
+    assert str(networks) not in text
+
+
+async def _status(app: Guard, path: str = "/", **headers: str) -> int:
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://studio") as client:
+        return (await client.get(path, headers=headers)).status_code
+
+
+async def _open(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"in"})
+
+
+@pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/file=x", "/gradio_api/upload", "/assets/index.js"])
+def test_the_password_is_asked_for_on_every_page(path, monkeypatch):
+    import asyncio
+
+    monkeypatch.setattr(guard, "WRONG_PASSWORD_SECONDS", 0.0)
+    app = Guard(_open, None, "a long password", "c")
+
+    def basic(text: str) -> str:
+        return "Basic " + base64.b64encode(text.encode()).decode()
+
+    asked = [
+        ({}, 401),
+        ({"Authorization": basic("me:a wrong password")}, 401),
+        ({"Authorization": basic("a long password")}, 401),
+        ({"Authorization": "Basic !!!"}, 401),
+        ({"Authorization": "Bearer a long password"}, 401),
+        ({"Authorization": basic("me:a long password")}, 200),
+        ({"Authorization": basic(":a long password")}, 200),
+    ]
+    for headers, status in asked:
+        assert asyncio.run(_status(app, path, **headers)) == status, headers
