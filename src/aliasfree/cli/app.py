@@ -25,6 +25,7 @@ from aliasfree.cli import (
     studio,
     sweep,
     train,
+    tune,
 )
 from aliasfree.cli.commands import App
 from aliasfree.cli.options import option_names, with_options
@@ -95,6 +96,7 @@ def _root(
 
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("sample")(generate.sample)
 app.command("rotate")(generate.rotate)
 app.command("film")(generate.film)
