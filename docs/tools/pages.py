@@ -29,6 +29,7 @@ API = {
     "diffusion": ("Diffusion", ["aliasfree.diffusion", "aliasfree.diffusion.clipping"]),
     "data": ("Data", ["aliasfree.data"]),
     "training": ("Training", ["aliasfree.training"]),
+    "tuning": ("Tuning", ["aliasfree.tuning"]),
     "evaluation": (
         "Evaluation",
         ["aliasfree.evaluation"]
