@@ -52,7 +52,7 @@ lint: $(VENV)/.dev
 
 # A broken link or a missing name is an error. MkDocs' notice about its own future is no warning of ours.
 docs: $(VENV)/.dev
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "The site is in site/; open site/index.html, or serve it with: $(BIN)/python -m http.server --directory site"
 
 # pip older than 25.1 knows no --group, so the one in the venv is renewed first.

