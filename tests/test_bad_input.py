@@ -127,7 +127,7 @@ def test_a_corrupt_or_truncated_image_is_named_and_skip_bad_goes_on(damage):
         app, ["train", "--data", "photos", "--config", "A", "--out", "runs/y", *TINY, "--skip-bad"]
     )
     assert done.exit_code == 0, done.output
-    assert "Left out 1 damaged image" in done.stderr
+    assert "1 damaged image(s) left out, 5 kept" in done.stderr
     assert "L2.png" in done.stderr
     held = json.loads(Path("runs/y/config.json").read_text())["data"]
     assert held["images"] == 5

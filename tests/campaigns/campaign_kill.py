@@ -34,6 +34,8 @@ from aliasfree.errors import RunError
 from aliasfree.experiments import sample_store
 from aliasfree.experiments.evaluate import EvaluateSettings, evaluate
 from aliasfree.experiments.generate import SampleSettings
+from aliasfree.experiments.sweep import sweep
+from aliasfree.experiments.sweep_recipe import read_recipe
 from aliasfree.training import RunFolder, RunSettings, train
 
 KILLS = int(os.environ.get("CAMPAIGN_KILLS", "30"))
@@ -205,7 +207,29 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-# measuring and caching
+# measuring, sweeping and caching
+
+SWEEP = """
+about = "tiny"
+configs = ["A", "D-2N"]
+seeds = [1]
+[training]
+image_size = 8
+base_channels = 4
+batch_size = 2
+steps = 3
+checkpoint_every = 1
+[sampling]
+steps = 2
+scheduler = "ddpm-clipped"
+batch_size = 10
+[evaluation]
+num = 70
+features = "pixels"
+equivariance = false
+[[data]]
+name = "digits"
+"""
 
 
 def test_measuring_killed_at_random_moments(whole, tmp_path, capsys):
@@ -231,6 +255,33 @@ def test_measuring_killed_at_random_moments(whole, tmp_path, capsys):
         return kills
 
     campaign("measuring", capsys, KILLS, trial)
+
+
+def test_sweeping_killed_at_random_moments(cache, tmp_path, capsys):
+    """Two cells of three steps, sampled, measured and put into a table."""
+    (tmp_path / "recipe.toml").write_text(SWEEP)
+    recipe = read_recipe(tmp_path / "recipe.toml")
+
+    def sweeping(out: Path) -> None:
+        sweep(recipe, out, device="cpu", console=QUIET)
+
+    seconds = do(lambda: sweeping(tmp_path / "whole"))
+    runs = [cell.name for cell in recipe.cells]
+    wanted = [numbers(tmp_path / "whole" / "runs" / name) for name in runs]
+    table = (tmp_path / "whole" / "table.csv").read_text()
+
+    def trial(chance: random.Random) -> int:
+        out, kills = tmp_path / "sweep", 0
+        while killed([lambda: sweeping(out)], chance.uniform(0, seconds)):
+            kills += 1
+        for name, cell in zip(runs, wanted, strict=True):
+            assert_same(numbers(out / "runs" / name), cell)
+        assert (out / "table.csv").read_text() == table
+        assert_clean(out)
+        shutil.rmtree(out)
+        return kills
+
+    campaign("sweeping", capsys, KILLS, trial)
 
 
 @pytest.mark.parametrize("count", [1, 2])

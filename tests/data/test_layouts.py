@@ -175,6 +175,8 @@ def test_dangling_link_is_named_and_skipped_when_asked(tmp_path, write_png):
         open_images(tmp_path / "d")
     data = open_images(tmp_path / "d", skip_bad=True)
     assert (len(data), len(data.skipped)) == (1, 1)
+    assert "b.png" in data.skipped[0]
+    assert "skip_bad" not in data.skipped[0], "no advice to do what was done"
 
 
 def test_two_folders_linked_to_one_place_are_both_there(tmp_path, write_png):
@@ -219,3 +221,21 @@ def test_data_info_says_what_was_taken_for_what(tmp_path, write_png):
     assert "train/ is the split train" in text
     assert "extra/ left out" in text
     assert "[red] 1" in text
+
+
+def test_labels_that_a_hub_keeps_back_are_none(tmp_path):
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+
+    def part(*labels: int) -> datasets.Dataset:
+        rows = {"image": [Image.new("L", (8, 8), i) for i in range(len(labels))], "label": list(labels)}
+        return datasets.Dataset.from_dict(rows, features=features)
+
+    datasets.DatasetDict({"train": part(0, 1, -1), "test": part(-1, -1)}).save_to_disk(str(tmp_path / "d"))
+    test = open_images(f"hub:{tmp_path / 'd'}", split="test")
+    assert (len(test), test.labels, test.class_names) == (2, None, None)
+    assert "all in the column 'label' are -1" in test.notes[0]
+    with pytest.raises(DataError, match=r"\[2\] has no label; leave such rows out"):
+        open_images(f"hub:{tmp_path / 'd'}")
+    assert open_images(f"hub:{tmp_path / 'd'}", skip_bad=True).labels.tolist() == [0, 1]

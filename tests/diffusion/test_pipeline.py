@@ -25,6 +25,7 @@ from diffusers import (
 from scipy import ndimage
 
 from aliasfree.diffusion import (
+    SCHEDULERS,
     AliasFreePipeline,
     PaperDDPMScheduler,
     make_scheduler,
@@ -203,13 +204,18 @@ def test_pictures_are_cut_off_not_rounded(network):
     assert (np.asarray(images[1]) == np.floor(unit[1, ..., 0] * 255 + 1e-4)).mean() > 0.99
 
 
-def test_the_pipeline_survives_saving(tmp_path):
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("clip_rate", [1, 4])
+def test_the_pipeline_survives_saving(tmp_path, name, clip_rate):
+    if clip_rate > 1 and not name.endswith("clipped"):
+        pytest.skip("clips nothing")
     model = AliasFreeUNet2DModel("D-2N", 16, 1, 1, base_channels=8).eval()
-    quiet(model, PaperDDPMScheduler(50)).save_pretrained(tmp_path)
+    scheduler = make_scheduler(name, num_train_timesteps=50, clip_rate=clip_rate)
+    quiet(model, scheduler).save_pretrained(tmp_path)
     again = AliasFreePipeline.from_pretrained(tmp_path)
     again.set_progress_bar_config(disable=True)
-    assert isinstance(again.scheduler, PaperDDPMScheduler)
-    first = quiet(model, PaperDDPMScheduler(50))(1, 5, generator=generators(1), output_type="pt").images
+    assert type(again.scheduler) is type(scheduler)
+    first = quiet(model, scheduler)(1, 5, generator=generators(1), output_type="pt").images
     torch.testing.assert_close(again(1, 5, generator=generators(1), output_type="pt").images, first, atol=1e-5, rtol=0)
 
 

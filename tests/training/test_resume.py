@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from aliasfree.errors import CheckpointError, DataError
 from aliasfree.training import RunFolder, RunStopped, train
+from aliasfree.training.losses import read_losses
 
 STEPS = 12
 SCRIPT = Path(__file__).with_name("train_here.py")
@@ -127,6 +129,24 @@ def test_settings_that_change_the_course_may_change_on_resume_and_are_noted(tmp_
     assert run.settings.lr == 1e-4
     last = run.losses_file.read_text().splitlines()[-1]
     assert last.split(",")[2] == "0.0001"
+
+
+def test_a_learning_rate_that_rises_and_falls_goes_on_where_it_was(
+    tmp_path, digits, make_settings, quiet, final_numbers, assert_same_bits
+):
+    falling = {"lr_warmup": 2, "lr_schedule": "cosine", "steps": 6}
+    whole = train(make_settings(tmp_path / "whole", **falling), digits, console=quiet)
+    parts = make_settings(tmp_path / "parts", **falling)
+    with pytest.raises(RunStopped):
+        train(parts, digits, until=0.0, console=quiet)
+    train(parts, digits, resume=True, console=quiet)
+    assert_same_bits(final_numbers(RunFolder(parts.out)), final_numbers(whole))
+    rates = [float(row["lr"]) for row in read_losses(whole.losses_file)]
+    share = [0.5, 1.0, *((1 + math.cos(math.pi * k / 4)) / 2 for k in range(4))]
+    assert rates == pytest.approx([3e-4 * s for s in share])
+    first = whole.load_checkpoint()
+    train(whole.settings.replace(steps=7), digits, resume=True, console=quiet)
+    assert whole.config["resumed"] == [{"step": first.step, "changes": ["steps 6 -> 7"]}], "the rate falls otherwise"
 
 
 def test_a_run_whose_time_is_over_saves_and_goes_on_with_the_same_bits(

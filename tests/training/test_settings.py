@@ -36,6 +36,8 @@ def test_settings_read_back_from_json_are_equal():
         ({"epochs": 0}, "`epochs`"),
         ({"lr": -1.0}, "`lr`"),
         ({"lr": math.nan}, "`lr`"),
+        ({"lr_warmup": -1}, "`lr_warmup`"),
+        ({"lr_schedule": "cosin"}, "did you mean 'cosine'"),
         ({"batch_size": 0}, "`batch_size`"),
         ({"checkpoint_every": 0}, "`checkpoint_every`"),
         ({"keep_checkpoints": 0}, "`keep_checkpoints`"),

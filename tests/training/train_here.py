@@ -31,10 +31,10 @@ if __name__ == "__main__":
     class Tripwire(TrainingState):
         """Sends its process the next signal within the step asked for, on the rank asked for."""
 
-        def advance(self) -> torch.Tensor:
+        def advance(self, total: int) -> torch.Tensor:
             if args.kill and args.kill[0][1:] == [self.step + 1, self.accelerator.process_index]:
                 os.kill(os.getpid(), args.kill[0][0])
-            return super().advance()
+            return super().advance(total)
 
     trainer.TrainingState = Tripwire
     torch.set_num_threads(1)

@@ -70,7 +70,11 @@ def train(
     epochs: Annotated[float | None, _option("100", "Passes over the data.")] = None,
     steps: Annotated[int | None, _option("from --epochs", "Optimizer steps in all.")] = None,
     batch_size: Annotated[int | None, _option("16", "Images per process and step.")] = None,
-    lr: Annotated[float | None, _option("0.0003", "Learning rate, constant.")] = None,
+    lr: Annotated[float | None, _option("0.0003", "Learning rate, the greatest.")] = None,
+    lr_warmup: Annotated[int | None, _option("0", "Steps over which it rises.")] = None,
+    lr_schedule: Annotated[
+        str | None, _option("constant", "After that: constant, or cosine or linear to 0 at the last step.")
+    ] = None,
     weight_decay: Annotated[float | None, _option("0.01", "Of AdamW.")] = None,
     grad_clip: Annotated[float | None, _option("1.0", "Largest gradient norm; 0 is off.")] = None,
     ema_decay: Annotated[float | None, _option("0.9999", "Of the averaged weights; 0 is off.")] = None,

@@ -83,9 +83,16 @@ def decode(file: Path | IO[bytes], name: str) -> Image.Image:
     # Pillow's readers raise whatever their parsing trips over (OSError, SyntaxError, struct.error, ...).
     except Exception as error:
         reason = "not an image this Pillow can read" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise DataError(
-            f"{name} is truncated or corrupt ({reason}); replace it, or leave such files out with `skip_bad=True`."
-        ) from error
+        raise damaged(name, reason) from error
+
+
+CURE = "; replace it, or leave such files out with `skip_bad=True`."
+"""What ends the sentence about a damaged file."""
+
+
+def damaged(name: str, reason: object) -> DataError:
+    """The error of a file that is not what its name says."""
+    return DataError(f"{name} is truncated or corrupt ({reason}){CURE}")
 
 
 def _plain(image: Image.Image) -> Image.Image:

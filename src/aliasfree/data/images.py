@@ -14,6 +14,7 @@ from PIL import Image
 
 from aliasfree.data import cache, registry
 from aliasfree.data.cache import CacheMeta
+from aliasfree.data.decode import CURE
 from aliasfree.data.labels import LABELS
 from aliasfree.data.sizes import Size, height_width
 from aliasfree.errors import ArgumentError, DataError
@@ -28,7 +29,7 @@ class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
     labels         int64 (N,), from 0; None = no labels
     class_names    one name for each label value; None = no labels
     fingerprint    sha256 (hex) of pixels, labels, class names and shape
-    skipped        one sentence for each bad file that was left out
+    skipped        what was wrong with each bad file that was left out
     notes          how the files were understood, a phrase each: splits, shards, files of labels
     source, split  what was opened
 
@@ -46,7 +47,7 @@ class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
         self.labels: np.ndarray | None = cache.load_labels(folder) if meta.labelled else None
         self.class_names = meta.class_names
         self.fingerprint = meta.fingerprint
-        self.skipped = meta.skipped
+        self.skipped = tuple(reason.removesuffix(CURE) for reason in meta.skipped)
         self.notes = meta.notes
         self.source = source
         self.split = split

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
 from aliasfree.diffusion.clipping import check_rate, clip
 from aliasfree.diffusion.scheduler import trailing_times
 
-__all__ = ["AnyStepDPMSolverScheduler", "FineDPMSolverScheduler", "make_dpm_solver"]
+__all__ = ["AnyStepDPMSolverScheduler", "FineDPMSolverScheduler", "SchedulerMixin", "make_dpm_solver"]
+# SchedulerMixin: a saved pipeline is loaded by what the module of a part knows as its base
 
 
 class AnyStepDPMSolverScheduler(DPMSolverMultistepScheduler):

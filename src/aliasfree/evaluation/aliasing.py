@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from aliasfree.errors import ArgumentError, ShapeError
 from aliasfree.evaluation.equivariance import Agreement, FramedMap, rotation_agreement, translation_agreement
 from aliasfree.evaluation.layers import Kind, Layer, circular, find_layers, idealised, sub_pixel_mean
-from aliasfree.evaluation.spectra import decibel, radial_mean
+from aliasfree.evaluation.spectra import decibel, radial_mean, without_nyquist
 from aliasfree.ops.spatial import translate2d
 
 __all__ = ["Aliasing", "LayerAliasing", "aliasing", "shift_sweep"]
@@ -104,6 +104,8 @@ def aliasing(
 ) -> Aliasing:
     """Measure `model` at images x (N, C, H, W), N >= 1, on their device, in eval mode.
 
+    Under shifts by fractions of a pixel x has nothing at the Nyquist frequency, where they have no meaning.
+
     call      what is asked of the model: images to images of the same size; None = model(x), or its `.sample`
     framed    the same of a model that knows the frame, see `translation_agreement`; None = it does not
     rate      how much finer than a pixel the counterparts look, >= 2
@@ -135,8 +137,10 @@ def aliasing(
 
         shifts: dict[str, Any] = {"repeats": repeats, "seed": seed}
         moved: dict[str, Any] = {**shifts, "framed": framed}
-        eq_t, eq_t_frac = (translation_agreement(run, x, f, periodic=periodic, **moved).db for f in (False, True))
-        eq_t_lanczos = translation_agreement(run, x, True, ruler="lanczos", **moved).db
+        limited = without_nyquist(x)
+        eq_t = translation_agreement(run, x, False, periodic=periodic, **moved).db
+        eq_t_frac = translation_agreement(run, limited, True, periodic=periodic, **moved).db
+        eq_t_lanczos = translation_agreement(run, limited, True, ruler="lanczos", **moved).db
         eq_r = rotation_agreement(run, x, **moved).db if x.shape[-1] == x.shape[-2] else None
         with circular(model):
             layers = find_layers(model, run, x)
@@ -148,7 +152,7 @@ def aliasing(
             def error_with(replaced: Sequence[Layer]) -> Agreement:
                 with idealised(replaced, ask, rate) as fn:
                     told = None if framed is None else fn
-                    return translation_agreement(fn, x, True, periodic=True, framed=told, **shifts)
+                    return translation_agreement(fn, limited, True, periodic=True, framed=told, **shifts)
 
             total = error_with([])
             measured = []

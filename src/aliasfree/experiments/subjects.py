@@ -66,7 +66,9 @@ def open_subject(target: str, settings: SubjectSettings) -> Subject:
         from aliasfree.training import RunFolder
 
         run = RunFolder(path)
-        if run.exists and "settings" in _read(run.config_file):
+        if run.exists and "settings" in (found := _read(run.config_file)):
+            if found.get("command") == "tune":
+                return _diffusers_subject(run.model, settings)
             return _run_subject(target, run, settings)
         return _diffusers_subject(path, settings)
     try:

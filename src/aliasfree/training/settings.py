@@ -16,6 +16,7 @@ from aliasfree.errors import ArgumentError, ConfigError, check_seed, did_you_mea
 AUGMENTATIONS = ("none", "flip", "rotate", "frame")
 PRECONDITIONINGS = ("none", "spectral")
 PRECISIONS = ("no", "bf16")
+LR_SCHEDULES = ("constant", "cosine", "linear")
 PADDING_MODES = ("zeros", "circular", "reflect")
 
 
@@ -55,7 +56,9 @@ class RunSettings:
     epochs: float = 100  # passes over the data
     steps: int | None = None  # optimizer steps in all; None = from epochs
     batch_size: int = 16  # images per process and step
-    lr: float = 3e-4  # constant, as in the paper
+    lr: float = 3e-4  # the greatest
+    lr_warmup: int = 0  # steps over which it rises; 0 = none, as in the paper
+    lr_schedule: str = "constant"  # after that, as in the paper; "cosine" and "linear" fall to 0 at the last step
     weight_decay: float = 0.01  # AdamW's own default, which the paper keeps
     grad_clip: float | None = 1.0  # largest gradient norm, which tames rare spikes; None = off, as in the paper
     ema_decay: float = 0.9999  # of the weights; reached by the warm-up (1 + step) / (10 + step); 0 = no average
@@ -89,6 +92,7 @@ class RunSettings:
 
         config = Config.parse(self.config)
         _one_of("augment", self.augment, AUGMENTATIONS)
+        _one_of("lr_schedule", self.lr_schedule, LR_SCHEDULES)
         _one_of("mixed_precision", self.mixed_precision, PRECISIONS)
         for name, value, valid in (
             ("padding_mode", self.padding_mode, PADDING_MODES),
@@ -122,6 +126,7 @@ class RunSettings:
         _at_least("base_channels", self.base_channels, 4, none="the image size")
         if self.base_channels is not None and self.base_channels % 4:
             raise ArgumentError(f"`base_channels` must be a multiple of 4 (attention heads), not {self.base_channels}.")
+        _at_least("lr_warmup", self.lr_warmup, 0)
         _at_least("num_images", self.num_images, 1, none="all")
         _at_least("steps", self.steps, 1, none="counting by `epochs`")
         for name in ("batch_size", "checkpoint_every", "keep_checkpoints", "sample_num", "sample_steps"):

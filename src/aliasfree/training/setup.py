@@ -28,7 +28,7 @@ _ARGUMENTS = {"alias_free": "`config`", "sample_size": "`image_size`", "in_chann
               "frame_features": "`frame_features`"}  # fmt: skip
 # of networks saved before these could be chosen
 _DEFAULTS = {"preconditioning": "none", "frame_features": 0, "spectrum": None, "num_train_timesteps": 1000}
-# settings that may differ on resume without changing what is computed
+# settings that may differ on resume without changing what is computed; a falling learning rate depends on the length
 _FREE = {"out", "epochs", "steps", "checkpoint_every", "keep_checkpoints", "sample_every", "sample_num", "sample_steps",
          "save_training_images", "device", "data", "split", "num_images", "skip_bad", "image_size",
          "channels"}  # fmt: skip
@@ -168,11 +168,12 @@ def check_resume(folder: RunFolder, now: dict[str, Any]) -> list[str]:
             f"{where} was begun on other data ({old_data.get('images')} images of {old_data.get('source')}, now "
             f"{new_data['images']} images of {new_data['source']}); give the same `data` or choose another `out`."
         )
+    free = _FREE if now["settings"]["lr_schedule"] == "constant" else _FREE - {"steps", "epochs"}
     changes = []
     for part in ("settings", "versions", "environment"):
         for name, new in now[part].items():
             old = before.get(part, {}).get(name, new)  # a setting that came later changes nothing
-            if old != new and name not in _FREE:
+            if old != new and name not in free:
                 changes.append(f"{name} {old} -> {new}")
     return changes
 

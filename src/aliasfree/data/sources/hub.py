@@ -14,6 +14,8 @@ from aliasfree.data.source import SPLITS, Bad, Item, Source, single_split
 from aliasfree.errors import DataError
 
 _LABEL_COLUMNS = ("label", "labels", "target", "y", "fine_label", "class")
+_UNLABELLED = -1
+"""What test sets whose labels are kept back have in place of them."""
 _LOCAL = "use local data instead: a folder or zip of images, IDX, CSV or npz files, or 'digits', which needs no files"
 
 
@@ -63,6 +65,8 @@ class HubSource(Source):
             have = ", ".join(data.features)
             raise DataError(f"{self._title} has no column of type Image (it has: {have}); name an image data set.")
         label = self._label_column(data.features)
+        if label is not None and data.unique(label) == [_UNLABELLED]:
+            label, self.notes = None, (f"no labels: all in the column {label!r} are {_UNLABELLED}",)
         data = data.select_columns([image] if label is None else [image, label])
         for i, row in enumerate(data.cast_column(image, datasets.Image(decode=False))):
             name, cell = f"{self._title}[{i}]", row[image]
@@ -71,7 +75,7 @@ class HubSource(Source):
                     raise DataError(f"{name} has no image; leave such rows out with `skip_bad=True`.")
                 number = None if label is None else row[label]
                 number = None if number is None else int(number)
-                if label is not None and number is None:
+                if label is not None and number in (None, _UNLABELLED):
                     raise DataError(f"{name} has no label; leave such rows out with `skip_bad=True`.")
                 file = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else Path(cell["path"])
                 yield Item(decode(file, name), number, name)

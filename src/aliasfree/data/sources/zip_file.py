@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from aliasfree.data.decode import decode
+from aliasfree.data.decode import damaged, decode
 from aliasfree.data.source import Bad, Item, Source, holds_images, pick_file, single_split, stamp_file
 from aliasfree.data.tree import Tree, arrange
 from aliasfree.errors import DataError
@@ -97,9 +97,7 @@ def _read(archive: zipfile.ZipFile, member: str, name: str, most: int = _MOST_BY
         NotImplementedError,
         ValueError,
     ) as error:
-        raise DataError(
-            f"{name} is truncated or corrupt ({error}); replace it, or leave such files out with `skip_bad=True`."
-        ) from error
+        raise damaged(name, error) from error
     if len(raw) >= _MOST_BYTES:
         raise DataError(
             f"{name} unpacks to more than 256 MiB, which no image needs; leave it out with `skip_bad=True`."
