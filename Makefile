@@ -1,6 +1,6 @@
 # make demo    train, sample and rotate on bundled data; writes runs/demo/report.html
 # make test    all tests, offline
-# make campaign  10,000 damaged files for every reader, 1,000 kills of each kind of work; CAMPAIGN_EXAMPLES=, CAMPAIGN_KILLS=
+# make campaign  10,000 damaged files a reader, 1,000 kills a kind of work, 20 visitors of the studio; CAMPAIGN_EXAMPLES=, CAMPAIGN_KILLS=
 # make lint    ruff, mypy, import-linter
 # make docs    the documentation site, into site/; with DOCS_EXECUTE=true the notebooks are run for it (minutes)
 # make clean   remove .venv and the caches
@@ -43,6 +43,7 @@ campaign: $(VENV)/.dev
 	CAMPAIGN_EXAMPLES=$(CAMPAIGN_EXAMPLES) OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -n $(JOBS) tests/data/test_damaged_input.py
 	CAMPAIGN_KILLS=$(CAMPAIGN_KILLS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/campaigns/campaign_kill.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/campaigns/campaign_studio.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
