@@ -33,7 +33,9 @@ PUBLIC = {
     "filtered_activation2d": "(x, activation, up, down, factor, padding, backend)",
     "revert": "(model)",
     "rotate2d": "(x, degrees, method, return_mask)",
+    "tile": "(model, axes, inputs, prove)",
     "translate2d": "(x, dy, dx, method, return_mask)",
+    "untile": "(model)",
     "upsample2d": "(x, filter, factor, padding, backend)",
     "zoom2d": "(x, factor, method, return_mask)",
 }
@@ -52,12 +54,12 @@ METHODS = {
     "AliasFreePipeline.__call__": (
         "(self, batch_size, num_inference_steps, rotate, translate, zoom, method, noise, schedule, class_labels, "
         "guidance_scale, generator, output_type, return_frames, frame_every, return_dict, progress, eta, "
-        "latents, step_noise)"
+        "latents, step_noise, null_class)"
     ),
 }
 
 SUBMODULES = {
-    "conversion": ("ConversionReport", "conversion_report", "convert", "revert"),
+    "conversion": ("ConversionReport", "conversion_report", "convert", "revert", "rolled_db", "tile", "untile"),
     "config": ("PAPER_CONFIGS", "Config", "known_names"),
     "data": ("ImageData", "make_mnist_m", "open_images", "unit_range"),
     "diffusion": (

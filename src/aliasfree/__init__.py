@@ -29,7 +29,9 @@ _WHERE = {
     "filtered_activation2d": "ops",
     "revert": "conversion",
     "rotate2d": "ops",
+    "tile": "conversion",
     "translate2d": "ops",
+    "untile": "conversion",
     "upsample2d": "ops",
     "zoom2d": "ops",
 }
@@ -53,7 +55,9 @@ __all__ = [
     "filtered_activation2d",
     "revert",
     "rotate2d",
+    "tile",
     "translate2d",
+    "untile",
     "upsample2d",
     "zoom2d",
 ]
@@ -68,6 +72,8 @@ if TYPE_CHECKING:
         conversion_report,
         convert,
         revert,
+        tile,
+        untile,
     )
     from aliasfree.diffusion import AliasFreePipeline, PaperDDPMScheduler
     from aliasfree.errors import AliasfreeError

@@ -329,3 +329,19 @@ def test_a_diffusers_model_that_cannot_be_called_is_refused_and_takes_inputs():
         convert(model, "D-hq", inputs=[torch.zeros(1, 4, 8, 8)])
     convert(model, "D-hq", inputs={"sample": torch.zeros(1, 4, 8, 8), "secret": torch.zeros(1)})
     assert texts(model)["act"] == "filtered on planes"
+
+
+def test_a_shortcut_past_a_convolution_makes_no_patch_embedding_of_downsampling():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.down, self.conv = nn.Conv2d(3, 8, 2, stride=2), nn.Conv2d(8, 8, 3, padding=1)
+            self.mix = nn.Linear(8, 8)
+
+        def forward(self, x):
+            x = self.down(x)
+            x = x + self.conv(x)  # the shortcut has not been looked at
+            return self.mix(x.flatten(2).mT).mT.unflatten(2, x.shape[-2:])
+
+    found = {e.name: e.text for e in conversion_report(convert(Block(), "B-hq")).touched}
+    assert found == {"down": "stride 1, low-pass, decimation by 2"}

@@ -20,6 +20,7 @@ from diffusers import (
     CogView4Pipeline,
     CogView4Transformer2DModel,
     ConfigMixin,
+    ControlNetModel,
     DDIMScheduler,
     DDPMScheduler,
     DEISMultistepScheduler,
@@ -30,7 +31,10 @@ from diffusers import (
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
+    FluxControlNetModel,
+    FluxControlNetPipeline,
     FluxImg2ImgPipeline,
+    FluxInpaintPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     HeunDiscreteScheduler,
@@ -48,32 +52,42 @@ from diffusers import (
     QwenImageImg2ImgPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
+    SanaPAGPipeline,
     SanaPipeline,
     SanaTransformer2DModel,
     SASolverScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Img2ImgPipeline,
+    StableDiffusion3PAGImg2ImgPipeline,
     StableDiffusion3PAGPipeline,
     StableDiffusion3Pipeline,
+    StableDiffusionControlNetImg2ImgPipeline,
+    StableDiffusionControlNetPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
+    StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPAGImg2ImgPipeline,
     StableDiffusionPAGPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLControlNetImg2ImgPipeline,
+    StableDiffusionXLControlNetPipeline,
     StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
     StableDiffusionXLPAGImg2ImgPipeline,
+    StableDiffusionXLPAGInpaintPipeline,
     StableDiffusionXLPAGPipeline,
     StableDiffusionXLPipeline,
     TCDScheduler,
     UNet2DConditionModel,
     UniPCMultistepScheduler,
+    ZImageImg2ImgPipeline,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
 from diffusers.callbacks import MultiPipelineCallbacks
 from diffusers.configuration_utils import register_to_config
 
-from aliasfree.diffusion import AliasFreePipeline, MotionCallback, callbacks
+from aliasfree.diffusion import AliasFreePipeline, MotionCallback, RollCallback, callbacks
 from aliasfree.errors import ArgumentError, ShapeError
 
 
@@ -286,10 +300,39 @@ def test_an_interrupted_run_leaves_no_moved_noise_behind():
     assert "step" not in vars(pipe.scheduler)
 
 
-def xl(kind):
-    network = unet(addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=32)
-    return quiet(kind(vae=autoencoder(), unet=network, scheduler=EulerDiscreteScheduler(), text_encoder_2=None,
-                      tokenizer_2=None, **NO_TEXT, add_watermarker=False))  # fmt: skip
+ADDED = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4,
+         "projection_class_embeddings_input_dim": 32}  # fmt: skip
+
+
+def xl(kind, more=None, **network):
+    return quiet(kind(vae=autoencoder(), unet=unet(**ADDED, **network), scheduler=EulerDiscreteScheduler(),
+                      text_encoder_2=None, tokenizer_2=None, **NO_TEXT, add_watermarker=False,
+                      **(more or {})))  # fmt: skip
+
+
+def controlnet(**more) -> ControlNetModel:
+    torch.manual_seed(0)
+    net = ControlNetModel(block_out_channels=(8, 16), norm_num_groups=4, layers_per_block=1, attention_head_dim=4,
+                          cross_attention_dim=8, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+                          conditioning_embedding_out_channels=(4, 8), **more)  # fmt: skip
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    return net.eval()
+
+
+def controlled(kind):
+    return quiet(kind(vae=autoencoder(), unet=unet(), controlnet=controlnet(), scheduler=DDIMScheduler(), **NO_TEXT,
+                      **NO_SAFETY))  # fmt: skip
+
+
+def controlled_flux(kind):
+    torch.manual_seed(0)
+    net = FluxControlNetModel(patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=8,
+                              num_attention_heads=1, joint_attention_dim=8, pooled_projection_dim=8,
+                              axes_dims_rope=(2, 2, 4))  # fmt: skip
+    parts = flux(FluxPipeline).components
+    return quiet(kind(**{k: v for k, v in parts.items() if "image_encoder" not in k and "feature" not in k},
+                      controlnet=net.eval()))  # fmt: skip
 
 
 def stable_diffusion_3(kind, **more):
@@ -354,8 +397,9 @@ def aura(kind):
         pos_embed_max_size=64))  # fmt: skip
 
 
-def sana(kind):
+def sana(kind, **more):
     return made(kind, lambda: SanaTransformer2DModel(
+        **more,
         patch_size=1, in_channels=4, out_channels=4, num_layers=1, attention_head_dim=4, num_attention_heads=2,
         num_cross_attention_heads=2, cross_attention_head_dim=4, cross_attention_dim=8, caption_channels=8,
         sample_size=8),
@@ -394,6 +438,12 @@ def masked(prompt: str = "prompt_attention_mask", dtype: torch.dtype = torch.lon
 
 BINS = {"use_resolution_binning": False, "negative_prompt": None, "height": 32, "width": 32}
 WIDE = {"height": 64, "width": 64}  # an autoencoder of eight pixels a latent is assumed
+SHOWN = "callback_on_step_end_tensor_inputs"
+CONTROL = {"control_image": IMAGE["image"].flip(3), SHOWN: ["latents", "control_image"]}
+MASK = {
+    "image": IMAGE["image"], "mask_image": (torch.arange(256.0).reshape(1, 1, 16, 16) > 90).float(),
+    SHOWN: ["latents", "mask", "masked_image_latents"],
+}  # fmt: skip
 REAL = {
     "AuraFlowPipeline": (lambda: aura(AuraFlowPipeline), masked()),
     "CogView4Pipeline": (lambda: cogview(CogView4Pipeline), PROMPT | NEGATIVE_TEXT),
@@ -408,6 +458,48 @@ REAL = {
     "StableDiffusionPAGImg2ImgPipeline": (lambda: stable_diffusion(StableDiffusionPAGImg2ImgPipeline), PROMPT | IMAGE),
     "StableDiffusionXLPAGPipeline": (lambda: xl(StableDiffusionXLPAGPipeline), POOLED | NEGATIVE),
     "StableDiffusionXLPAGImg2ImgPipeline": (lambda: xl(StableDiffusionXLPAGImg2ImgPipeline), POOLED | NEGATIVE | IMAGE),
+    "StableDiffusion3PAGImg2ImgPipeline": (
+        lambda: stable_diffusion_3(StableDiffusion3PAGImg2ImgPipeline, pag_applied_layers="blocks.0"),
+        POOLED | NEGATIVE | IMAGE,
+    ),
+    "SanaPAGPipeline": (lambda: sana(SanaPAGPipeline), masked() | BINS),
+    "ZImageImg2ImgPipeline": (
+        lambda: z_image(ZImageImg2ImgPipeline),
+        {"prompt_embeds": [torch.zeros(3, 8)], "guidance_scale": 0.0} | IMAGE,
+    ),
+    "StableDiffusionInpaintPipeline": (
+        lambda: stable_diffusion(StableDiffusionInpaintPipeline, network=unet(in_channels=9, out_channels=4)),
+        PROMPT | MASK,
+    ),
+    "StableDiffusionXLInpaintPipeline": (
+        lambda: xl(StableDiffusionXLInpaintPipeline, in_channels=9, out_channels=4),
+        POOLED | NEGATIVE | MASK,
+    ),
+    "StableDiffusionXLPAGInpaintPipeline": (
+        lambda: xl(StableDiffusionXLPAGInpaintPipeline, in_channels=9, out_channels=4),
+        POOLED | NEGATIVE | MASK,
+    ),
+    "StableDiffusionInstructPix2PixPipeline": (
+        lambda: stable_diffusion(StableDiffusionInstructPix2PixPipeline, network=unet(in_channels=8, out_channels=4)),
+        PROMPT | {"image": IMAGE["image"], SHOWN: ["latents", "image_latents"]},
+    ),
+    "StableDiffusionControlNetPipeline": (
+        lambda: controlled(StableDiffusionControlNetPipeline),
+        PROMPT | {"image": IMAGE["image"], SHOWN: ["latents", "image"]},
+    ),
+    "StableDiffusionControlNetImg2ImgPipeline": (
+        lambda: controlled(StableDiffusionControlNetImg2ImgPipeline),
+        PROMPT | IMAGE | CONTROL,
+    ),
+    "StableDiffusionXLControlNetPipeline": (
+        lambda: xl(StableDiffusionXLControlNetPipeline, {"controlnet": controlnet(**ADDED)}),
+        POOLED | NEGATIVE | {"image": IMAGE["image"], SHOWN: ["latents", "image"]},
+    ),
+    "StableDiffusionXLControlNetImg2ImgPipeline": (
+        lambda: xl(StableDiffusionXLControlNetImg2ImgPipeline, {"controlnet": controlnet(**ADDED)}),
+        POOLED | NEGATIVE | IMAGE | CONTROL,
+    ),
+    "FluxControlNetPipeline": (lambda: controlled_flux(FluxControlNetPipeline), POOLED | CONTROL),
     "StableDiffusion3PAGPipeline": (
         lambda: stable_diffusion_3(StableDiffusion3PAGPipeline, pag_applied_layers="blocks.0"),
         POOLED | NEGATIVE,
@@ -486,6 +578,9 @@ def test_flow_matching_gives_the_turned_image_too(family, name, monkeypatch):
 
 
 def draw(pipe, inputs, callback, size=(16, 16), **more):
+    beside = callbacks.CONDITIONS.get(type(pipe).__name__)
+    if beside and isinstance(callback, MotionCallback):
+        callback.beside = beside
     options = {"num_inference_steps": 3, "output_type": "latent", "generator": torch.Generator().manual_seed(0)}
     if "image" not in inputs or callbacks.PIPELINES.get(type(pipe).__name__) == "packed":
         options |= {"height": size[0], "width": size[1]}
@@ -522,6 +617,85 @@ def test_its_arguments_have_the_defaults_of_the_pipeline():
     assert {n: ours[n].default for n in shared} == {n: theirs[n].default for n in shared}
 
 
+class InpaintingUNet(EquivariantUNet):
+    """The same network with a mask and an image behind it, both of which matter."""
+
+    @register_to_config
+    def __init__(self, sample_size: int = 8, in_channels: int = 9, out_channels: int = 4) -> None:
+        super().__init__(sample_size, in_channels)
+        self.register_to_config(out_channels=out_channels)
+        self.float()
+
+    def forward(self, sample, timestep, **_):
+        latents, mask, image = sample[:, :4], sample[:, 4:5], sample[:, 5:]
+        return (super().forward(latents + mask * image, timestep)[0],)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])  # with guidance the images are held twice
+def test_an_inpainting_pipeline_whose_mask_moves_along_gives_the_turned_image(scale, monkeypatch):
+    pipe = stable_diffusion(StableDiffusionInpaintPipeline, network=InpaintingUNet())
+
+    def run(callback=None):
+        return draw(pipe, PROMPT | MASK, callback, num_inference_steps=7, strength=1.0, guidance_scale=scale)
+
+    upright = run().rot90(1, (2, 3))
+    assert relative(run(MotionCallback(**QUARTER)), upright) < 1e-5
+    monkeypatch.setattr(callbacks.Conditions, "moved", lambda *_: {})
+    assert relative(run(MotionCallback(**QUARTER)), upright) > 1e-2
+
+
+@pytest.mark.parametrize("name", [n for n in callbacks.CONDITIONS if "ControlNet" in n])
+def test_the_condition_of_a_controlnet_is_handed_on_turned(name):
+    build, inputs = REAL[name]
+    (which,) = callbacks.CONDITIONS[name]
+    seen = []
+
+    class Looking(MotionCallback):
+        def callback_fn(self, pipeline, step_index, timestep, callback_kwargs):
+            before = callback_kwargs[which].clone()
+            out = super().callback_fn(pipeline, step_index, timestep, callback_kwargs)
+            seen.append((as_planes(before), as_planes(out[which])))
+            return out
+
+    draw(build(), inputs, Looking(rotate=90, schedule=(0.5, 0.5)))
+    turned = [not torch.equal(a, b) for a, b in seen]
+    assert sum(turned) == 1
+    before, after = seen[turned.index(True)]
+    torch.testing.assert_close(after, before.rot90(1, (2, 3)), atol=1e-5, rtol=1e-5)
+    still = draw(build(), inputs, MotionCallback(rotate=90, schedule=(0.1, 0.1)))
+    assert relative(still, draw(build(), inputs, MotionCallback(rotate=90, schedule=(1, 1)))) > 1e-3
+
+
+def test_conditions_are_shifted_by_pixels_and_rolled_by_what_the_latents_are():
+    build, inputs = REAL["StableDiffusionControlNetPipeline"]
+    seen = []
+
+    def looking(kind):
+        class Looking(kind):
+            def callback_fn(self, pipeline, step_index, timestep, callback_kwargs):
+                before = {n: callback_kwargs[n].clone() for n in ("latents", "image")}
+                out = super().callback_fn(pipeline, step_index, timestep, callback_kwargs)
+                seen.append((before, {n: out[n] for n in before}))
+                return out
+
+        return Looking
+
+    draw(build(), inputs, looking(MotionCallback)(translate=(2, 4), schedule=(0.5, 0.5)))
+    before, after = seen[1]
+    torch.testing.assert_close(after["image"], before["image"].roll((2, 4), (2, 3)), atol=1e-5, rtol=1e-5)
+    seen.clear()
+    draw(build(), inputs, looking(RollCallback)("xy"))
+    before, after = seen[0]
+    (shift,) = [
+        (y, x)
+        for y in range(8)
+        for x in range(8)
+        if torch.equal(before["latents"].roll((y, x), (2, 3)), after["latents"])
+    ]
+    assert torch.equal(after["image"], before["image"].roll((2 * shift[0], 2 * shift[1]), (2, 3)))
+    assert torch.equal(seen[-1][1]["image"], before["image"])  # back at the end
+
+
 def test_the_image_that_comes_out_is_turned():
     pipe = stable_diffusion()
     latents = draw(pipe, PROMPT, MotionCallback(rotate=90, schedule=(1, 1)))
@@ -556,14 +730,18 @@ def test_it_goes_together_with_other_callbacks_and_half_precision():
 
 def test_what_is_not_supported_is_refused():
     inpaint = stable_diffusion(StableDiffusionInpaintPipeline, network=unet(in_channels=9, out_channels=4))
-    with pytest.raises(ArgumentError, match=r"StableDiffusionInpaintPipeline, which holds other images .*mask_image"):
-        draw(
-            inpaint,
-            PROMPT,
-            MotionCallback(rotate=9),
-            image=torch.zeros(1, 3, 16, 16),
-            mask_image=torch.ones(1, 1, 16, 16),
-        )
+    images = {k: MASK[k] for k in ("image", "mask_image")}
+
+    def run(pipe, **more):
+        options = {"num_inference_steps": 3, "height": 16, "width": 16, "output_type": "latent", "strength": 1.0}
+        pipe(**PROMPT, **images, **options, callback_on_step_end=MotionCallback(rotate=9, **more))
+
+    with pytest.raises(ArgumentError, match=r"make the callback with beside=\['mask', 'masked_image_latents'\]"):
+        run(inpaint)
+    with pytest.raises(ArgumentError, match="not made for inpainting puts the unmoved image back"):
+        run(stable_diffusion(StableDiffusionInpaintPipeline), beside=["mask", "masked_image_latents"])
+    with pytest.raises(ArgumentError, match=r"FluxInpaintPipeline, which holds other images .*mask_image"):
+        draw(flux(FluxInpaintPipeline), POOLED, MotionCallback(rotate=9), **images)
     consistency, inputs = REAL["LatentConsistencyModelPipeline"]
     with pytest.raises(ArgumentError, match="'denoised'"):
         draw(consistency(), {"prompt_embeds": inputs["prompt_embeds"]}, MotionCallback(rotate=9))
@@ -597,3 +775,44 @@ def test_a_noise_tree_cannot_move_along():
                                                "_callback_tensor_inputs": ["latents"]})()  # fmt: skip
     with pytest.raises(ArgumentError, match="draws its noise from a tree"):
         MotionCallback(rotate=9, noise="co-moving")(pipe, 0, 999, {"latents": torch.zeros(1, 4, 8, 8)})
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_network_without_an_edge_gives_the_image_it_gives_unrolled(name):
+    assert relative(sample(name, RollCallback("xy")), sample(name)) < 1e-9
+
+
+@pytest.mark.parametrize("name", [REMEMBER[0], DRAW[0]])
+def test_the_latents_are_really_rolled_in_between_along_the_axes_that_were_named(name):
+    seen = []
+
+    class Looking(RollCallback):
+        def callback_fn(self, pipeline, step_index, timestep, callback_kwargs):
+            before = callback_kwargs["latents"]
+            after = super().callback_fn(pipeline, step_index, timestep, callback_kwargs)["latents"]
+            seen.append((before, after))
+            return {"latents": after}
+
+    sample(name, Looking("x"))
+    moved = [not torch.equal(a, b) for a, b in seen]
+    assert sum(moved) >= len(moved) - 2
+    for before, after in seen:
+        assert any(torch.equal(before.roll(k, 3), after) for k in range(before.shape[3]))
+
+
+def test_another_seed_rolls_by_other_offsets_and_the_same_by_the_same():
+    first, again, other = (RollCallback(seed=s)._rolls for s in (0, 0, 1))
+    offsets = [[rolls.offsets(k / 9, (64, 64)) for k in range(1, 9)] for rolls in (first, again, other)]
+    assert offsets[0] == offsets[1] != offsets[2]
+
+
+def test_rolled_it_does_not_when_the_schedulers_memory_stays_behind(monkeypatch):
+    monkeypatch.setattr(callbacks, "move_history", lambda *_: 0)
+    assert relative(sample("UniPC", RollCallback()), sample("UniPC")) > 1e-3
+
+
+def test_bad_arguments_of_rolling_are_told():
+    with pytest.raises(ArgumentError, match="not 'z'"):
+        RollCallback("z")
+    with pytest.raises(ArgumentError, match="seed"):
+        RollCallback(seed=-1)

@@ -11,6 +11,8 @@ from diffusers import (
     DPMSolverSinglestepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
     HeunDiscreteScheduler,
     IPNDMScheduler,
     KDPM2AncestralDiscreteScheduler,
@@ -85,7 +87,9 @@ WITHOUT_MEMORY = {
     "ddim": lambda: make_scheduler("ddim"),
     "diffusers ddim": lambda: DDIMScheduler(clip_sample=False),
     "euler": EulerDiscreteScheduler,
+    "flow euler": FlowMatchEulerDiscreteScheduler,
 }
+FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 WITH_MEMORY = {
     "dpm++": lambda: make_scheduler("dpm++"),
     "diffusers dpm++": DPMSolverMultistepScheduler,
@@ -99,6 +103,9 @@ WITH_MEMORY = {
     "lms": LMSDiscreteScheduler,
     "deis": DEISMultistepScheduler,
     "unipc": UniPCMultistepScheduler,
+    "flow heun": FlowMatchHeunDiscreteScheduler,
+    "flow dpm++": lambda: DPMSolverMultistepScheduler(**FLOW),
+    "flow unipc": lambda: UniPCMultistepScheduler(**FLOW),
 }
 
 
@@ -339,6 +346,50 @@ def test_an_ordinary_diffusers_network_is_sampled_and_turned():
     with pytest.raises(ArgumentError, match="leave guidance_scale at 1"):
         pipe(2, 3, class_labels=0, guidance_scale=2.0)
     with pytest.raises(ArgumentError, match=r"needs class_labels in 0\.\.3"):
+        pipe(2, 3)
+
+
+SMALL = {
+    "in_channels": 3, "out_channels": 3, "block_out_channels": (8, 8), "norm_num_groups": 4, "layers_per_block": 1,
+    "down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2,
+}  # fmt: skip
+
+
+def test_a_class_that_stands_for_none_guides_where_it_is_named(raw):
+    pipe = quiet(UNet2DModel(**SMALL, sample_size=8, num_class_embeds=4), make_scheduler("ddim"))
+
+    def sample(**given):
+        return pipe(1, 3, generator=generators(1), **given).images
+
+    null, plain = sample(class_labels=3), sample(class_labels=1)
+    assert relative(sample(class_labels=1, guidance_scale=1.0, null_class=3), plain) < 1e-5
+    assert relative(sample(class_labels=1, guidance_scale=0.0, null_class=3), null) < 1e-5
+    assert relative(sample(class_labels=1, guidance_scale=4.0, null_class=3), plain) > 1e-3
+    with pytest.raises(ArgumentError, match="give it as null_class"):
+        sample(class_labels=1, guidance_scale=4.0)
+    with pytest.raises(ArgumentError, match="one of the network's classes, not 4"):
+        sample(class_labels=1, null_class=4)
+
+
+@pytest.mark.parametrize(("kind", "labels"), [("timestep", [5, 900]), ("identity", torch.randn(2, 32))])
+def test_networks_that_embed_numbers_or_take_vectors_for_classes_are_sampled(raw, kind, labels):
+    pipe = quiet(UNet2DModel(**SMALL, sample_size=8, class_embed_type=kind), make_scheduler("ddim"))
+    both = pipe(2, 3, generator=generators(), class_labels=labels).images
+    for i in range(2):
+        one = pipe(1, 3, generator=generators()[i : i + 1], class_labels=labels[i : i + 1]).images
+        assert relative(both[i : i + 1], one) < 1e-5
+    other = pipe(2, 3, generator=generators(), class_labels=labels[1:]).images
+    assert relative(other[0], both[0]) > 1e-3
+    with pytest.raises(ArgumentError, match="needs class_labels, numbers or vectors"):
+        pipe(2, 3)
+    with pytest.raises(ArgumentError, match="has no null class"):
+        pipe(2, 3, class_labels=labels, guidance_scale=2.0)
+
+
+def test_a_network_without_a_size_takes_that_of_the_noise(raw):
+    pipe = quiet(UNet2DModel(**SMALL, sample_size=None), make_scheduler("ddim"))
+    assert pipe(2, 3, latents=torch.randn(2, 3, 8, 16)).images.shape == (2, 3, 8, 16)
+    with pytest.raises(ArgumentError, match="no sample_size: give the starting noise"):
         pipe(2, 3)
 
 

@@ -25,6 +25,7 @@ from aliasfree.cli import (
     report,
     studio,
     sweep,
+    tile,
     train,
     tune,
 )
@@ -110,6 +111,7 @@ app.command("analyze", json=True)(analyze.analyze)
 app.command("report", json=True)(report.report)
 app.command("sweep")(sweep.sweep)
 app.command("export")(export.export)
+app.command("tile")(tile.tile)
 app.command("app")(studio.app)
 app.command("filters", json=True)(filters.filters)
 app.command("configs")(filters.configs)

@@ -7,8 +7,10 @@ from aliasfree.conversion.models import (
     AliasFreeUNet2DConditionModel,
     ModelMixin,
 )
+from aliasfree.conversion.proof import rolled_db
 from aliasfree.conversion.report import ConversionReport, conversion_report
 from aliasfree.conversion.surgery import convert, revert
+from aliasfree.conversion.tiling import tile, untile
 
 __all__ = [
     "AliasFreeAutoencoderKL",
@@ -20,4 +22,7 @@ __all__ = [
     "conversion_report",
     "convert",
     "revert",
+    "rolled_db",
+    "tile",
+    "untile",
 ]

@@ -1,7 +1,7 @@
 """Parts of diffusers that resample or distort planes by calling functions in their `forward`.
 
 Each becomes a class with the stock `forward`, in which `F` is `Filtered`: the same functions, and those that alias
-replaced. Another part takes one line in `_PARTS`.
+replaced, or that pad a plane which is tiled. Another part takes one line in `_PARTS` or `_PADS`.
 """
 
 from __future__ import annotations
@@ -11,19 +11,26 @@ from typing import Any
 
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_dc import DCDownBlock2d, DCUpBlock2d
-from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVideoUpsampleCausal3D
-from diffusers.models.autoencoders.autoencoder_kl_magvit import EasyAnimateUpsampler3D
+from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import (
+    HunyuanVideoCausalConv3d,
+    HunyuanVideoUpsampleCausal3D,
+)
+from diffusers.models.autoencoders.autoencoder_kl_magvit import EasyAnimateDownsampler3D, EasyAnimateUpsampler3D
+from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCausalConv3d
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+from diffusers.models.downsampling import CogVideoXDownsample3D
 from diffusers.models.upsampling import CogVideoXUpsample3D
 from torch import Tensor, nn
 
 from aliasfree.conversion.modules import Converted
 from aliasfree.conversion.treatment import Treatment, on_planes
 
-__all__ = ["BY_FUNCTIONS"]
+__all__ = ["BY_FUNCTIONS", "PAD_BY_FUNCTIONS"]
 
 
 class Filtered:
-    """`torch.nn.functional` with alias-free resampling of planes (N, C, H, W) and of videos, frame by frame."""
+    """`torch.nn.functional` with alias-free resampling of planes (N, C, H, W) and of videos, frame by frame, and the
+    padding of a plane that is tiled."""
 
     def __init__(self, treatment: Treatment) -> None:
         self.how = treatment
@@ -33,6 +40,8 @@ class Filtered:
 
     def interpolate(self, x: Tensor, scale_factor: Any = None, mode: str = "nearest", **others: Any) -> Tensor:
         """Nearest-neighbour upsampling by whole factors; frames are repeated as before."""
+        if not self.how.config.filters_resampling:
+            return F.interpolate(x, scale_factor=scale_factor, mode=mode, **others)
         factors = list(scale_factor) if isinstance(scale_factor, tuple | list) else [scale_factor] * (x.ndim - 2)
         time, factor = factors[:-2], int(factors[-1])
         if factor > 1:
@@ -41,11 +50,22 @@ class Filtered:
             x = F.interpolate(x, scale_factor=(*map(float, time), 1.0, 1.0), mode=mode, **others)
         return x
 
+    def pad(self, x: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
+        """Of planes and videos; frames are padded as before."""
+        pad = tuple(pad)
+        if not self.how.tile or x.ndim not in (4, 5) or not any(pad[:4]):
+            return F.pad(x, pad, mode, value)
+        x = self.how.pad(x, (*pad, 0, 0)[:4], mode)
+        if not any(pad[4:]):
+            return x
+        return F.pad(x, (0, 0, 0, 0, *pad[4:]), mode, value)
+
     def pixel_shuffle(self, x: Tensor, factor: int) -> Tensor:
-        return self.how.low_pass(F.pixel_shuffle(x, factor), factor)
+        y = F.pixel_shuffle(x, factor)
+        return self.how.low_pass(y, factor) if self.how.config.filters_resampling else y
 
     def pixel_unshuffle(self, x: Tensor, factor: int) -> Tensor:
-        return F.pixel_unshuffle(self.how.low_pass(x, factor), factor)
+        return F.pixel_unshuffle(self.how.low_pass(x, factor) if self.how.config.filters_resampling else x, factor)
 
 
 class AliasFreeByFunctions(Converted):
@@ -84,3 +104,29 @@ _PARTS: tuple[type[AliasFreeByFunctions], ...] = (
 )
 BY_FUNCTIONS: dict[type[nn.Module], type[Converted]] = {cls.__bases__[1]: cls for cls in _PARTS}
 """stock class -> what it becomes in configs that filter resampling."""
+
+
+class AliasFreeWanCausalConv3d(AliasFreeByFunctions, WanCausalConv3d): ...
+
+
+class AliasFreeQwenImageCausalConv3d(AliasFreeByFunctions, QwenImageCausalConv3d): ...
+
+
+class AliasFreeHunyuanVideoCausalConv3d(AliasFreeByFunctions, HunyuanVideoCausalConv3d): ...
+
+
+class AliasFreeEasyAnimateDownsampler3D(AliasFreeByFunctions, EasyAnimateDownsampler3D): ...
+
+
+class AliasFreeCogVideoXDownsample3D(AliasFreeByFunctions, CogVideoXDownsample3D): ...
+
+
+_PADS: tuple[type[AliasFreeByFunctions], ...] = (
+    AliasFreeWanCausalConv3d,
+    AliasFreeQwenImageCausalConv3d,
+    AliasFreeHunyuanVideoCausalConv3d,
+    AliasFreeEasyAnimateDownsampler3D,
+    AliasFreeCogVideoXDownsample3D,
+)
+PAD_BY_FUNCTIONS: dict[type[nn.Module], type[Converted]] = {cls.__bases__[1]: cls for cls in _PADS}
+"""stock class -> what it becomes where planes are tiled: it pads them by a function."""

@@ -1,8 +1,8 @@
 """diffusers models that are converted when they are built, so that saving and loading them keeps the conversion.
 
 `convert` makes a stock model one of these. Their config is the stock model's and the entries `alias_free`,
-`alias_free_padding_mode`, `alias_free_feed_forward` and `alias_free_inputs`; their weights have the stock model's
-names.
+`alias_free_padding_mode`, `alias_free_feed_forward`, `alias_free_inputs`, `alias_free_attention_rate` and
+`alias_free_tile`; their weights have the stock model's names.
 Four are written out below; every other model class of diffusers has one by the name of AliasFree and its own, made when
 it is first asked for.
 
@@ -12,7 +12,9 @@ A saved pipeline names its parts by module and class. The module of these is giv
 
 from __future__ import annotations
 
+import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -50,10 +52,11 @@ def _init(stock: type[ModelMixin]) -> Callable[..., None]:
         alias_free_feed_forward: bool = False,
         alias_free_inputs: Any = None,
         alias_free_attention_rate: int = 1,
+        alias_free_tile: str = "",
         **kwargs: Any,
     ) -> None:
         options = (alias_free_padding_mode, alias_free_feed_forward, alias_free_inputs, alias_free_attention_rate)
-        conversion = Conversion.of(alias_free, *options)
+        conversion = Conversion.of(alias_free, *options, alias_free_tile)
         stock.__init__(self, *args, **kwargs)
         operate(self, conversion)
         self.register_to_config(**conversion.to_config())
@@ -141,6 +144,31 @@ class AliasFreeControlNetModel(ControlNetModel):
     from_unet = _from_unet(ControlNetModel)
 
 
+SPATIAL_TILING = re.compile(r"enable_tiling|_?(spatial_)?tiled_(en|de)code")
+"""Methods of autoencoders that cut planes into overlapping pieces."""
+
+
+def _refuse_pieces(converted: Any, stock: type) -> None:
+    """Let an autoencoder whose planes are a torus refuse to cut them into pieces, whose blended edges are a seam."""
+
+    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+            conversion = conversion_of(self)
+            if conversion is not None and any(conversion.treatment.around):
+                raise ArgumentError(
+                    "VAE tiling works on overlapping pieces and blends them, which would put seams into a seamless "
+                    "image: disable_tiling(), and use smaller images or enable_slicing()"
+                )
+            return method(self, *args, **kwargs)
+
+        return run
+
+    for name in dir(stock):
+        if SPATIAL_TILING.fullmatch(name):
+            setattr(converted, name, guarded(getattr(stock, name)))
+
+
 for _class in (
     AliasFreeStockUNet2DModel,
     AliasFreeUNet2DConditionModel,
@@ -149,6 +177,7 @@ for _class in (
 ):
     _class.__module__ = "aliasfree"
     ROUND_TRIP[_class.__bases__[0]] = _class
+    _refuse_pieces(_class, _class.__bases__[0])
 
 
 def counterpart(stock: type) -> type[nn.Module] | None:
@@ -162,6 +191,7 @@ def counterpart(stock: type) -> type[nn.Module] | None:
         if hasattr(stock, "from_unet"):
             entries["from_unet"] = _from_unet(stock)
         ROUND_TRIP[stock] = type(f"{PREFIX}{stock.__name__}", (stock,), entries)
+        _refuse_pieces(ROUND_TRIP[stock], stock)
     return ROUND_TRIP[stock]
 
 

@@ -8,6 +8,7 @@ Every strided operation is treated alike: carried out at stride 1, low-passed, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,7 +25,19 @@ from torch import Tensor, nn
 
 from aliasfree.conversion.treatment import Axes, Treatment, Window, is_plane, on_planes
 
-__all__ = ["ACTIVATIONS", "CONVERTED", "OWN", "Converted", "Filter", "Record", "sides"]
+__all__ = [
+    "ACTIVATIONS",
+    "CONVERTED",
+    "OWN",
+    "AliasFreePaddedConv2d",
+    "Converted",
+    "Filter",
+    "Local",
+    "OnTorus",
+    "Record",
+    "sides",
+    "sides_of",
+]
 
 
 @dataclass(frozen=True)
@@ -60,20 +73,33 @@ class AliasFreeConv2d(Converted, nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         how, factor = self._treatment, self.decimation
-        own: str = how.padding_mode or self.padding_mode
-        mode = "constant" if own == "zeros" else own
         reach = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
         left, right, top, bottom = self.around or _around(self.padding)
-        h, w = input.shape[-2:]
-        size = ((h + top + bottom - reach[0] - 1) // factor + 1, (w + left + right - reach[1] - 1) // factor + 1)
-        fits = top <= reach[0] and left <= reach[1] and size[0] <= -(-h // factor) and size[1] <= -(-w // factor)
-        if how.wraps and fits:  # one result for each sample of the torus
-            left, right, top, bottom = left, reach[1] - left, top, reach[0] - top
-        elif self.around is None:
+        axes = [[top, bottom], [left, right]]
+        size = [(n + sum(p) - r - 1) // factor + 1 for n, p, r in zip(input.shape[-2:], axes, reach, strict=True)]
+        grown = False
+        for axis, n in enumerate(input.shape[-2:]):
+            before, r = axes[axis][0], reach[axis]
+            # on a torus there is a result for each sample
+            if how.wraps[axis] and before <= r and size[axis] <= -(-n // factor):
+                axes[axis], grown = [before, r - before], True
+        if self.around is None and not grown:
             return how.decimate(super().forward(input), factor)
-        z = F.pad(input, (left, right, top, bottom), mode=mode)
+        z = how.pad(input, (*axes[1], *axes[0]), self.padding_mode)
         z = F.conv2d(z, self.weight, self.bias, 1, 0, self.dilation, self.groups)
         return how.decimate(z, factor)[..., : size[0], : size[1]]
+
+
+class AliasFreePaddedConv2d(Converted, nn.Conv2d):
+    """A convolution of a plane that is tiled: it finds the other side there, and its own padding along other axes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        how = self._treatment
+        left, right, top, bottom = self._reversed_padding_repeated_twice
+        if self.stride != (1, 1) and any((left, right, top, bottom)):
+            how.check_whole(input, self.stride[0])
+        z = how.pad(input, (left, right, top, bottom), self.padding_mode)
+        return F.conv2d(z, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
 class AliasFreeConv3d(Converted, nn.Conv3d):
@@ -81,26 +107,55 @@ class AliasFreeConv3d(Converted, nn.Conv3d):
     stride 1, low-passed frame by frame, every `decimation`-th sample. Frames are taken as before."""
 
     decimation: int
-    outside: str | None
+    outside: bool
 
     def forward(self, input: Tensor) -> Tensor:
         how = self._treatment
         padding = list(self.padding) if isinstance(self.padding, tuple) else None
         if self.outside and padding is not None:
-            mode = {"zeros": "constant"}.get(self.outside, self.outside)
-            t = input.shape[2]
-            flat = F.pad(input.flatten(1, 2), (padding[2],) * 2 + (padding[1],) * 2, mode=mode)
-            input, padding = flat.unflatten(1, (-1, t)), [padding[0], 0, 0]
+            input = how.pad(input, (padding[2], padding[2], padding[1], padding[1]), self.padding_mode)
+            padding = [padding[0], 0, 0]
         z = F.conv3d(input, self.weight, self.bias, self.stride, padding or self.padding, self.dilation, self.groups)
         if self.decimation == 1:
             return z
         return on_planes(z, (3, 4), lambda planes: how.decimate(planes, self.decimation))
 
 
-class AliasFreeConvTranspose2d(Converted, nn.ConvTranspose2d):
+class Local(Converted):
+    """Resampling that looks at neighbours only: filtered; or in a config that filters none, as it was, on a plane that
+    is tiled.
+
+    ratio   by which its result is larger, and smaller
+    reach   how far it looks, in pixels of what it is given
+    """
+
+    ratio: tuple[int, int]
+    reach: int = 4
+
+    def forward(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        how, stock = self._treatment, super().forward
+        if how.config.filters_resampling:
+            return self.filtered(input, *args, **kwargs)
+        up, down = self.ratio
+        how.check_whole(input, down)
+        return how.on_torus(input, self.reach, lambda x: cast(Tensor, stock(x, *args, **kwargs)), up, down)
+
+    def filtered(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        raise NotImplementedError
+
+
+class AliasFreeConvTranspose2d(Local, nn.ConvTranspose2d):
     """A transposed convolution: band-limited interpolation in place of the zeros between samples, then its kernel."""
 
-    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+    @property
+    def ratio(self) -> tuple[int, int]:  # type: ignore[override]
+        return int(self.stride[0]), 1
+
+    @property
+    def reach(self) -> int:  # type: ignore[override]
+        return max(d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)) + 1
+
+    def filtered(self, input: Tensor, output_size: Any = None) -> Tensor:
         how, s = self._treatment, int(self.stride[0])
         given: tuple[Any, ...] = (self.stride, self.padding, self.kernel_size, 2, self.dilation)
         more = self._output_padding(input, output_size, *given)
@@ -109,34 +164,46 @@ class AliasFreeConvTranspose2d(Converted, nn.ConvTranspose2d):
         size = [(n - 1) * s - 2 * p + r + 1 + o for n, p, r, o in zip(input.shape[-2:], own, reach, more, strict=True)]
         u = how.insert(input, s)
         margin = [0, 0]
-        if how.padding == "circular":
-            margin = reach
-            u = F.pad(u, (reach[1], reach[1], reach[0], reach[0]), mode="circular")
+        if any(how.around):
+            margin = [r * wraps for r, wraps in zip(reach, how.around, strict=True)]
+            u = how.pad(u, (margin[1], margin[1], margin[0], margin[0]), "circular")
         padding = tuple(p + m for p, m in zip(own, margin, strict=True))
         weight = self.weight / s**2  # the zeros carried nothing
         y = F.conv_transpose2d(u, weight, self.bias, 1, padding, 0, self.groups, self.dilation)
         return y[..., : size[0], : size[1]]
 
 
-class AliasFreeAvgPool2d(Converted, nn.AvgPool2d):
+class Pool(Local):
+    """A strided pool."""
+
+    @property
+    def ratio(self) -> tuple[int, int]:  # type: ignore[override]
+        return 1, int(sides(self.stride)[0])
+
+    @property
+    def reach(self) -> int:  # type: ignore[override]
+        return int(sides(self.kernel_size)[0]) * int(sides(getattr(self, "dilation", 1))[0])
+
+
+class AliasFreeAvgPool2d(Pool, nn.AvgPool2d):
     """An average pool: the average at stride 1, low-pass, every stride-th sample."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def filtered(self, input: Tensor) -> Tensor:
         k, s, p = (sides(v)[0] for v in (self.kernel_size, self.stride, self.padding))
 
-        def average(x: Tensor, padding: int) -> Tensor:
+        def average(x: Tensor, padding: tuple[int, int]) -> Tensor:
             return F.avg_pool2d(x, k, 1, padding, count_include_pad=self.count_include_pad)
 
         return self._treatment.pool(input, s, Window(k, p, ceil=self.ceil_mode), average)
 
 
-class AliasFreeMaxPool2d(Converted, nn.MaxPool2d):
+class AliasFreeMaxPool2d(Pool, nn.MaxPool2d):
     """A max pool: the maximum at stride 1, low-pass, every stride-th sample."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def filtered(self, input: Tensor) -> Tensor:
         k, s, p, d = (sides(v)[0] for v in (self.kernel_size, self.stride, self.padding, self.dilation))
 
-        def maximum(x: Tensor, padding: int) -> Tensor:
+        def maximum(x: Tensor, padding: tuple[int, int]) -> Tensor:
             return F.max_pool2d(x, k, 1, padding, d)
 
         return self._treatment.pool(input, s, Window(k, p, d, self.ceil_mode), maximum)
@@ -157,32 +224,41 @@ class AliasFreePixelUnshuffle(Converted, nn.PixelUnshuffle):
 
 
 class AliasFreePad2d(Converted):
-    """Padding of planes in another way than the stock module's: `outside`; None = the module after it pads."""
+    """Padding of planes in another way than the stock module's `own`.
 
-    outside: str | None
+    outside   False = the module after it pads
+    """
+
+    outside: bool
+    own: str
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.outside is None:
-            return input
-        return F.pad(input, self.padding, mode={"zeros": "constant"}.get(self.outside, self.outside))
+        return self._treatment.pad(input, sides_of(self.padding), self.own) if self.outside else input
 
 
-class AliasFreeZeroPad2d(AliasFreePad2d, nn.ZeroPad2d): ...
+class AliasFreeZeroPad2d(AliasFreePad2d, nn.ZeroPad2d):
+    own = "zeros"
 
 
-class AliasFreeReplicationPad2d(AliasFreePad2d, nn.ReplicationPad2d): ...
+class AliasFreeReplicationPad2d(AliasFreePad2d, nn.ReplicationPad2d):
+    own = "replicate"
 
 
-class AliasFreeReflectionPad2d(AliasFreePad2d, nn.ReflectionPad2d): ...
+class AliasFreeReflectionPad2d(AliasFreePad2d, nn.ReflectionPad2d):
+    own = "reflect"
 
 
-class AliasFreeUpsample(Converted, nn.Upsample):
+class AliasFreeUpsample(Local, nn.Upsample):
     """Nearest-neighbour, bilinear or bicubic upsampling: band-limited interpolation. Signals and volumes pass it as
     before."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    @property
+    def ratio(self) -> tuple[int, int]:  # type: ignore[override]
+        return int(sides(self.scale_factor)[0]), 1
+
+    def filtered(self, input: Tensor) -> Tensor:
         if input.ndim != 4:
-            return super().forward(input)
+            return super(Local, self).forward(input)
         factor = int(sides(self.scale_factor)[0]) if self.size is None else sides(self.size)[0] // input.shape[-2]
         size = None if self.size is None else sides(self.size)
         return self._treatment.interpolate(input, factor, size)
@@ -220,43 +296,49 @@ class AliasFreeDownsample2D(Converted, Downsample2D):
             hidden_states = self.norm(hidden_states.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         how = self._treatment
         if not how.config.filters_resampling:  # only the padding is another
-            return cast(Tensor, self.conv(how.extend(hidden_states, 1)))
+            how.check_whole(hidden_states, 2)
+            return cast(Tensor, self.conv(how.pad(hidden_states, (0, 1, 0, 1), "zeros")))
         if self.padding != 0:
             return how.decimate(self.conv(hidden_states), 2)
         h, w = hidden_states.shape[-2:]
-        if how.padding_mode is None:
-            more = 2 if how.periodic else 1
-            padded = F.pad(hidden_states, (0, more, 0, more))
-        else:
-            padded = how.extend(hidden_states, 2)
+        rows, columns = (2 if how.padding_mode or wraps else 1 for wraps in how.wraps)
+        padded = how.pad(hidden_states, (0, columns, 0, rows), "zeros")
         return how.decimate(self.conv(padded), 2)[..., : h // 2, : w // 2]
 
 
-class AliasFreeFirDownsample2D(Converted, FirDownsample2D):
+class AliasFreeFirDownsample2D(Local, FirDownsample2D):
     """diffusers' 4-tap FIR downsampling: its filter at full rate, low-pass, every second sample."""
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
+    ratio = (1, 2)
+
+    def filtered(self, hidden_states: Tensor) -> Tensor:
         return fir_downsample(self._treatment, hidden_states, self.fir_kernel)
 
 
-class AliasFreeFirUpsample2D(Converted, FirUpsample2D):
+class AliasFreeFirUpsample2D(Local, FirUpsample2D):
     """diffusers' 4-tap FIR upsampling: band-limited interpolation."""
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
+    ratio = (2, 1)
+
+    def filtered(self, hidden_states: Tensor) -> Tensor:
         return self._treatment.interpolate(hidden_states)
 
 
-class AliasFreeKDownsample2D(Converted, KDownsample2D):
+class AliasFreeKDownsample2D(Local, KDownsample2D):
     """The same of the k-upscaler's UNet."""
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    ratio = (1, 2)
+
+    def filtered(self, inputs: Tensor) -> Tensor:
         return fir_downsample(self._treatment, inputs, (1, 3, 3, 1))
 
 
-class AliasFreeKUpsample2D(Converted, KUpsample2D):
+class AliasFreeKUpsample2D(Local, KUpsample2D):
     """The same of the k-upscaler's UNet."""
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    ratio = (2, 1)
+
+    def filtered(self, inputs: Tensor) -> Tensor:
         return self._treatment.interpolate(inputs)
 
 
@@ -433,6 +515,20 @@ class Filter:
         return self.treatment.interpolate(x) if self.up else fir_downsample(self.treatment, x, self.line)
 
 
+@dataclass(frozen=True)
+class OnTorus:
+    """The same functions on a plane that is tiled, in a config that filters no resampling."""
+
+    treatment: Treatment
+    function: Callable[[Tensor], Tensor]
+    up: bool
+
+    def __call__(self, x: Tensor) -> Tensor:
+        up, down = (2, 1) if self.up else (1, 2)
+        self.treatment.check_whole(x, down)
+        return self.treatment.on_torus(x, 4, self.function, up, down)
+
+
 def fir_downsample(treatment: Treatment, x: Tensor, line: tuple[int, ...]) -> Tensor:
     """Filter planes with the symmetric taps `line` (scaled to sum 1) of even length, output i centred at 2 i + 0.5,
     at full rate; then low-pass and decimate. (N, C, H, W) to (N, C, H // 2, W // 2)."""
@@ -443,6 +539,12 @@ def fir_downsample(treatment: Treatment, x: Tensor, line: tuple[int, ...]) -> Te
     z = F.conv2d(z, taps.reshape(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c)
     z = F.conv2d(z, taps.reshape(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)
     return treatment.decimate(z, 2)[..., : h // 2, : w // 2]
+
+
+def sides_of(padding: Any) -> tuple[int, int, int, int]:
+    """(left, right, top, bottom) of a module that pads."""
+    left, right, top, bottom = (padding,) * 4 if isinstance(padding, int) else padding
+    return left, right, top, bottom
 
 
 def _around(padding: Any) -> tuple[int, int, int, int]:

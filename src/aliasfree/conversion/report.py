@@ -42,6 +42,7 @@ class ConversionReport:
     touched, left                every module that was changed; every spatial module that was not, with the reason
     parameters                   numbers, the same before and after
     flops_before, flops_after    of one call, a multiply-add counting as 2; None = no inputs to call it with
+    tile                         axes along which the planes are seamless: "", "x", "y" or "xy"
     traced                       whether one call of the model was watched; else the kind of a module decided
 
     >>> import torch
@@ -61,9 +62,11 @@ class ConversionReport:
     flops_before: int | None
     flops_after: int | None
     traced: bool = True
+    tile: str = ""
 
     def __str__(self) -> str:
         padding = f", {self.padding_mode} padding" if self.padding_mode else ""
+        padding += f", tiled along {self.tile}" if self.tile else ""
         lines = [f"Config {self.config}{padding}: {self.parameters:,} parameters, as before."]
         if self.flops_before is not None and self.flops_after is not None:
             lines.append(
@@ -133,6 +136,7 @@ def conversion_report(model: nn.Module, inputs: Inputs | None = None) -> Convers
         flops_before=flops[0],
         flops_after=flops[1],
         traced=traced,
+        tile=whole.treatment.tile if whole else "",
     )
 
 
@@ -169,10 +173,10 @@ def _flops(bare: nn.Module, inputs: Inputs | None, *, implied: bool) -> tuple[in
     for module in bare.modules():
         if "_treatment" in module.__dict__:
             how = module.__dict__["_treatment"]
-            module.__dict__["_treatment"] = _Counting(how.config, how.padding_mode, tally)
+            module.__dict__["_treatment"] = _Counting(how.config, how.padding_mode, how.tile, tally)
         for name, value in list(module.__dict__.items()):
             if isinstance(value, Filter):
-                counting = _Counting(value.treatment.config, value.treatment.padding_mode, tally)
+                counting = _Counting(value.treatment.config, value.treatment.padding_mode, value.treatment.tile, tally)
                 module.__dict__[name] = Filter(counting, value.up, value.line)
     try:
         after = _count(bare, inputs) + 2 * tally.macs

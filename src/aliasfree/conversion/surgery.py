@@ -14,11 +14,23 @@ from aliasfree.config import Config
 from aliasfree.conversion.inputs import Inputs, examine, inputs_from_config, inputs_to_config
 from aliasfree.conversion.modules import OWN, Record
 from aliasfree.conversion.survey import Finding, survey
-from aliasfree.conversion.treatment import Treatment
+from aliasfree.conversion.treatment import TILED, Treatment
 from aliasfree.errors import ArgumentError, did_you_mean
 from aliasfree.ops.resample import Padding
 
-__all__ = ["ROUND_TRIP", "Conversion", "conversion_of", "convert", "operate", "revert", "undo"]
+__all__ = [
+    "ROUND_TRIP",
+    "Conversion",
+    "check_operable",
+    "check_undoable",
+    "conversion_of",
+    "convert",
+    "enter_into_config",
+    "forget",
+    "operate",
+    "revert",
+    "undo",
+]
 
 ATTENTION_RATES = (1, 2, 4)
 
@@ -44,11 +56,14 @@ class Conversion:
         feed_forward: bool,
         inputs: Any = None,
         attention_rate: int = 1,
+        tile: str = "",
     ) -> Conversion:
         """Checked. Raises ConfigError, ArgumentError."""
         modes = get_args(Padding)
         if padding_mode is not None and padding_mode not in modes:
             raise ArgumentError(f"unknown padding_mode {padding_mode!r}{did_you_mean(str(padding_mode), modes)}")
+        if tile not in TILED:
+            raise ArgumentError(f"`axes` to tile along are x (columns), y (rows) or xy, not {tile!r}")
         parsed = Config.parse(config)
         if parsed.is_radial:
             raise ArgumentError(
@@ -60,7 +75,7 @@ class Conversion:
             raise ArgumentError(f"attention_rate is 1, 2 or 4, not {attention_rate!r}")
         if attention_rate > 1 and parsed.letter == "A":
             raise ArgumentError("config A has no filters to carry attention to a higher rate: use B, C, D or T")
-        return cls(Treatment(parsed, padding_mode), feed_forward, inputs, attention_rate=attention_rate)
+        return cls(Treatment(parsed, padding_mode, tile), feed_forward, inputs, attention_rate=attention_rate)
 
     def to_config(self) -> dict[str, Any]:
         """The entries of a diffusers model's config; plain diffusers warns of them when it loads the model."""
@@ -70,6 +85,7 @@ class Conversion:
             "alias_free_feed_forward": self.feed_forward,
             "alias_free_inputs": self.inputs,
             "alias_free_attention_rate": self.attention_rate,
+            "alias_free_tile": self.treatment.tile,
         }
 
 
@@ -121,15 +137,18 @@ def convert(
             f"expected a module, not {type(model).__name__}; of a pipeline convert the parts: convert(pipe.unet)"
         )
     if any("_record" in m.__dict__ or conversion_of(m) is not None for m in model.modules()):
-        raise ArgumentError("this model, or a part of it, is converted already; revert(model) first")
-    _check_operable(model)
+        raise ArgumentError(
+            "this model, or a part of it, is converted already; revert(model) first (and tile it again afterwards, if "
+            "it is tiled)"
+        )
+    check_operable(model)
     operate(model, conversion, inputs)
     if not any("_record" in m.__dict__ for m in model.modules()) and conversion.treatment.config.letter != "A":
         warnings.warn(
             f"convert changed nothing in this {type(model).__name__}; str(conversion_report(model)) says why",
             stacklevel=2,
         )
-    _enter_into_config(model, conversion)
+    enter_into_config(model, conversion)
     return model
 
 
@@ -151,16 +170,26 @@ def revert(model: Model) -> Model:
         part = next((name for name, m in model.named_modules() if conversion_of(m) is not None), None)
         instead = "there is nothing to revert" if part is None else f"revert its part {part}, which is"
         raise ArgumentError(f"this model is not converted: {instead}")
-    _check_operable(model)
+    check_undoable(model)
+    undo(model)
+    forget(model, conversion)
+    return model
+
+
+def forget(model: nn.Module, conversion: Conversion) -> None:
+    """Take a conversion out of a diffusers model's config."""
+    if isinstance(model, ConfigMixin):
+        entries = conversion.to_config()
+        model._internal_dict = FrozenDict({k: v for k, v in model.config.items() if k not in entries})
+
+
+def check_undoable(model: nn.Module) -> None:
+    """Raise ArgumentError if the modules of a converted model cannot be given their classes back."""
+    check_operable(model)
     for name, module in model.named_modules():
         record: Record | None = module.__dict__.get("_record")
         if record is not None and type(module) is not record.stock:
             _check_forward(name, module)
-    undo(model)
-    if isinstance(model, ConfigMixin):
-        entries = conversion.to_config()
-        model._internal_dict = FrozenDict({k: v for k, v in model.config.items() if k not in entries})
-    return model
 
 
 def undo(model: nn.Module) -> None:
@@ -214,7 +243,7 @@ def _change(finding: Finding, treatment: Treatment) -> None:
         setattr(module, name, value)
 
 
-def _enter_into_config(model: nn.Module, conversion: Conversion) -> None:
+def enter_into_config(model: nn.Module, conversion: Conversion) -> None:
     """Let a diffusers model know what it is, so that saving and loading it keeps the conversion."""
     if not isinstance(model, ConfigMixin):
         model.register_state_dict_pre_hook(_Lost())
@@ -239,7 +268,7 @@ class _Lost:
             )
 
 
-def _check_operable(model: nn.Module) -> None:
+def check_operable(model: nn.Module) -> None:
     """Raise ArgumentError if modules are wrapped in ways that surgery would break."""
     for module in model.modules():
         kind = type(module).__module__

@@ -20,8 +20,18 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import FirUpsample2D, KUpsample2D, Upsample2D
 from torch import nn
 
-from aliasfree.conversion.functions import BY_FUNCTIONS
-from aliasfree.conversion.modules import ACTIVATIONS, CONVERTED, PADS, Filter, sides
+from aliasfree.conversion.functions import BY_FUNCTIONS, PAD_BY_FUNCTIONS
+from aliasfree.conversion.modules import (
+    ACTIVATIONS,
+    CONVERTED,
+    PADS,
+    AliasFreePaddedConv2d,
+    Filter,
+    Local,
+    OnTorus,
+    sides,
+    sides_of,
+)
 from aliasfree.conversion.trace import Call, Trace, plane_axes
 from aliasfree.conversion.treatment import FACTORS, Axes, Treatment
 
@@ -74,6 +84,8 @@ class _Survey:
         self.feed_forward = feed_forward
         self.attention_rate = attention_rate
         self.seen = seen
+        self.outside = f"tiled along {treatment.tile}" if treatment.tile else f"{treatment.padding_mode} padding"
+        self.pads = bool(treatment.tile or treatment.padding_mode)  # whether padding is another than the stock model's
         self.owned: dict[nn.Module, str] = {}  # modules that a module above takes care of, and how
         self.vectors: set[nn.Module] = set()  # modules that see no planes
         self.around: dict[nn.Module, tuple[nn.Module, str]] = {}  # a convolution: the padding before it
@@ -99,6 +111,8 @@ class _Survey:
                 yield from self.function(name, module, function)
 
     def examine(self, name: str, module: Any) -> Finding | None:
+        if self.how.tile and type(module) in PAD_BY_FUNCTIONS:
+            return Finding(name, type(module).__name__, module, self.outside, "", PAD_BY_FUNCTIONS[type(module)])
         if isinstance(module, nn.Conv2d):
             return self.convolution(name, module)
         if isinstance(module, nn.Conv3d):
@@ -210,7 +224,7 @@ class _Survey:
 
     def sequence(self, name: str, module: nn.Sequential) -> None:
         """A padding followed by a strided convolution is one operation: the torus is that of the plane before it."""
-        if not (self.how.wraps and self.resampling):
+        if not (any(self.how.wraps) and self.resampling):
             return
         children = list(module.named_children())
         for (_, pad), (last, conv) in pairwise(children):
@@ -223,11 +237,8 @@ class _Survey:
 
     def padding(self, name: str, module: nn.Module) -> Finding | None:
         if module in self.owned:
-            return self.touched(name, module, self.owned[module], outside=None)
-        padding = self.how.padding_mode
-        if padding is None:
-            return None
-        return self.touched(name, module, f"{padding} padding", outside=padding)
+            return self.touched(name, module, self.owned[module], outside=False)
+        return self.touched(name, module, self.outside, outside=True) if self.pads else None
 
     def convolution(self, name: str, conv: nn.Conv2d) -> Finding:
         changes: dict[str, Any] = {}
@@ -242,12 +253,17 @@ class _Survey:
                 around = sides_of(pad[0].padding) if pad else None
                 changes = {"decimation": conv.stride[0], "stride": (1, 1), "around": around}
         padding = self.how.padding_mode
-        if padding and conv.padding not in ((0, 0), "valid") and conv.padding_mode != padding:
-            if type(conv) is nn.Conv2d or type(conv).forward is nn.Conv2d.forward:
-                changes["padding_mode"] = padding
-                done = f"{done}; {padding} padding" if done else f"{padding} padding"
-            else:
+        other = self.how.tile or (padding and conv.padding_mode != padding)
+        if other and conv.padding not in ((0, 0), "valid"):
+            own = type(conv).forward is not nn.Conv2d.forward
+            if own or (self.how.tile and type(conv) is not nn.Conv2d):
                 reason = f"keeps its own padding: {SUBCLASS}"
+            else:
+                done = f"{done}; {self.outside}" if done else self.outside
+                if self.how.tile:
+                    become = become or AliasFreePaddedConv2d
+                else:
+                    changes["padding_mode"] = padding
         return Finding(name, type(conv).__name__, conv, done, "" if done else reason, become, changes)
 
     def stride_obstacle(self, name: str, conv: Any) -> str:
@@ -272,14 +288,14 @@ class _Survey:
             elif rows != columns or rows > LARGEST_STRIDE:
                 reason = f"stride {rows}x{columns}: only equal strides up to {LARGEST_STRIDE} are converted"
         own = type(conv).forward is not nn.Conv3d.forward
-        outside = self.how.padding_mode if any(conv.padding[1:]) and conv.padding != "valid" else None
+        outside = self.pads and conv.padding != "valid" and any(conv.padding[1:])
         if own and (outside or (strided and not reason)):
-            outside, reason = None, SUBCLASS + (", and its own padding" if self.how.padding_mode else "")
+            outside, reason = False, SUBCLASS + (", and its own padding" if self.pads else "")
         decimation = rows if strided and not reason else 1
-        if decimation == 1 and outside is None:
+        if decimation == 1 and not outside:
             return self.left(name, conv, reason)
         done = [f"stride 1, low-pass, decimation by {rows}, frame by frame"] * (decimation > 1)
-        done += [f"{outside} padding of rows and columns"] * (outside is not None)
+        done += [f"{self.outside} of rows and columns" if not self.how.tile else self.outside] * outside
         changes: dict[str, Any] = {"decimation": decimation, "outside": outside}
         if decimation > 1:
             changes["stride"] = (conv.stride[0], 1, 1)
@@ -289,10 +305,12 @@ class _Survey:
 
     def unfiltered(self, name: str, module: Any) -> Finding:
         """A resampling module in a config that filters none."""
-        padding = self.how.padding_mode
-        if padding and isinstance(module, Downsample2D) and module.use_conv and module.padding == 0:
-            return self.touched(name, module, f"{padding} padding behind the plane")
-        if padding and isinstance(module, _OWN_PADDING):
+        if self.pads and isinstance(module, Downsample2D) and module.use_conv and module.padding == 0:
+            done = self.outside if self.how.tile else f"{self.outside} behind the plane"
+            return self.touched(name, module, done)
+        if self.how.tile and issubclass(CONVERTED[type(module)], Local):
+            return self.touched(name, module, self.outside)
+        if self.pads and isinstance(module, _OWN_PADDING):
             return self.left(name, module, f"{self.letter}; keeps its own padding")
         return self.left(name, module, self.letter)
 
@@ -305,7 +323,7 @@ class _Survey:
         """A function that a module calls itself."""
         kind = f"F.{function}"
         if function == "pad":
-            if self.how.padding_mode:
+            if self.pads:
                 reason = f"a function called in the forward of {type(module).__name__}: keeps its own padding"
                 yield Finding(name, kind, module, reason=reason)
             return
@@ -314,16 +332,22 @@ class _Survey:
     def functions(self, name: str, block: ResnetBlock2D) -> Finding | None:
         """Residual blocks made with kernel="fir" or "sde_vp" hold plain functions that resample."""
         changes: dict[str, Any] = {}
+        tiled = self.how.tile and not self.resampling
         for which in ("upsample", "downsample"):
             function = getattr(block, which)
             if function is not None and not isinstance(function, nn.Module):
+                if tiled:
+                    changes[which] = OnTorus(self.how, function, which == "upsample")
+                    continue
                 line = (1, 1) if hasattr(function, "func") else (1, 3, 3, 1)  # a partial of avg_pool2d, or FIR
                 changes[which] = Filter(self.how, which == "upsample", line)
         if not changes:
             return None
+        kind = type(block).__name__
+        if tiled:
+            return Finding(name, kind, block, self.outside, attributes=changes)
         if not self.resampling:
             return self.left(name, block, f"resamples by a function: {self.letter}")
-        kind = type(block).__name__
         return Finding(name, kind, block, "the function it resamples by is filtered", attributes=changes)
 
     def condition_encoder(self, name: str, module: ControlNetConditioningEmbedding) -> Finding:
@@ -409,12 +433,6 @@ _DONE: dict[type[nn.Module], str] = {
         if issubclass(kind, Upsample2D | FirUpsample2D | KUpsample2D | nn.Upsample)
     },
 }
-
-
-def sides_of(padding: Any) -> tuple[int, int, int, int]:
-    """(left, right, top, bottom)."""
-    left, right, top, bottom = (padding,) * 4 if isinstance(padding, int) else padding
-    return left, right, top, bottom
 
 
 def _instead_of_planes(calls: list[Call]) -> str:

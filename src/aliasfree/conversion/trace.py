@@ -105,6 +105,7 @@ class _Watcher(TorchFunctionMode):
         self.seen = Trace()
         self.marks = WeakTensorKeyDictionary()
         self.stack: list[nn.Module] = []
+        self.looked_at: set[str] = set()  # strided modules whose output's neighbourhoods something has looked at
 
     def begin(self, arguments: Mapping[Any, Any]) -> None:
         """The model's inputs: planes, and videos whose planes come last."""
@@ -168,10 +169,11 @@ class _Watcher(TorchFunctionMode):
 
     def _settle(self, name: str, given: list[Tensor], before: list[tuple[_Mark, tuple[int, ...]]]) -> frozenset[str]:
         """Which strided modules are still to be told downsampling from patch embedding after this function."""
-        pending = frozenset().union(*(mark.pending for mark, _ in before))
+        pending = frozenset().union(*(mark.pending for mark, _ in before)) - self.looked_at
         if not pending:
             return pending
         if name in _LOOKS_AROUND and any(n > 1 for n in (given[1].shape[2:] if len(given) > 1 else (2,))):
+            self.looked_at |= pending  # also where a shortcut carries it past this function
             return frozenset()
         if name in _MIXES_CHANNELS:
             self.seen.patches |= pending

@@ -15,11 +15,11 @@ from aliasfree.config import Config
 from aliasfree.errors import ShapeError
 from aliasfree.filters import FilterSpec, pass_band, separable_terms
 from aliasfree.ops.activation import filtered_activation2d
-from aliasfree.ops.padding import extend, extend_axis
+from aliasfree.ops.padding import extend_axis
 from aliasfree.ops.resample import Padding, downsample2d, upsample2d
 from aliasfree.ops.spatial import translate2d
 
-__all__ = ["FACTORS", "Axes", "Treatment", "is_plane", "on_pixel", "on_planes", "pooled_size"]
+__all__ = ["FACTORS", "TILED", "Axes", "Treatment", "is_plane", "on_pixel", "on_planes", "pooled_size"]
 
 Axes = dict[int, tuple[int, int]]
 """Where rows and columns lie in a tensor of so many axes; a tensor of another number of axes is no plane."""
@@ -35,6 +35,11 @@ def on_pixel(spec: FilterSpec) -> FilterSpec:
     return replace(spec, taps=spec.taps + 1)
 
 
+SIDES = "choose images whose sides can be halved as often as the model does it, as multiples of 64"
+
+TILED = ("", "x", "y", "xy")
+"""Axes along which a plane may be tiled: x columns, y rows."""
+
 FACTORS = range(2, 9)
 """Factors of decimation and interpolation that are known."""
 
@@ -46,10 +51,12 @@ class Treatment:
     config         what is filtered and how
     padding_mode   of convolutions and filters alike; None = convolutions keep theirs (zeros, usually) and the filters
                    find the plane reflected, which changes what pretrained weights see at the border the least
+    tile           "x", "y" or "xy": along these axes the plane is one period of a torus, whatever the padding
     """
 
     config: Config
     padding_mode: Padding | None = None
+    tile: str = ""
     specs: dict[str, dict[int, FilterSpec]] = field(init=False, repr=False, compare=False)
     lines: dict[int, Any] = field(init=False, repr=False, compare=False)
 
@@ -75,9 +82,15 @@ class Treatment:
         object.__setattr__(self, "lines", lines)
 
     @property
+    def around(self) -> tuple[bool, bool]:
+        """Whether the plane goes on at its other side, along rows (y) and columns (x)."""
+        whole = self.padding_mode == "circular"
+        return whole or "y" in self.tile, whole or "x" in self.tile
+
+    @property
     def padding(self) -> Padding:
-        """What the filters find outside the plane."""
-        return self.padding_mode or "reflect"
+        """What the filters find outside the plane; along one tiled axis alone the plane is continued before."""
+        return "circular" if all(self.around) else self.padding_mode or "reflect"
 
     @property
     def periodic(self) -> bool:
@@ -85,19 +98,69 @@ class Treatment:
         return self.config.down is not None and self.config.down.kind == "ideal"
 
     @property
-    def wraps(self) -> bool:
-        """Whether a plane is one period of a torus, so that every result at the full rate must have its size."""
-        return self.periodic or self.padding == "circular"
+    def wraps(self) -> tuple[bool, bool]:
+        """Whether a plane is one period of a torus along rows and columns, so that every result at the full rate must
+        have its size."""
+        return self.periodic or self.around[0], self.periodic or self.around[1]
+
+    def pad(self, x: Tensor, around: Sequence[int], own: str) -> Tensor:
+        """Planes (..., H, W) with (left, right, top, bottom) more pixels, in the mode `own` ("zeros", "replicate" ...)
+        of the stock operation unless the treatment has another."""
+        own = self.padding_mode or own
+        rows, columns = ("circular" if wraps else own for wraps in self.around)
+        left, right, top, bottom = around
+        if rows == columns:
+            return _pad(x, (left, right, top, bottom), rows)
+        return _pad(_pad(x, (left, right, 0, 0), columns), (0, 0, top, bottom), rows)
 
     def extend(self, x: Tensor, after: int, before: int = 0) -> Tensor:
         """x with rows and columns more behind its last ones and before its first, as the filters see them.
 
         There may be more of them than x has.
         """
-        if self.padding == "zeros" or max(before, after) < min(x.shape[-2:]):
-            mode = {"zeros": "constant"}.get(self.padding, self.padding)
-            return F.pad(x, (before, after, before, after), mode=mode)
-        return extend_axis(extend_axis(x, 0, before, after, self.padding), 1, before, after, self.padding)
+        return self.pad(x, (before, after, before, after), "reflect")
+
+    def on_torus(
+        self, x: Tensor, margin: int, function: Callable[[Tensor], Tensor], up: int = 1, down: int = 1
+    ) -> Tensor:
+        """A local function of planes (its result is `up` / `down` times as large), whatever it pads with, on planes
+        that are tiled: of the plane continued by at least `margin` pixels along tiled axes, and cut."""
+        margin = -(-margin // down) * down
+        more = [margin * wraps for wraps in self.around]
+        y = function(_pad(x, (more[1], more[1], more[0], more[0]), "circular"))
+        first = [m * up // down for m in more]
+        return y[..., first[0] : y.shape[-2] - first[0], first[1] : y.shape[-1] - first[1]]
+
+    def _filtered(
+        self, x: Tensor, margin: int, function: Callable[[Tensor], Tensor], up: int = 1, down: int = 1
+    ) -> Tensor:
+        """The same of a filter, which has a padding for both axes alike."""
+        alike = self.around[0] == self.around[1]
+        return function(x) if alike else self.on_torus(x, margin, function, up, down)
+
+    def check_whole(self, x: Tensor, factor: int) -> None:
+        """Raise ShapeError if a tiled axis does not hold whole steps of a decimation."""
+        for axis, name in ((-2, "y"), (-1, "x")):
+            if name in self.tile and x.shape[axis] % factor:
+                raise ShapeError(
+                    f"a plane of {x.shape[-2]}x{x.shape[-1]} is not seamless along {name} after decimation by "
+                    f"{factor}: {SIDES}"
+                )
+
+    def up(self, x: Tensor, spec: FilterSpec, factor: int) -> Tensor:
+        """Planes upsampled."""
+        if spec.kind == "ideal":
+            return upsample2d(x, spec, factor, self.padding)
+        reach = spec.taps // (2 * factor) + 2
+        return self._filtered(x, reach, lambda v: upsample2d(v, spec, factor, self.padding), up=factor)
+
+    def down(self, x: Tensor, spec: FilterSpec, factor: int) -> Tensor:
+        """Planes low-passed and downsampled."""
+        self.check_whole(x, factor)
+        if spec.kind == "ideal":
+            return downsample2d(x, spec, factor, self.padding)
+        reach = spec.taps // 2 + 2 * factor
+        return self._filtered(x, reach, lambda v: downsample2d(v, spec, factor, self.padding), down=factor)
 
     def interpolate(self, x: Tensor, factor: int = 2, size: Sequence[int] | None = None) -> Tensor:
         """(N, C, H, W) to (N, C, factor H, factor W) or to `size`, which may differ from that by factor - 1 pixels.
@@ -110,19 +173,24 @@ class Treatment:
             raise ShapeError(f"cannot upsample {low[0]}x{low[1]} by {factor} to {high[0]}x{high[1]}")
         more = [max(0, -(-b // factor) - a) for a, b in zip(low, high, strict=True)]
         if any(more):
-            mode = "circular" if self.padding == "circular" else "replicate"
-            x = F.pad(x, (0, more[1], 0, more[0]), mode=mode)
+            for n, name in zip(more, ("y", "x"), strict=True):
+                if n and name in self.tile:
+                    raise ShapeError(
+                        f"{low[0]}x{low[1]} upsampled to {high[0]}x{high[1]} is not seamless along {name}: {SIDES}"
+                    )
+            rows, columns = ("circular" if wraps else "replicate" for wraps in self.around)
+            x = _pad(_pad(x, (0, more[1], 0, 0), columns), (0, 0, 0, more[0]), rows)
         y = self._centred(x, factor)
         return y[..., : high[0], : high[1]] if tuple(y.shape[-2:]) != high else y
 
     def _centred(self, x: Tensor, factor: int) -> Tensor:
         spec = self.specs["interpolate"][factor]
         if factor % 2 == 0 or spec.kind == "ideal" or spec.gain == "none":
-            return upsample2d(x, spec, factor, self.padding)
+            return self.up(x, spec, factor)
         # an odd kernel puts sample m on pixel factor m, and its place is (factor - 1) / 2 further on
         h, w = x.shape[-2:]
         margin = spec.taps // (2 * factor) + 2
-        y = upsample2d(extend(x, margin, self.padding), spec, factor, self.padding)
+        y = upsample2d(self.extend(x, margin, margin), spec, factor, self.padding)
         first = margin * factor - (factor - 1) // 2
         return y[..., first : first + factor * h, first : first + factor * w]
 
@@ -130,7 +198,7 @@ class Treatment:
         """(N, C, H, W) to (N, C, factor H, factor W), band-limited, with sample m on pixel factor m: where a transposed
         convolution puts it."""
         spec = self.specs["insert"][factor]
-        y = upsample2d(x, spec, factor, self.padding)
+        y = self.up(x, spec, factor)
         return translate2d(y, (1 - factor) / 2, (1 - factor) / 2, "fourier") if spec.kind == "ideal" else y
 
     def decimate(self, z: Tensor, factor: int) -> Tensor:
@@ -142,7 +210,7 @@ class Treatment:
         spec = self.specs["decimate"][factor]
         if self.periodic:  # the op is pixel-centred
             z = translate2d(z, (factor - 1) / 2, (factor - 1) / 2, "fourier")
-        return downsample2d(z, spec, factor, self.padding)
+        return self.down(z, spec, factor)
 
     def low_pass(self, x: Tensor, factor: int) -> Tensor:
         """Planes without what a factor times lower rate cannot carry; same shape."""
@@ -154,35 +222,42 @@ class Treatment:
             gain = torch.from_numpy(np.outer(*gains)).to(x.device, exact.dtype)
             return torch.fft.ifft2(torch.fft.fft2(exact) * gain).real.to(x.dtype)
         c, margin = x.shape[1], spec.taps // 2
-        padded = extend(x, margin, self.padding)
+        padded = self.extend(x, margin, margin)
         out = torch.zeros((), dtype=x.dtype, device=x.device)
         for column, row in self.lines[factor]:
             z = F.conv2d(padded, x.new_tensor(row).expand(c, 1, 1, -1), groups=c)
             out = out + F.conv2d(z, x.new_tensor(column)[:, None].expand(c, 1, -1, 1), groups=c)
         return out
 
-    def pool(self, x: Tensor, factor: int, window: Window, at_full_rate: Callable[[Tensor, int], Tensor]) -> Tensor:
+    def pool(
+        self, x: Tensor, factor: int, window: Window, at_full_rate: Callable[[Tensor, tuple[int, int]], Tensor]
+    ) -> Tensor:
         """A strided pool: `at_full_rate(x, padding)` is it at stride 1; then low-pass, every factor-th sample."""
-        reach = window.dilation * (window.size - 1)
+        reach, own = window.dilation * (window.size - 1), window.padding
         size = [pooled_size(n, factor, window) for n in x.shape[-2:]]
-        if window.padding == 0 or (self.wraps and reach >= window.padding):
-            x, inner = self.extend(x, reach - window.padding, window.padding), 0
-        else:
-            inner = window.padding
+        outside = [own == 0 or (wraps and reach >= own) for wraps in self.wraps]
+        rows, columns = ((own, reach - own) if there else (0, 0) for there in outside)
+        x = self.pad(x, (*columns, *rows), "reflect")
+        inner = (own * (not outside[0]), own * (not outside[1]))
         return self.decimate(at_full_rate(x, inner), factor)[..., : size[0], : size[1]]
 
     def activate(self, x: Tensor, activation: str | Callable[[Tensor], Tensor], *, training: bool = True) -> Tensor:
         """A pointwise nonlinearity of planes, by name or function, evaluated at a higher rate: `config.oversample`
         times, or outside of training `config.running_oversample` times."""
         rate = self.rate(training=training)
-        return filtered_activation2d(
-            x, activation, self.specs["up"][rate], self.specs["down"][rate], rate, self.padding
-        )
+        up, down = self.specs["up"][rate], self.specs["down"][rate]
+
+        def filtered(v: Tensor) -> Tensor:
+            return filtered_activation2d(v, activation, up, down, rate, self.padding)
+
+        if up.kind == "ideal":
+            return filtered(x)
+        return self._filtered(x, (up.taps + down.taps) // (2 * rate) + 4, filtered)
 
     def at_rate(self, x: Tensor, rate: int, function: Callable[[Tensor], Tensor]) -> Tensor:
         """A function of planes to planes of the same size, carried out at `rate` (2 or 4) times their rate."""
-        high = function(upsample2d(x, self.specs["up"][rate], rate, self.padding))
-        return downsample2d(high, self.specs["down"][rate], rate, self.padding)
+        high = function(self.up(x, self.specs["up"][rate], rate))
+        return self.down(high, self.specs["down"][rate], rate)
 
     def rate(self, *, training: bool) -> int:
         """Of nonlinearities."""
@@ -194,8 +269,26 @@ class Treatment:
         The product doubles the bandwidth too, so both factors are upsampled.
         """
         rate = self.rate(training=training)
-        a, b = upsample2d(x, self.specs["up"][rate], rate, self.padding).chunk(2, dim=1)
-        return downsample2d(a * function(b), self.specs["down"][rate], rate, self.padding)
+        a, b = self.up(x, self.specs["up"][rate], rate).chunk(2, dim=1)
+        return self.down(a * function(b), self.specs["down"][rate], rate)
+
+
+def _pad(x: Tensor, around: tuple[int, int, int, int], mode: str) -> Tensor:
+    """(left, right, top, bottom) more pixels, of which there may be more than x has."""
+    sides = around[2:], around[:2]
+    if mode in ("reflect", "circular") and any(max(pair) >= n for pair, n in zip(sides, x.shape[-2:], strict=True)):
+        planes = x.reshape(-1, 1, *x.shape[-2:])
+        for axis, pair in enumerate(sides):
+            planes = extend_axis(planes, axis, *pair, mode)  # type: ignore[arg-type]
+        return planes.reshape(*x.shape[:-2], *planes.shape[-2:])
+    if not any(around):
+        return x
+    if mode in ("zeros", "constant"):
+        return F.pad(x, around)
+    if x.ndim == 4:
+        return F.pad(x, around, mode=mode)
+    flat = F.pad(x.reshape(x.shape[0], -1, *x.shape[-2:]), around, mode=mode)
+    return flat.reshape(*x.shape[:-2], *flat.shape[-2:])
 
 
 @dataclass(frozen=True)

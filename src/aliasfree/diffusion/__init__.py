@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from aliasfree.diffusion.loss import training_loss
     from aliasfree.diffusion.noise import sample_generators
     from aliasfree.diffusion.pipeline import AliasFreePipeline, AliasFreePipelineOutput
+    from aliasfree.diffusion.rolling import RollCallback
     from aliasfree.diffusion.scheduler import SCHEDULERS, PaperDDPMScheduler, make_scheduler
     from aliasfree.diffusion.transforms import Motion, MotionSchedule, Rotation, Transform, Translation, Zoom
 
@@ -22,6 +23,7 @@ __all__ = [
     "MotionCallback",
     "MotionSchedule",
     "PaperDDPMScheduler",
+    "RollCallback",
     "Rotation",
     "Transform",
     "Translation",
@@ -38,6 +40,7 @@ _WHERE = {
     "MotionCallback": "callbacks",
     "MotionSchedule": "transforms",
     "PaperDDPMScheduler": "scheduler",
+    "RollCallback": "rolling",
     "Rotation": "transforms",
     "SCHEDULERS": "scheduler",
     "Transform": "transforms",

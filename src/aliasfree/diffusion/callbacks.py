@@ -12,6 +12,7 @@ import torch
 from diffusers.callbacks import PipelineCallback
 from torch import Tensor
 
+from aliasfree.diffusion.conditions import CONDITIONS, Conditions
 from aliasfree.diffusion.history import move_history
 from aliasfree.diffusion.noise import MovedNoise
 from aliasfree.diffusion.transforms import Motion, Window
@@ -24,13 +25,16 @@ __all__ = ["PIPELINES", "MotionCallback"]
 PLANES, PACKED = LAYOUTS = ("planes", "packed")
 PIPELINES: dict[str, str] = dict.fromkeys(
     (
+        *(name for name in CONDITIONS if not name.startswith("Flux")),
         "AuraFlowPipeline",
         "CogView4Pipeline",
         "LatentConsistencyModelImg2ImgPipeline",
         "LatentConsistencyModelPipeline",
         "Lumina2Pipeline",
+        "SanaPAGPipeline",
         "SanaPipeline",
         "StableDiffusion3Img2ImgPipeline",
+        "StableDiffusion3PAGImg2ImgPipeline",
         "StableDiffusion3PAGPipeline",
         "StableDiffusion3Pipeline",
         "StableDiffusionImg2ImgPipeline",
@@ -41,6 +45,7 @@ PIPELINES: dict[str, str] = dict.fromkeys(
         "StableDiffusionXLPAGImg2ImgPipeline",
         "StableDiffusionXLPAGPipeline",
         "StableDiffusionXLPipeline",
+        "ZImageImg2ImgPipeline",
         "ZImagePipeline",
     ),
     PLANES,
@@ -48,6 +53,7 @@ PIPELINES: dict[str, str] = dict.fromkeys(
     (
         "ChromaImg2ImgPipeline",
         "ChromaPipeline",
+        "FluxControlNetPipeline",
         "FluxImg2ImgPipeline",
         "FluxPipeline",
         "QwenImageImg2ImgPipeline",
@@ -56,8 +62,8 @@ PIPELINES: dict[str, str] = dict.fromkeys(
     PACKED,
 )
 """Pipelines that motion was tested in, and how they keep their latents: "planes" (N, C, H, W), or "packed" into
-tokens (N, H/2 W/2, 4 C). Pipelines for videos, and pipelines that hold other images beside the latents (inpainting,
-ControlNet), are not among them."""
+tokens (N, H/2 W/2, 4 C). Of those that hold other images beside the latents, the ones of `CONDITIONS` are among them;
+those for videos are not."""
 
 HELD = ("mask_image", "control_image", "controlnet_conditioning_scale", "adapter_conditioning_scale", "depth_map")
 """Arguments of pipelines that hold images beside the latents, which would have to move too."""
@@ -78,6 +84,9 @@ class MotionCallback(PipelineCallback):
     size       (height, width) of the image, for oblong images of pipelines that pack their latents; None = square
     layout     of the latents of a pipeline that is not in `PIPELINES`: "planes" (N, C, H, W), or "packed" two by two
                into tokens (N, H/2 W/2, 4 C); None = it is refused
+    beside     names of images that the pipeline holds beside its latents, which move too: `CONDITIONS` has them for
+               each pipeline, ["mask", "masked_image_latents"] for inpainting, ["image"] or ["control_image"] for
+               ControlNets
 
     These arguments and their defaults are `AliasFreePipeline`'s. The defaults were measured on pixel models and not on
     latents, and move all at once at 95 % of sampling: with fewer than 20 steps, after the last, so give a window then.
@@ -92,8 +101,6 @@ class MotionCallback(PipelineCallback):
     (['latents'], 'co-moving')
     """
 
-    tensor_inputs = ["latents"]  # noqa: RUF012 (what diffusers asks the pipeline for)
-
     def __init__(
         self,
         rotate: Amount = 0.0,
@@ -104,7 +111,9 @@ class MotionCallback(PipelineCallback):
         noise: str = NOISE,
         size: tuple[int, int] | None = None,
         layout: str | None = None,
+        beside: Sequence[str] = (),
     ) -> None:
+        self.beside = beside
         if noise not in NOISES:
             raise ArgumentError(f"unknown noise {noise!r}{did_you_mean(str(noise), NOISES)}")
         if layout is not None and layout not in LAYOUTS:
@@ -118,6 +127,12 @@ class MotionCallback(PipelineCallback):
             translate=translate, batch_size=longest
         )  # refuses bad amounts before any sampling
         self._done = 0.0
+        self._beside: Conditions | None = None
+
+    @property
+    def tensor_inputs(self) -> list[str]:
+        """What diffusers asks the pipeline for."""
+        return ["latents", *self.beside]
 
     def callback_fn(
         self, pipeline: Any, step_index: int, timestep: Any, callback_kwargs: dict[str, Any]
@@ -140,6 +155,12 @@ class MotionCallback(PipelineCallback):
             for name in ("latents", "denoised"):
                 if name in callback_kwargs:
                     callback_kwargs[name] = move(callback_kwargs[name])
+            if self._beside is not None:
+                callback_kwargs |= self._beside.moved(
+                    partial(
+                        self._move_beside, share=share, latents=latents, unpack=self._unpack(pipeline, layout, latents)
+                    )
+                )
             self._done = share
         if self.noise == "co-moving":
             if step_index + 1 < steps:
@@ -169,7 +190,9 @@ class MotionCallback(PipelineCallback):
         per_pixel = 1 / scale
         dy, dx = (torch.as_tensor(a, dtype=torch.float64) * per_pixel for a in self.translate)
         self._motion = self._motion_of(translate=(dy.tolist(), dx.tolist()), batch_size=len(latents))
+        self._latent_shift = (dy, dx)
         self._done = 0.0
+        self._beside = Conditions(pipeline, given, self.beside)
         _let_go(pipeline.scheduler)
         if self._motion and self.noise == "co-moving" and hasattr(pipeline.scheduler, "noise_sampler"):
             raise ArgumentError(
@@ -182,6 +205,19 @@ class MotionCallback(PipelineCallback):
         exact = planes if planes.dtype == torch.float64 else planes.float()
         moved = self._motion.move(exact, start, end).to(x.dtype)
         return moved if unpack is None else unpack.pack(moved)
+
+    def _move_beside(self, x: Tensor, share: float, latents: Tensor, unpack: _Unpack | None) -> Tensor:
+        """Images held beside the latents, from the start."""
+        if unpack is not None and x.ndim == 3:
+            return self._move(x, 0.0, share, unpack)
+        planes = latents if unpack is None else unpack(latents)
+        scale = x.shape[-1] / planes.shape[-1]
+        return self._scaled(scale, len(x)).move(x.float(), 0.0, share).to(x.dtype)
+
+    def _scaled(self, scale: float, batch: int) -> Any:
+        """The motion of planes that are so many times as large as the latents."""
+        dy, dx = ((shift * scale).tolist() for shift in self._latent_shift)
+        return self._motion_of(translate=(dy, dx), batch_size=batch)
 
     def _unpack(self, pipeline: Any, layout: str, latents: Tensor) -> _Unpack | None:
         return _Unpack.of(pipeline, latents, self.size) if layout == "packed" else None

@@ -94,6 +94,7 @@ class AliasFreePipeline(DiffusionPipeline):
         eta: float = 0.0,
         latents: Tensor | None = None,
         step_noise: Sequence[Tensor] | Tensor | None = None,
+        null_class: int | None = None,
     ) -> AliasFreePipelineOutput | tuple[Any, Any]:
         """Sample `batch_size` images.
 
@@ -123,6 +124,7 @@ class AliasFreePipeline(DiffusionPipeline):
         progress              called with (steps done, steps); None = a progress bar on the terminal
         eta                   of DDIM: 0 deterministic, 1 ancestral
         latents               starting noise (N, C, H, W), standard normal; None = drawn
+        null_class            the class that stands for "no class" in guidance; None = our networks' row behind the last
         step_noise            noise to inject, (steps, N, C, H, W), turned too when co-moving; None = drawn
 
         The state is kept in float32 (float64 for a float64 UNet) whatever the UNet's dtype.
@@ -140,7 +142,8 @@ class AliasFreePipeline(DiffusionPipeline):
         device = self._execution_device
         dtype = torch.float64 if self.unet.dtype == torch.float64 else torch.float32
         generators = per_sample_generators(generator, batch_size)
-        labels = self._labels(class_labels, batch_size, guidance_scale, device)
+        null = self._null_class(null_class)
+        labels = self._labels(class_labels, batch_size, guidance_scale, device, null)
         steps, shares = self._set_timesteps(num_inference_steps)
         times = self.scheduler.timesteps.to(device)  # the network's; the scheduler's stay where reading them is free
         parameters = inspect.signature(self.scheduler.step).parameters
@@ -149,19 +152,19 @@ class AliasFreePipeline(DiffusionPipeline):
         if noise_name is None and "generator" in parameters:
             options["generator"] = generators
 
-        shape = (batch_size, int(self.unet.config["in_channels"]), *_pair(self.unet.config["sample_size"]))
+        shape = (batch_size, int(self.unet.config["in_channels"]), *self._size(latents))
         for given, expected in ((latents, shape), (step_noise, (steps, *shape))):
             if given is not None and np.shape(given)[: len(expected)] != expected:
                 raise ShapeError(f"expected given noise of shape {expected}, got {tuple(np.shape(given))}")
         x = draw(generators, shape[1:], device, dtype) if latents is None else latents.to(device, dtype)
-        x = x * self.scheduler.init_noise_sigma
+        x = x * getattr(self.scheduler, "init_noise_sigma", 1.0)  # flow matching starts from plain noise
         frames: list[Any] = []
         done = motion.schedule.share(0.0)
         x = motion.move(x, 0.0, done)
         with contextlib.nullcontext() if progress else self.progress_bar(total=steps) as bar:
             for i, t in enumerate(self.scheduler.timesteps):
                 frame = motion.frame(done) if knows_frame else None
-                eps = self._predict(x, t, times[i], labels, guidance_scale, frame)
+                eps = self._predict(x, t, times[i], labels, guidance_scale, frame, null)
                 if noise_name:
                     injected = draw(generators, shape[1:], device, dtype) if step_noise is None else step_noise[i].to(x)
                     # the frame has turned by `done` so far
@@ -201,10 +204,30 @@ class AliasFreePipeline(DiffusionPipeline):
         actual = len(times)  # second-order schedulers call the network twice a step
         return actual, getattr(self.scheduler, "motion_steps", actual)
 
-    def _labels(self, labels: Any, n: int, scale: float, device: torch.device) -> Tensor | None:
+    def _size(self, latents: Tensor | None) -> tuple[int, int]:
+        """(height, width) of the images."""
+        size = self.unet.config["sample_size"]
+        if size is not None:
+            return _pair(size)
+        if latents is None or latents.ndim != 4:
+            raise ArgumentError("this network has no sample_size: give the starting noise as `latents` (N, C, H, W)")
+        return int(latents.shape[2]), int(latents.shape[3])
+
+    def _null_class(self, given: int | None) -> int | None:
+        """The class that stands for "no class": our networks have a row more for it, UNet2DModel has not."""
         classes = self.unet.config.get("num_class_embeds")
-        # our networks have a row more, for "no class"; UNet2DModel has not
-        has_null = classes is None or getattr(self.unet.class_embedding, "num_embeddings", 0) > classes
+        if given is not None:
+            if classes is None or not 0 <= given < getattr(self.unet.class_embedding, "num_embeddings", classes):
+                raise ArgumentError(f"null_class is one of the network's classes, not {given}")
+            return given
+        if classes is not None and getattr(self.unet.class_embedding, "num_embeddings", 0) > classes:
+            return int(classes)
+        return None
+
+    def _labels(self, labels: Any, n: int, scale: float, device: torch.device, null: int | None) -> Tensor | None:
+        classes = self.unet.config.get("num_class_embeds")
+        kind = self.unet.config.get("class_embed_type")
+        has_null = classes is None or null is not None
         if not np.isfinite(scale):
             raise ArgumentError(f"guidance_scale must be finite, not {scale}")
         if labels is None:
@@ -212,11 +235,18 @@ class AliasFreePipeline(DiffusionPipeline):
                 raise ArgumentError("guidance_scale strengthens a class: give class_labels, or leave it at 1")
             if not has_null:
                 raise ArgumentError(f"this network needs class_labels in 0..{classes - 1}")
+            if kind is not None:
+                raise ArgumentError(f"this network (class_embed_type {kind!r}) needs class_labels, numbers or vectors")
             return None
+        if kind is not None:
+            return self._embedded_labels(labels, n, scale, kind).to(device)
         if classes is None:
             raise ArgumentError("this model has no classes: leave out class_labels, or train it class-conditional")
         if scale != 1 and not has_null:
-            raise ArgumentError("this network was not trained without a class: leave guidance_scale at 1")
+            raise ArgumentError(
+                "this network was not trained without a class: leave guidance_scale at 1, or if one of its classes "
+                "stands for none, give it as null_class"
+            )
         given = torch.as_tensor(labels).reshape(-1)
         if given.is_floating_point() or given.dtype == torch.bool:
             raise ArgumentError(f"class labels are integers in 0..{classes - 1}, not {given.dtype}")
@@ -225,6 +255,18 @@ class AliasFreePipeline(DiffusionPipeline):
         if int(given.min()) < 0 or int(given.max()) >= classes:
             raise ArgumentError(f"class labels must be in 0..{classes - 1}, not {sorted(set(given.tolist()))}")
         return given.long().expand(n).to(device)
+
+    def _embedded_labels(self, labels: Any, n: int, scale: float, kind: str) -> Tensor:
+        """Of networks that embed numbers ("timestep") or take vectors ("identity") for classes."""
+        if scale != 1:
+            raise ArgumentError(
+                f"a network with class_embed_type {kind!r} has no null class: leave guidance_scale at 1"
+            )
+        given = torch.as_tensor(labels)
+        given = given.reshape(-1) if kind == "timestep" else given.reshape(-1, given.shape[-1]).to(self.unet.dtype)
+        if len(given) not in (1, n):
+            raise ArgumentError(f"expected one class label or {n}, got {len(given)}")
+        return given.expand(n, *given.shape[1:])
 
     def _commutes(self, rotate: Amount, translate: tuple[Amount, Amount], zoom: Amount) -> bool:
         """Whether the network, which must know the frame, is built to commute with the motion."""
@@ -238,17 +280,25 @@ class AliasFreePipeline(DiffusionPipeline):
         return Config.parse(config["alias_free"]).commutes_with(turns=turns, shifts=down or right, zooms=zooms)
 
     def _predict(
-        self, x: Tensor, t: Tensor, t_device: Tensor, labels: Tensor | None, scale: float, frame: Frame | None
+        self,
+        x: Tensor,
+        t: Tensor,
+        t_device: Tensor,
+        labels: Tensor | None,
+        scale: float,
+        frame: Frame | None,
+        null_class: int | None,
     ) -> Tensor:
         """The predicted noise, in the state's dtype; with guidance both predictions in one batch."""
-        sample = self.scheduler.scale_model_input(x, t).to(self.unet.dtype)
+        scaled = self.scheduler.scale_model_input(x, t) if hasattr(self.scheduler, "scale_model_input") else x
+        sample = scaled.to(self.unet.dtype)
         given: dict[str, Any] = {} if frame is None else {"frame": frame}
         if labels is None:
             eps = self.unet(sample, t_device, **given).sample
         elif scale == 1:
             eps = self.unet(sample, t_device, class_labels=labels, **given).sample
         else:
-            null = torch.full_like(labels, self.unet.config["num_class_embeds"])
+            null = torch.full_like(labels, null_class if null_class is not None else 0)
             given = {} if frame is None else {"frame": frame.repeat(2)}
             both = self.unet(torch.cat([sample] * 2), t_device, class_labels=torch.cat([null, labels]), **given).sample
             eps_null, eps_class = both.to(x.dtype).chunk(2)

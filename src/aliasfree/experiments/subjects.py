@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import ArgumentError, CheckpointError, ConfigError, DataError, check_seed
+from aliasfree.experiments.loading import load_model, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,7 +66,7 @@ def open_subject(target: str, settings: SubjectSettings) -> Subject:
         from aliasfree.training import RunFolder
 
         run = RunFolder(path)
-        if run.exists and "settings" in (found := _read(run.config_file)):
+        if run.exists and "settings" in (found := read_json(run.config_file)):
             if found.get("command") == "tune":
                 return _diffusers_subject(run.model, settings)
             return _run_subject(target, run, settings)
@@ -170,10 +170,8 @@ def _ours(label: str, model: Any, x: Tensor, about: str, s: SubjectSettings) -> 
 
 
 def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
-    import diffusers
     import torch
 
-    import aliasfree
     from aliasfree.conversion.inputs import call_on_images
 
     folder = path / s.part if (path / "model_index.json").is_file() else path
@@ -183,14 +181,8 @@ def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
             f"{path} holds neither a run nor a diffusers model (no {config.name} in {folder}); give a folder written "
             "by `aliasfree train` or by save_pretrained."
         )
-    kind = str(_read(config).get("_class_name"))
-    loader: Any = getattr(aliasfree if kind.startswith("AliasFree") else diffusers, kind, None)
-    if not (isinstance(loader, type) and issubclass(loader, diffusers.ModelMixin)):  # pipelines may bring code along
-        raise CheckpointError(f"{config} names the class {kind}, which this diffusers does not have; update diffusers.")
-    try:
-        model: Any = loader.from_pretrained(folder, local_files_only=True).eval()  # type: ignore[attr-defined]
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded ({str(error).splitlines()[0]}); save it again.") from error
+    model = load_model(folder)
+    kind = type(model).__name__
     ask, channels, (height, width) = call_on_images(model, s.images, s.timestep)
     x = natural_noise(s.images, channels, min(64, height), min(64, width), s.seed)
     about = f"{s.images} images {x.shape[2]}x{x.shape[3]} with the spectrum of photographs"
@@ -211,16 +203,9 @@ def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
         raise CheckpointError(
             f"{kind} makes {tuple(shape)} of images {tuple(x.shape)}; analyze measures what keeps them."
         )
-    periodic = c.get("alias_free_padding_mode") == "circular" if (c := model.config) else False
+    c = model.config
+    periodic = c.get("alias_free_padding_mode") == "circular" or c.get("alias_free_tile") == "xy"
     return Subject(f"{kind} in {path}", model, call, x, periodic, about)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); restore it from a copy.") from error
-    return content if isinstance(content, dict) else {}
 
 
 def _pair(size: Any) -> tuple[int, int]:
