@@ -8,7 +8,7 @@ from typing import Any
 
 from aliasfree.errors import CheckpointError
 
-__all__ = ["load_model", "load_pipeline"]
+__all__ = ["load_model", "load_pipeline", "read_json"]
 
 
 def load_model(folder: Path) -> Any:
