@@ -1,7 +1,8 @@
 # make demo    train, sample and rotate on bundled data; writes runs/demo/report.html
 # make test    all tests, offline
-# make campaign  10,000 damaged files for every reader, 1,000 kills of each kind of work; CAMPAIGN_EXAMPLES=, CAMPAIGN_KILLS=
+# make campaign  10,000 damaged files a reader, 1,000 kills a kind of work, 20 visitors of the studio; CAMPAIGN_EXAMPLES=, CAMPAIGN_KILLS=
 # make lint    ruff, mypy, import-linter
+# make docs    the documentation site, into site/; with DOCS_EXECUTE=true the notebooks are run for it (minutes)
 # make clean   remove .venv and the caches
 
 VENV := .venv
@@ -22,7 +23,7 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p $(NEW_ENOUGH) >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: demo install test campaign lint clean help
+.PHONY: demo install test campaign lint docs clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -42,12 +43,18 @@ campaign: $(VENV)/.dev
 	CAMPAIGN_EXAMPLES=$(CAMPAIGN_EXAMPLES) OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -n $(JOBS) tests/data/test_damaged_input.py
 	CAMPAIGN_KILLS=$(CAMPAIGN_KILLS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/campaigns/campaign_kill.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/campaigns/campaign_studio.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A broken link or a missing name is an error. MkDocs' notice about its own future is no warning of ours.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "The site is in site/; open site/index.html, or serve it with: $(BIN)/python -m http.server --directory site"
 
 # pip older than 25.1 knows no --group, so the one in the venv is renewed first.
 $(VENV)/.created:
@@ -68,4 +75,4 @@ $(VENV)/.dev: $(VENV)/.installed pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf $(VENV) site .cache .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

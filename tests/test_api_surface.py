@@ -88,6 +88,7 @@ SUBMODULES = {
     "filters": ("FILTER_NAMES", "WINDOWS", "FilterSpec"),
     "pictures": ("collage", "data_uri", "grid", "save_gif", "save_mp4", "save_png", "to_uint8"),
     "training": ("RunFolder", "RunSettings", "train"),
+    "tuning": ("TuneSettings", "tune"),
 }
 
 

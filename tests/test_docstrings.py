@@ -37,6 +37,7 @@ MODULES = (
     "aliasfree.ops",
     "aliasfree.pictures",
     "aliasfree.training",
+    "aliasfree.tuning",
 )
 
 WITHOUT_EXAMPLE = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +77,7 @@ class Config:
 
     @classmethod
     def parse(cls, name: str | Config | dict[str, Any]) -> Config:
-        """A config from its name ("D-2N"), from `to_config()` of another, or itself.
+        """A config from its name ("D-2N"), from `to_config()` of another (also as JSON text), or itself.
 
         Raises ConfigError, listing the valid names and the nearest, for anything else.
 
@@ -90,6 +91,13 @@ class Config:
             specs = {k: FilterSpec(**name[k]) if name.get(k) else None for k in ("up", "down")}
             rates = name.get("oversample", 2), name.get("running_oversample")
             return cls(name["letter"], specs["up"], specs["down"], *rates)
+        if name.startswith("{"):
+            try:
+                return cls.parse(dict(json.loads(name)))
+            except (ValueError, TypeError, KeyError) as error:
+                raise ConfigError(
+                    f"{name} is no config in JSON ({error}); give a name, or what to_config() gives"
+                ) from error
         letter, dash, filter_name = name.partition("-")
         if name == "A":
             return cls("A")

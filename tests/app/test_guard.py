@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
-import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -13,15 +14,14 @@ import pytest
 
 from aliasfree.app import guard
 from aliasfree.app.guard import Guard
-from aliasfree.app.visitors import new_token
+from tests.app.talk import ask, function, open_page, visitor
 
 pytestmark = pytest.mark.xdist_group("browser")  # the same server as the browser's
 
 
 @pytest.fixture
 def client(served):
-    port = served.address.rpartition(":")[2]
-    with httpx.Client(base_url=served.address, cookies={f"aliasfree_{port}": new_token()}, timeout=60) as client:
+    with visitor(served.address) as client:
         yield client
 
 
@@ -101,45 +101,24 @@ def test_the_browser_is_told_to_ask_no_other_machine(client):
     assert not re.search(r"https?:|\*", policy)
 
 
-def _function(config: dict, element: str) -> tuple[int, list[int]]:
-    """(index, inputs) of the function that a button starts."""
-    button = next(c["id"] for c in config["components"] if c["props"].get("elem_id") == element)
-    found = next(d for d in config["dependencies"] if [button, "click"] in [list(t) for t in d["targets"]])
-    return found["id"], found["inputs"]
-
-
-def _ask(client: httpx.Client, index: int, data: list) -> str:
-    """The events of a call, as text."""
-    session = uuid.uuid4().hex
-    joined = client.post(
-        "/gradio_api/queue/join", json={"data": data, "fn_index": index, "session_hash": session, "trigger_id": None}
-    )
-    assert joined.status_code == 200, joined.text
-    with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
-        lines = []
-        for line in stream.iter_lines():
-            lines.append(line)
-            if "process_completed" in line:
-                return "\n".join(lines)
-    return "\n".join(lines)
-
-
-@pytest.mark.parametrize("forged", ["{folder}/secret.txt", "/etc/passwd", "http://127.0.0.1:1/x.png"])
+@pytest.mark.parametrize(
+    "forged", ["{folder}/secret.txt", "{folder}/private.png", "/etc/passwd", "http://127.0.0.1:1/x.png"]
+)
 def test_a_request_with_a_forged_file_does_not_reach_it(client, networks, forged):
-    config = client.get("/config").json()
-    index, _ = _function(config, "compare")
+    config = open_page(client)
+    number = function(config, "compare")
     path = forged.format(folder=networks)
     file = {"path": path, "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}
-    told = _ask(client, index, ["D-2N", "D-hq", "photograph", file])
+    told = ask(client, number, ["D-2N", "D-hq", "photograph", file])
     assert '"success": false' in told or '"success":false' in told
     assert "secret of" not in told
     assert "af-chart" not in told
 
 
 def test_a_name_that_is_not_offered_is_refused_whoever_sends_it(client, networks):
-    config = client.get("/config").json()
-    index, _ = _function(config, "find-layers")
-    told = _ask(client, index, [str(networks)])
+    config = open_page(client)
+    number = function(config, "find-layers")
+    told = ask(client, number, [str(networks)])
     assert "not in the list" in told or "never offered" in told or '"success": false' in told
     assert "<table" not in told
 
@@ -163,8 +142,6 @@ async def _open(scope, receive, send):
 
 @pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/file=x", "/gradio_api/upload", "/assets/index.js"])
 def test_the_password_is_asked_for_on_every_page(path, monkeypatch):
-    import asyncio
-
     monkeypatch.setattr(guard, "WRONG_PASSWORD_SECONDS", 0.0)
     app = Guard(_open, None, "a long password", "c")
 
@@ -181,4 +158,5 @@ def test_the_password_is_asked_for_on_every_page(path, monkeypatch):
         ({"Authorization": basic(":a long password")}, 200),
     ]
     for headers, status in asked:
-        assert asyncio.run(_status(app, path, **headers)) == status, headers
+        with ThreadPoolExecutor(1) as apart:  # Playwright has a loop of its own in this thread
+            assert apart.submit(asyncio.run, _status(app, path, **headers)).result() == status, headers

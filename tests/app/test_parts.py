@@ -68,6 +68,19 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_unpacked(tmp_path)
         limits.photograph(tmp_path / "bomb.png")
 
 
+def test_a_file_that_was_not_sent_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "sent"))
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "sent" / "link").symlink_to("/etc/passwd")
+    assert limits.uploaded(tmp_path / "sent" / "x.png") == tmp_path / "sent" / "x.png"
+    for path in (tmp_path / "x.png", tmp_path / "sent" / ".." / "x.png", tmp_path / "sent" / "link", "/etc/passwd"):
+        with pytest.raises(ArgumentError, match="was not sent"):
+            limits.uploaded(path)
+    monkeypatch.delenv("GRADIO_TEMP_DIR")
+    with pytest.raises(ArgumentError, match="was not sent"):
+        limits.uploaded(tmp_path / "sent" / "x.png")
+
+
 def test_messages_and_names_are_shown_as_text():
     assert render.error("`steps` <b>{{x}}</b>") == (
         '<p class="af-error" role="alert"><b aria-hidden="true">⚠</b> <code>steps</code> &lt;b&gt;{{x}}&lt;/b&gt;</p>'

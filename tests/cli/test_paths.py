@@ -160,3 +160,11 @@ def test_a_name_that_is_no_text_is_spelled_out(tmp_path):
     folder = os.fsencode(tmp_path) + b"/caf\xe9"
     save_images(Path(os.fsdecode(folder)), 2)
     assert r"caf\udce9" in command("data", "info", os.fsdecode(folder))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_standard_output_on_a_full_disk_is_told_in_a_sentence():
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run([sys.executable, "-m", "aliasfree", "configs"], stdout=full, stderr=-1, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: No space left on device; make room, or choose another place.\n"

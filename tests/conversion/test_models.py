@@ -24,7 +24,7 @@ from diffusers import (
 
 import aliasfree
 from aliasfree import Config, FilterSpec, convert, revert
-from aliasfree.errors import ConfigError
+from aliasfree.errors import ArgumentError, ConfigError
 
 CLASSES = {
     "UNet2DModel": (UNet2DModel, "AliasFreeStockUNet2DModel"),
@@ -177,13 +177,17 @@ def test_what_is_pushed_to_a_hub_is_what_is_saved(make, run, tmp_path, monkeypat
     assert_alike(run(loaded.eval()), run(model))
 
 
-def test_a_class_without_a_counterpart_keeps_its_own_and_a_note_in_its_config(make, tmp_path, caplog):
+def test_a_class_of_the_users_own_is_saved_stock_and_converted_after_loading(make, run, tmp_path):
     class Mine(UNet2DModel): ...
 
-    model = Mine.from_config(make("UNet2DModel").config)
-    convert(model, "D-hq").save_pretrained(tmp_path)
+    model = Mine.from_config(make("UNet2DModel").config).to(F32).eval()
+    stock = run(model)
+    converted = run(convert(model, "D-hq"))
     assert type(model) is Mine
-    logging.getLogger("diffusers").propagate = True
-    with caplog.at_level(logging.WARNING, logger="diffusers"):
-        Mine.from_pretrained(tmp_path)
-    assert "'alias_free': 'D-hq'" in caplog.text
+    with pytest.raises(ArgumentError, match=r"save revert\(model\), and convert what from_pretrained"):
+        model.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+    revert(model).save_pretrained(tmp_path)
+    loaded = Mine.from_pretrained(tmp_path).eval()
+    assert_alike(run(loaded), stock)
+    assert_alike(run(convert(loaded, "D-hq")), converted)

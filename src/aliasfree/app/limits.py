@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from aliasfree.errors import ArgumentError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["folder_name", "number", "photograph", "whole"]
+__all__ = ["folder_name", "number", "photograph", "uploaded", "whole"]
 
 RUNS = 4
 """Side by side."""
@@ -60,6 +61,14 @@ def folder_name(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]{0,63}", value, re.ASCII):
         raise ArgumentError("A name has up to 64 letters, digits, dots, dashes and underscores, such as digits-1.")
     return value
+
+
+def uploaded(path: str | Path) -> Path:
+    """A file that a visitor has sent. Raises ArgumentError for any other: a request can name whatever it likes."""
+    folder = os.environ.get("GRADIO_TEMP_DIR")  # as `serve` has set it
+    if not folder or not Path(path).resolve().is_relative_to(Path(folder).resolve()):
+        raise ArgumentError("That file was not sent to the studio; choose it again.")
+    return Path(path)
 
 
 def photograph(path: str | Path) -> Tensor:

@@ -73,10 +73,14 @@ class Panel:
                 return result
 
             job = self.studio.jobs.submit(visitor.token, self.kind, title, run, quick=self.quick)
+            visitor.newest[self.kind] = job
         except AliasfreeError as error:
             yield self._say(render.error(str(error)))
             return
         async for shown in self.follow(job):
+            if visitor.newest[self.kind] is not job:  # a newer one tells; what is late must not stand over it
+                yield self._skipped(3)
+                return
             yield shown
 
     async def follow(self, job: Job) -> AsyncIterator[list[Any]]:
@@ -92,7 +96,7 @@ class Panel:
         if job.state == "done":
             yield ["", gr.update(visible=False), *self._filled(job.result)]
         elif self.quick and job.state == "cancelled":
-            yield self._skipped(3)  # a newer one tells
+            yield self._skipped(3)
         else:
             yield self._say(render.job_state(job))
 

@@ -13,6 +13,9 @@ from aliasfree.reporting.html import Html, escape
 
 __all__ = ["blank", "download", "error", "job_state", "note", "sentence", "tile", "tiles"]
 
+NATURAL = 128
+"""Pixels from which on a picture is shown pixel by pixel: enlarged by a fraction it would alias itself."""
+
 
 def sentence(message: str) -> Html:
     """A message of ours as markup: what stands in backticks is code."""
@@ -52,7 +55,8 @@ def tile(
 ) -> Html:
     """A picture with a caption, its pixels shown as squares; `wide` for charts, as they are."""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    kind = "af-chart" if wide else "af-tile"
+    natural = isinstance(image, Image.Image) and image.width >= NATURAL
+    kind = "af-chart" if wide else "af-tile af-natural" if natural else "af-tile"
     return Html(f'<figure class="{kind}"><img src="{data_uri(image, mime)}" alt="{escape(alt)}">{below}</figure>')
 
 

@@ -132,6 +132,8 @@ def _application(networks: Any, listen: str, port: int, password: str | None) ->
         show_error=False, max_file_size=FILE_BYTES, ssr_mode=False, enable_monitoring=False, pwa=False,
         mcp_server=False, theme=theme(), css_paths=STYLE, head=HEAD,
     )  # fmt: skip
+    # Gradio looks where a file that a request names lies only once this is set, which a page that is mounted never is
+    page.has_launched = True
     hosts = frozenset({"127.0.0.1", "localhost", "::1", listen}) if is_loopback(listen) else None
     jobs.submit("the studio", "warm-up", "loading", _load_libraries, quick=True)
 

@@ -23,12 +23,14 @@ class Visitor:
     settings  values of a tab's controls, by the tab's name
     results   what a tab shows, by name
     kept      what a tab needs for its next step, by name: networks measured, models converted
+    newest    the last job of each kind
     """
 
     token: str
     settings: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
+    newest: dict[str, Any] = field(default_factory=dict)
 
 
 class Visitors:

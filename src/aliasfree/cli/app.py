@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -15,6 +16,7 @@ from aliasfree.cli import (
     analyze,
     data,
     demo,
+    doctor,
     evaluate,
     export,
     filters,
@@ -25,12 +27,15 @@ from aliasfree.cli import (
     sweep,
     tile,
     train,
+    tune,
 )
 from aliasfree.cli.commands import App
 from aliasfree.cli.options import option_names, with_options
 from aliasfree.errors import AliasfreeError
 
 DEBUG = "ALIASFREE_DEBUG"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a write to a full disk says, which need not name the file: standard output has no name."""
 
 
 class Commands(TyperGroup):
@@ -54,9 +59,10 @@ class Commands(TyperGroup):
             raise  # of `aliasfree ... | head`; handled by typer
         except OSError as error:
             # a disk that is full, read-only or not ours is no bug; the system's own words and the file say it
-            if os.environ.get(DEBUG) or error.filename is None or error.strerror is None:
+            if os.environ.get(DEBUG) or error.strerror is None or (error.filename is None and error.errno not in FULL):
                 raise
-            _say(f"error: {error.filename}: {error.strerror}; make room, or choose another place.")
+            what = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+            _say(f"error: {what}; make room, or choose another place.")
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             _say("interrupted.")
@@ -95,20 +101,22 @@ def _root(
 
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("sample")(generate.sample)
 app.command("rotate")(generate.rotate)
 app.command("film")(generate.film)
 app.command("collage")(generate.collage)
-app.command("evaluate")(evaluate.evaluate)
-app.command("analyze")(analyze.analyze)
-app.command("report")(report.report)
+app.command("evaluate", json=True)(evaluate.evaluate)
+app.command("analyze", json=True)(analyze.analyze)
+app.command("report", json=True)(report.report)
 app.command("sweep")(sweep.sweep)
 app.command("export")(export.export)
 app.command("tile")(tile.tile)
 app.command("app")(studio.app)
-app.command("filters")(filters.filters)
+app.command("filters", json=True)(filters.filters)
 app.command("configs")(filters.configs)
 app.command("recipes")(recipes.recipes)
+app.command("doctor", json=True)(doctor.doctor)
 app.add_typer(data.app, name="data")
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aliasfree.cli import generate
+from aliasfree.cli.commands import Answer
 from aliasfree.cli.recipes import MEASURE, recipe_option
 from aliasfree.sampling import NOISES
 
 if TYPE_CHECKING:
     from aliasfree.experiments.evaluate import EvaluateSettings
     from aliasfree.reporting.metrics import Metrics
+    from aliasfree.reporting.turned import RotationCurve
 
 
 def evaluate(
@@ -23,13 +26,13 @@ def evaluate(
     data: Annotated[str, typer.Option(help="The real images: digits, mnist, cifar10, mnist-m, hub:NAME, or a path.")],
     recipe: Annotated[str | None, recipe_option(MEASURE)] = None,  # noqa: ARG001 (it has set the defaults)
     num: Annotated[
-        int | None, typer.Option(help="Images to sample  [default: 10,000; paper: 2,000; --angles: 400]")
+        int | None, typer.Option(help="Images to sample.", show_default="10,000; paper: 2,000; --angles: 400")
     ] = None,
     features: Annotated[
         str | None,
         typer.Option(
-            help="classifier, efficientnet, inception, pixels, or clip-..., dinov2-..., vgg16 of torch-fidelity  "
-            "[default: classifier if there are labels]"
+            help="classifier, efficientnet, inception, pixels, or clip-..., dinov2-..., vgg16 of torch-fidelity.",
+            show_default="classifier if there are labels",
         ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="The file of weights of Inception, CLIP or VGG.")] = None,
@@ -49,7 +52,7 @@ def evaluate(
     ] = None,
     image_size: Annotated[
         str | None,
-        typer.Option(metavar="SIDE|HxW", help="Bring a folder's images to this size  [default: as they are]"),
+        typer.Option(metavar="SIDE|HxW", help="Bring a folder's images to this size.", show_default="as they are"),
     ] = None,
     split: Annotated[str, typer.Option(help="The reference among the real images: train, val, test or all.")] = "train",
     labels: Annotated[str, typer.Option(help="Of real folders and zips: auto, none, folders or file.")] = "auto",
@@ -65,7 +68,7 @@ def evaluate(
         str, typer.Option(help="With --angles: how images are turned, each of these.")
     ] = "fourier,spline",
     noises: Annotated[str, typer.Option(help="With --angles: the noise, each of these.")] = ",".join(NOISES),
-    steps: Annotated[int | None, typer.Option(help="Sampling steps  [default: 50; paper: 999]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="50; paper: 999")] = None,
     scheduler: generate.Scheduler = "ddpm",
     class_: generate.Class = None,
     guidance: generate.Guidance = 1.0,
@@ -74,12 +77,12 @@ def evaluate(
     ema: generate.Ema = True,
     device: generate.Device = "auto",
     out: Annotated[
-        Path | None, typer.Option(help="The JSON; with --angles the page, .html  [default: in the run's folder]")
+        Path | None, typer.Option(help="The JSON; with --angles the page, .html.", show_default="in the run's folder")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that hold anything but figures of the same source.")
     ] = False,
-) -> None:
+) -> Answer | None:
     """Compare generated images with real ones: IS, FID, KID, precision, recall, with intervals, and equivariance.
 
     A call that was stopped goes on where it was. Under torchrun all processes sample.
@@ -104,16 +107,20 @@ def evaluate(
         raise ArgumentError("--out is for a single run or folder; leave it out, and each gets its own file.")
     if angles is not None:
         ways = (windows.split(","), methods.split(","), noises.split(","))
-        for source in sources:
-            _turned(source, settings, angles, ways, device, out, overwrite)
-        return
+        turned = [_turned(source, settings, angles, ways, device, out, overwrite) for source in sources]
+        return _turned_answer([done for done in turned if done is not None])
     found = [facts for source in sources if (facts := _upright(source, settings, device, out, overwrite)) is not None]
-    if found:
+    if not found:
+        return None
+
+    def show() -> None:
         from rich.console import Console
 
         from aliasfree.reporting.runs import markdown, summarise
 
         Console().print(markdown(summarise(found)), markup=False, highlight=False, soft_wrap=True)
+
+    return Answer([facts.to_dict() for facts in found], show)
 
 
 def _upright(
@@ -134,23 +141,30 @@ def _turned(
     device: str,
     out: Path | None,
     overwrite: bool,
-) -> None:
-    from rich.console import Console
-
+) -> tuple[list[RotationCurve], Path] | None:
     from aliasfree.cli.parse import parse_angles, parse_window
     from aliasfree.experiments.equivariance import every_way
     from aliasfree.experiments.turned import evaluate_turned
     from aliasfree.progress import bars
-    from aliasfree.reporting.turned import table_text
 
     chosen = every_way([parse_window(text, "--windows") for text in ways[0]], ways[1], ways[2])
     with bars() as told:
-        done = evaluate_turned(
+        return evaluate_turned(
             source, settings.data, chosen, parse_angles(angles), settings.num or 400, settings.sampling, out=out,
             overwrite=overwrite, split=settings.split, labels=settings.labels, skip_bad=settings.skip_bad,
             device=device, progress=told,
         )  # fmt: skip
-    if done is not None:
-        curves, page = done
-        Console().print(table_text(curves), markup=False, highlight=False, soft_wrap=True)
-        typer.echo(f"\nthe page is {page}")
+
+
+def _turned_answer(done: list[tuple[list[RotationCurve], Path]]) -> Answer | None:
+    def show() -> None:
+        from rich.console import Console
+
+        from aliasfree.reporting.turned import table_text
+
+        for curves, page in done:
+            Console().print(table_text(curves), markup=False, highlight=False, soft_wrap=True)
+            typer.echo(f"\nthe page is {page}")
+
+    documents = [json.loads(page.with_suffix(".json").read_text()) for _, page in done]
+    return Answer(documents, show) if done else None

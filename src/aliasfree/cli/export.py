@@ -11,7 +11,7 @@ import typer
 def export(
     target: Annotated[Path, typer.Argument(metavar="RUN|DIR", help="A run, or a folder written by save_pretrained.")],
     format: Annotated[str, typer.Option(help="onnx.")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="The file  [default: NAME.onnx beside the folder]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file.", show_default="NAME.onnx beside the folder")] = None,
     ema: Annotated[bool, typer.Option("--ema/--no-ema", help="Of a run: the averaged weights.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:

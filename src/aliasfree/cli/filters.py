@@ -7,17 +7,18 @@ from typing import Annotated
 
 import typer
 
+from aliasfree.cli.commands import Answer
+
 
 def filters(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A config with a filter, such as D-2N or D-hq.")],
     other: Annotated[str | None, typer.Argument(metavar="[OTHER]", help="A second one, drawn beside it.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The picture, a PNG  [default: filters-CONFIG.png here]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The picture, a PNG.", show_default="filters-CONFIG.png here")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
-) -> None:
+) -> Answer:
     """Draw a config's filter (kernel, magnitude response, gains of the four phases) and print its figures."""
-    from rich.console import Console
-    from rich.table import Table
-
     from aliasfree.errors import ArgumentError
     from aliasfree.outputs import check_outputs
     from aliasfree.reporting.filters import draw_filters, filter_table
@@ -30,15 +31,21 @@ def filters(
     check_outputs([path], overwrite=overwrite)
     draw_filters(names, path)
 
-    table = Table("", *names, show_edge=False)
-    table.add_row("filter", *(row.kind for row in rows))
-    table.add_row("DC gain", *(f"{row.dc_gain:.4f}" for row in rows))
-    table.add_row("gain at Nyquist", *(f"{row.nyquist_gain:.4f}" for row in rows))
-    table.add_row("stopband attenuation", *(f"{row.stopband_attenuation_db:.1f} dB" for row in rows))
-    gains = ("{:.3f}  {:.3f}\n{:.3f}  {:.3f}".format(*row.phase_gains) for row in rows)
-    table.add_row("gains of the four phases", *gains)
-    Console(markup=False, highlight=False).print(table)
-    typer.echo(f"\ndrawn in {path}")
+    def show() -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("", *names, show_edge=False)
+        table.add_row("filter", *(row.kind for row in rows))
+        table.add_row("DC gain", *(f"{row.dc_gain:.4f}" for row in rows))
+        table.add_row("gain at Nyquist", *(f"{row.nyquist_gain:.4f}" for row in rows))
+        table.add_row("stopband attenuation", *(f"{row.stopband_attenuation_db:.1f} dB" for row in rows))
+        gains = ("{:.3f}  {:.3f}\n{:.3f}  {:.3f}".format(*row.phase_gains) for row in rows)
+        table.add_row("gains of the four phases", *gains)
+        Console(markup=False, highlight=False).print(table)
+        typer.echo(f"\ndrawn in {path}")
+
+    return Answer({"filters": rows, "picture": path}, show)
 
 
 def configs() -> None:

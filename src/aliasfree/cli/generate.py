@@ -70,7 +70,9 @@ def sample(
     ema: Ema = True,
     compile: Compile = False,
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="Folder for the PNGs  [default: a new one in RUN/images]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the PNGs.", show_default="a new one in RUN/images")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Sample images from a trained run: numbered PNGs, a grid and the settings."""
@@ -112,7 +114,7 @@ def rotate(
     ema: Ema = True,
     compile: Compile = False,
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="The table, a PNG  [default: a new one in RUN/images]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The table, a PNG.", show_default="a new one in RUN/images")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Sample the same seeds at many angles: a table (PNG) and an animation (GIF, MP4)."""
@@ -179,7 +181,7 @@ def collage(
     ],
     side: Annotated[int, typer.Option(help="Images along each side of a sheet.")] = 20,
     out: Annotated[
-        Path | None, typer.Option(help="x.png gives x_0.png, x_400.png, ...  [default: beside the images]")
+        Path | None, typer.Option(help="x.png gives x_0.png, x_400.png, ...", show_default="beside the images")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:

@@ -12,14 +12,14 @@ import typer
 def app(
     networks: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUN|DIFFUSERS_DIR]...", help="What it offers  [default: all below runs/]"),
+        typer.Argument(metavar="[RUN|DIFFUSERS_DIR]...", help="What it offers.", show_default="all below runs/"),
     ] = None,
     home: Annotated[Path, typer.Option(help="Where it puts runs and converted models.")] = Path("runs"),
     listen: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Of this machine; any but a loopback address needs a password.")
     ] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="0 is any  [default: the first free one from 7860]")
+        int | None, typer.Option(min=0, max=65535, help="0 is any.", show_default="the first free one from 7860")
     ] = None,
     password: Annotated[
         str | None, typer.Option(envvar="ALIASFREE_PASSWORD", help="Asked for by the browser, under any user's name.")

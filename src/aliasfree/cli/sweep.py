@@ -14,7 +14,7 @@ def sweep(
         Path, typer.Argument(metavar="RECIPE", help="A TOML file: configs, data, seeds and settings; or smoke, paper.")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="The folder for runs, tables and page  [default: runs/RECIPE]")
+        Path | None, typer.Option(help="The folder for runs, tables and page.", show_default="runs/RECIPE")
     ] = None,
     stop_after: Annotated[
         str | None, typer.Option(metavar="TIME", help="Save and stop after 90s, 9m or 5h; the same command goes on.")
@@ -24,7 +24,7 @@ def sweep(
         str | None, typer.Option(metavar="auto|local|ADDRESS", help="Run cells on a Ray cluster, several at once.")
     ] = None,
     gpus_per_run: Annotated[float | None, typer.Option(help="With --ray: of a cell; 0.25 puts four on a GPU.")] = None,
-    cpus_per_run: Annotated[float | None, typer.Option(help="With --ray: of a cell  [default: 1]")] = None,
+    cpus_per_run: Annotated[float | None, typer.Option(help="With --ray: of a cell.", show_default="1")] = None,
     storage: Annotated[
         str | None,
         typer.Option(metavar="URL", help="With --ray: where run folders go when machines share no folder (fsspec)."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar, get_args
 
 from diffusers import ConfigMixin
@@ -198,6 +199,8 @@ def undo(model: nn.Module) -> None:
         for key, hook in list(module._state_dict_pre_hooks.items()):
             if isinstance(hook, _Lost):
                 del module._state_dict_pre_hooks[key]
+        if getattr(module.__dict__.get("save_pretrained"), "func", None) is _refuse_to_save:
+            del module.__dict__["save_pretrained"]
         if module.__dict__.pop("_conversion", None) is not None:
             for stock, subclass in ROUND_TRIP.items():
                 if type(module) is subclass:
@@ -253,7 +256,16 @@ def enter_into_config(model: nn.Module, conversion: Conversion) -> None:
     found = counterpart(type(model))
     if found is not None:
         model.__class__ = found
+    else:  # from_pretrained of its class would give it back stock
+        model.__dict__["save_pretrained"] = partial(_refuse_to_save, type(model).__name__)
     model.register_to_config(**conversion.to_config())
+
+
+def _refuse_to_save(name: str, *_: Any, **__: Any) -> None:
+    raise ArgumentError(
+        f"{name} is no class of diffusers, so {name}.from_pretrained would load it as a stock model. The weights are "
+        "the stock model's: save revert(model), and convert what from_pretrained gives."
+    )
 
 
 class _Lost:

@@ -44,6 +44,10 @@ def per_sample_generators(generator: Generators, n: int) -> list[torch.Generator
         device = "cpu" if generator is None else generator.device
         seeds = [int(torch.randint(2**63 - 1, (), generator=generator, device=device)) for _ in range(n)]
         return [torch.Generator().manual_seed(s) for s in seeds]
+    if not (isinstance(generator, Sequence) and all(isinstance(g, torch.Generator) for g in generator)):
+        raise ArgumentError(
+            f"generator is a torch.Generator or a list of them, not {generator!r}: torch.Generator().manual_seed(0)"
+        )
     if len(generator) != n:
         raise ArgumentError(f"expected one generator, or {n} (one per sample), got {len(generator)}")
     return list(generator)

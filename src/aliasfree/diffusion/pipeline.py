@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -132,8 +133,14 @@ class AliasFreePipeline(DiffusionPipeline):
         """
         _check_choice("noise", noise, NOISES)
         _check_choice("output_type", output_type, ("pil", "np", "pt", "latent"))
-        if batch_size < 1 or frame_every < 1:
-            raise ArgumentError("batch_size and frame_every must be at least 1")
+        for name, count in (("batch_size", batch_size), ("frame_every", frame_every)):
+            if not isinstance(count, Integral) or count < 1:
+                raise ArgumentError(f"{name} must be a whole number of at least 1, not {count!r}")
+        if not isinstance(num_inference_steps, Integral):
+            raise ArgumentError(f"num_inference_steps must be a whole number, not {num_inference_steps!r}")
+        for name, given in (("latents", latents), ("step_noise", step_noise)):
+            if given is not None and not isinstance(given, Tensor):
+                raise ArgumentError(f"{name} must be a tensor, not {type(given).__name__}: torch.as_tensor({name})")
         knows_frame = bool(self.unet.config.get("frame_features"))
         window = default_window(self._commutes(rotate, translate, zoom)) if schedule is None else schedule
         motion = Motion.of(rotate, translate, zoom, method, window, batch_size)

@@ -209,8 +209,8 @@ class Motion:
     ) -> Motion:
         """The motion of those that move anything. Amounts: one for all samples, or one for each of `batch_size`."""
         check_method(method)
-        if len(translate) != 2:
-            raise ArgumentError(f"translate needs two numbers of pixels, down and right, not {len(translate)}")
+        if not hasattr(translate, "__len__") or len(translate) != 2:
+            raise ArgumentError(f"translate needs two numbers of pixels, down and right, not {translate!r}")
         degrees, dy, dx, factor = (
             as_amounts(value, batch_size, name)
             for name, value in (

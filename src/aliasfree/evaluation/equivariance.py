@@ -25,7 +25,8 @@ from aliasfree.evaluation.lanczos import lanczos_translate2d
 from aliasfree.ops.spatial import Method, rotate2d, translate2d
 
 __all__ = [
-    "Agreement", "disc_mask", "eq_r", "eq_t", "image_agreement", "rotation_agreement", "translation_agreement"
+    "Agreement", "disc_mask", "eq_r", "eq_t", "grid_agreement", "image_agreement", "rotation_agreement",
+    "translation_agreement",
 ]  # fmt: skip
 
 Map = Callable[[Tensor], Tensor]
@@ -144,6 +145,7 @@ def translation_agreement(
     seed: int = 0,
     framed: FramedMap | None = None,
     ruler: Ruler = "fourier",
+    ratio: float = 1,
 ) -> Agreement:
     """fn(shifted x) against shifted fn(x), one shift per sample and repeat, the same for a seed.
 
@@ -158,6 +160,8 @@ def translation_agreement(
                 networks that know the frame, whose law is g fn(x, frame) = fn(g x, g frame); None = fn
     ruler       what shifts fn(x): "fourier", as x is; or "lanczos", StyleGAN3's (`lanczos_translate2d`), whose pixels
                 count where its taps lie inside the image, `periodic` or not
+    ratio       pixels of fn(x) for one of x, on each axis: 8 of the decoder of an f8 autoencoder, 1/8 of its encoder.
+                Whole shifts are then whole in the coarser of the two; `margin` is of fn(x)
 
     Raises ShapeError, ArgumentError.
 
@@ -174,26 +178,27 @@ def translation_agreement(
     if not 0 < reach <= 0.5 or margin < 0 or (periodic and margin):
         raise ArgumentError(f"reach must be in (0, 0.5] and margin >= 0 (0 when periodic), not {reach:g} and {margin}")
     n, _, h, w = x.shape
+    step = max(1, round(1 / ratio))  # pixels of x to which a pixel of fn(x) goes back
     generator = torch.Generator().manual_seed(seed)
-    y, parts = _applied(fn, x), []
+    y, parts = _applied(fn, x, ratio), []
     for _ in range(repeats):
         amounts = []
         for side in (h, w):
             if fractional:
                 amounts.append((torch.rand(n, generator=generator, dtype=torch.float64) * 2 - 1) * reach * side)
             else:
-                most = max(1, int(reach * side))
-                amounts.append(torch.randint(-most, most + 1, (n,), generator=generator).double())
+                most = max(1, int(reach * side / step))
+                amounts.append(step * torch.randint(-most, most + 1, (n,), generator=generator).double())
         dy, dx = amounts
-        moved, mask = translate2d(y, dy, dx, return_mask=True)
+        moved, mask = translate2d(y, dy * ratio, dx * ratio, return_mask=True)
         if ruler == "lanczos":
-            moved, mask = lanczos_translate2d(y, dy, dx)
+            moved, mask = lanczos_translate2d(y, dy * ratio, dx * ratio)
         elif periodic:
             mask = torch.ones_like(mask)
         if margin:
             mask = _eroded(mask, margin)
         told = {"translate": (dy, dx)}
-        parts.append(_agreement(moved, _applied_moved(fn, framed, translate2d(x, dy, dx), told), mask))
+        parts.append(_agreement(moved, _applied_moved(fn, framed, translate2d(x, dy, dx), told, ratio), mask))
     return Agreement.join(parts)
 
 
@@ -242,6 +247,26 @@ def rotation_agreement(
         got = _applied_moved(fn, framed, _turned(x, angles, method), {"rotate": angles})
         parts.append(_agreement(_turned(y, angles, method), got, mask))
     return Agreement.join(parts)
+
+
+def grid_agreement(fn: Map, x: Tensor, motion: Map) -> Agreement:
+    """fn(g x) against g fn(x) for a motion g of the grid itself, a flip or a quarter turn; fn may change the size.
+
+    fn      (N, C, H, W) -> (N, C', H', W')
+    motion  of planes of both sizes, as `lambda v: v.flip(-1)`
+
+    Raises ShapeError.
+
+    >>> import torch
+    >>> from aliasfree.evaluation.equivariance import grid_agreement
+    >>> grid_agreement(torch.relu, torch.randn(2, 1, 8, 8), lambda v: v.flip(-1)).db
+    inf
+    """
+    _check(x, 1)
+    wanted, got = motion(fn(x)), fn(motion(x))
+    if wanted.shape != got.shape:
+        raise ShapeError(f"the motion made {tuple(wanted.shape)} and {tuple(got.shape)}: quarter turns want squares")
+    return _agreement(wanted, got, torch.ones_like(wanted[:1, :1], dtype=torch.bool))
 
 
 def image_agreement(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Agreement:
@@ -336,16 +361,17 @@ def _eroded(mask: Tensor, margin: int) -> Tensor:
     return eroded
 
 
-def _applied_moved(fn: Map, framed: FramedMap | None, x: Tensor, told: dict[str, Any]) -> Tensor:
-    return _applied(fn, x) if framed is None else _applied(lambda v: framed(v, told), x)
+def _applied_moved(fn: Map, framed: FramedMap | None, x: Tensor, told: dict[str, Any], ratio: float = 1) -> Tensor:
+    return _applied(fn, x, ratio) if framed is None else _applied(lambda v: framed(v, told), x, ratio)
 
 
-def _applied(fn: Map, x: Tensor) -> Tensor:
+def _applied(fn: Map, x: Tensor, ratio: float = 1) -> Tensor:
     y = fn(x)
-    if y.ndim != 4 or y.shape[0] != x.shape[0] or y.shape[2:] != x.shape[2:]:
+    if y.ndim != 4 or y.shape[0] != x.shape[0] or y.shape[2:] != tuple(round(n * ratio) for n in x.shape[2:]):
+        times = "" if ratio == 1 else f", {ratio:g} times"
         raise ShapeError(
             f"the map turned {tuple(x.shape)} into {tuple(y.shape)}; equivariance is measured for maps that keep the "
-            "number of images and their size"
+            f"number of images and their size{times}"
         )
     return y
 

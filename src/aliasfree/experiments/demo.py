@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aliasfree.errors import RunError
 from aliasfree.outputs import check_outputs
-from aliasfree.reporting.demo_result import ConfigResult, DemoResult, DemoSettings, Pixels
+from aliasfree.reporting.demo_result import QUICK, ConfigResult, DemoResult, DemoSettings, Pixels
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aliasfree.reporting.metrics import Metrics
     from aliasfree.training import RunFolder, RunSettings
 
-__all__ = ["DemoSettings", "run_demo"]
+__all__ = ["QUICK", "DemoSettings", "run_demo"]
 
 
 def run_demo(

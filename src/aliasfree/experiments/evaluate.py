@@ -22,6 +22,7 @@ from aliasfree.experiments.real import RealImages, open_real
 from aliasfree.experiments.sample_store import Processes, SampleStore
 from aliasfree.outputs import check_outputs, named
 from aliasfree.pictures import grid, save_png
+from aliasfree.reporting.card import update_card
 from aliasfree.reporting.metrics import Fidelity, Figures, Metrics, Spectra, metrics_file, read_metrics
 
 if TYPE_CHECKING:
@@ -170,6 +171,8 @@ def evaluate(
         found = replace(found, accuracy_score=score)
     found.write(path)
     save_png(first_images(images), path.with_suffix(".png"))
+    if store is not None:
+        update_card(run, found)
     return found
 
 

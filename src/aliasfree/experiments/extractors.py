@@ -23,10 +23,11 @@ Progress = Callable[[int, int], None]
 
 
 def make_extractor(
-    name: str | None, real: RealImages, weights: Path | None = None, progress: Progress | None = None
+    name: str | None, real: RealImages | None, weights: Path | None = None, progress: Progress | None = None
 ) -> Extractor:
     """The extractor of a name: None = "classifier" where the data have labels, else "pixels".
 
+    real     the data, of which a classifier learns; None = none, and another extractor is asked for
     weights  of Inception or of another network of torch-fidelity; None = torch's hub folder or a download
 
     Raises ArgumentError for another name or a classifier without labels, and what the extractors raise.
@@ -35,7 +36,7 @@ def make_extractor(
     from aliasfree.evaluation.pretrained import FIDELITY, EfficientNetFeatures, FidelityFeatures
 
     if name is None:
-        name = "pixels" if real.train_labels is None else "classifier"
+        name = "pixels" if real is None or real.train_labels is None else "classifier"
     names = ("classifier", "efficientnet", "inception", "pixels", *FIDELITY)
     if name not in names:
         raise ArgumentError(f"There are no `features` {name!r}{did_you_mean(name, names)}.")
@@ -49,6 +50,8 @@ def make_extractor(
         return EfficientNetFeatures()
     if name == "pixels":
         return PixelFeatures()
+    if real is None:
+        raise ArgumentError("A classifier learns from labelled data; give some as `data`, or take `features='pixels'`.")
     return ClassifierFeatures(*classifier_for(real, progress))
 
 

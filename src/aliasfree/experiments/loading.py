@@ -8,7 +8,7 @@ from typing import Any
 
 from aliasfree.errors import CheckpointError
 
-__all__ = ["load_model", "load_pipeline"]
+__all__ = ["load_model", "load_pipeline", "read_json"]
 
 
 def load_model(folder: Path) -> Any:
@@ -18,7 +18,7 @@ def load_model(folder: Path) -> Any:
     import aliasfree
 
     config = folder / "config.json"
-    kind = str(_read(config).get("_class_name"))
+    kind = str(read_json(config).get("_class_name"))
     loader: Any = getattr(aliasfree if kind.startswith("AliasFree") else diffusers, kind, None)
     if not (isinstance(loader, type) and issubclass(loader, diffusers.ModelMixin)):  # pipelines may bring code along
         raise CheckpointError(f"{config} names the class {kind}, which this diffusers does not have; update diffusers.")
@@ -32,7 +32,7 @@ def load_pipeline(folder: Path) -> Any:
     import aliasfree
 
     index = folder / "model_index.json"
-    kind = str(_read(index).get("_class_name"))
+    kind = str(read_json(index).get("_class_name"))
     loader: Any = getattr(aliasfree if kind == "AliasFreePipeline" else diffusers, kind, None)
     if not (isinstance(loader, type) and issubclass(loader, diffusers.DiffusionPipeline)):  # no code of the folder's
         raise CheckpointError(f"{index} names the class {kind}, which this diffusers does not have; update diffusers.")
@@ -46,7 +46,8 @@ def _loaded(loader: Any, folder: Path) -> Any:
         raise CheckpointError(f"{folder} cannot be loaded ({str(error).splitlines()[0]}); save it again.") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, {} for anything else. Raises CheckpointError for what is no JSON."""
     try:
         content = json.loads(path.read_text())
     except ValueError as error:

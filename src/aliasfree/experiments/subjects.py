@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import ArgumentError, CheckpointError, ConfigError, DataError, check_seed
+from aliasfree.experiments.loading import load_model, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,7 +66,9 @@ def open_subject(target: str, settings: SubjectSettings) -> Subject:
         from aliasfree.training import RunFolder
 
         run = RunFolder(path)
-        if run.exists and "settings" in _read(run.config_file):
+        if run.exists and "settings" in (found := read_json(run.config_file)):
+            if found.get("command") == "tune":
+                return _diffusers_subject(run.model, settings)
             return _run_subject(target, run, settings)
         return _diffusers_subject(path, settings)
     try:
@@ -171,7 +173,6 @@ def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
     import torch
 
     from aliasfree.conversion.inputs import call_on_images
-    from aliasfree.experiments.loading import load_model
 
     folder = path / s.part if (path / "model_index.json").is_file() else path
     config = folder / "config.json"
@@ -205,14 +206,6 @@ def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
     c = model.config
     periodic = c.get("alias_free_padding_mode") == "circular" or c.get("alias_free_tile") == "xy"
     return Subject(f"{kind} in {path}", model, call, x, periodic, about)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); restore it from a copy.") from error
-    return content if isinstance(content, dict) else {}
 
 
 def _pair(size: Any) -> tuple[int, int]:

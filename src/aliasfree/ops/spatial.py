@@ -251,7 +251,10 @@ def as_amounts(value: Amount, n: int, name: str) -> tuple[float, ...]:
     listed = np.atleast_1d(value.detach().cpu().double().numpy() if isinstance(value, Tensor) else value)
     if listed.ndim != 1 or len(listed) not in (1, n):
         raise ShapeError(f"{name} must be one number or one for each of the {n} samples, got shape {listed.shape}")
-    numbers = tuple(float(v) for v in listed) or (1.0,)  # of an empty batch
+    try:
+        numbers = tuple(float(v) for v in listed) or (1.0,)  # of an empty batch
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"{name} must be a number, or one for each sample, not {value!r}") from error
     if not all(math.isfinite(v) for v in numbers):
         raise ArgumentError(f"{name} must be finite, not {numbers[0] if len(numbers) == 1 else list(numbers)}")
     # To 1e-12, so that equal steps computed as differences share one table.

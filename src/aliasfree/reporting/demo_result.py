@@ -13,7 +13,7 @@ from aliasfree.reporting.film import Film
 from aliasfree.reporting.metrics import Metrics, SamplerEquivariance
 from aliasfree.sampling import LATE
 
-__all__ = ["ConfigResult", "DemoResult", "DemoSettings", "facts"]
+__all__ = ["QUICK", "ConfigResult", "DemoResult", "DemoSettings", "facts"]
 
 Pixels = NDArray[np.uint8]
 
@@ -62,6 +62,23 @@ class DemoSettings:
             raise ArgumentError("The demo needs at least one config, such as A.")
         if (self.film_angles - 1) % (self.strip_angles - 1) or self.film_seeds < self.strip_seeds:
             raise ArgumentError("The angles and seeds of the strip must be among those of the film.")
+
+
+QUICK = DemoSettings(
+    steps=80,
+    sampling_steps=6,
+    samples=80,  # more than the classifier has features
+    classifier_epochs=8,
+    frames=8,
+    film_images=1,
+    moved=2,
+    strip_angles=5,
+    strip_seeds=2,
+    film_angles=5,
+    film_seeds=2,
+    turned=8,
+)
+"""Every output in about a minute. The digits are poor: this shows that all works, not how well."""
 
 
 @dataclass(frozen=True)

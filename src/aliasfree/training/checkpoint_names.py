@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
 
-__all__ = ["list_checkpoints", "resume_command"]
+__all__ = ["command_of", "list_checkpoints", "resume_command"]
 
 _NAME = re.compile(r"step-(\d{8,})")
 
 
 def resume_command(run: Path) -> str:
     """What to type to go on with a run; a shell takes it as it is."""
-    return f"`aliasfree train --resume --out {shlex.quote(str(run))}`"
+    return f"`aliasfree {command_of(run)} --resume --out {shlex.quote(str(run))}`"
+
+
+def command_of(run: Path) -> str:
+    """The command that made a run: "tune" where its config.json says so, else "train"."""
+    try:
+        return str(json.loads((run / "config.json").read_bytes()).get("command", "train"))
+    except (OSError, ValueError, AttributeError):  # not begun, or damaged: said by those who read it
+        return "train"
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -54,8 +54,16 @@ class TensorBoardLog:
         values = {"loss": record.loss, "learning rate": record.lr, "images per second": record.images_per_second}
         if record.grad_norm is not None:
             values["gradient norm"] = record.grad_norm
+        values |= {f"loss/{name}": value for name, value in record.parts.items()}
         for name, value in values.items():
             self._event(step=record.step, summary=scalar(name, value))
+
+    def figures(self, values: dict[str, float], step: int) -> None:
+        """Scalars of another kind than a step's."""
+        from torch.utils.tensorboard.summary import scalar
+
+        for name, value in values.items():
+            self._event(step=step, summary=scalar(name, value))
 
     def picture(self, name: str, image: Any, step: int) -> None:
         """A Pillow image."""
@@ -89,6 +97,10 @@ class Journal:
         for record in records:
             self._board.write(record)
         self._bar.update(records[-1])
+
+    def figures(self, values: dict[str, float], step: int) -> None:
+        """Measurements for TensorBoard."""
+        self._board.figures(values, step)
 
     def picture(self, name: str, image: Any, step: int) -> None:
         """A picture for TensorBoard."""

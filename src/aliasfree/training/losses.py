@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aliasfree.files import write_file
@@ -23,6 +23,7 @@ class StepRecord:
     lr: float
     grad_norm: float | None
     images_per_second: float
+    parts: dict[str, float] = field(default_factory=dict)  # the losses that it is a sum of, before their weights
 
 
 def read_losses(path: Path) -> list[dict[str, str]]:

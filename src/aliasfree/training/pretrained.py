@@ -55,10 +55,13 @@ def _options(config: str, padding_mode: str | None, sample_size: tuple[int, int]
 def model_class(description: dict[str, Any]) -> Any:
     """The class of a saved network, from its config."""
     from aliasfree.conversion import AliasFreeStockUNet2DModel
+    from aliasfree.conversion.models import class_named
     from aliasfree.models import AliasFreeUNet2DModel
 
-    converted = description.get("_class_name") == AliasFreeStockUNet2DModel.__name__
-    return AliasFreeStockUNet2DModel if converted else AliasFreeUNet2DModel
+    name = str(description.get("_class_name"))
+    if name == AliasFreeStockUNet2DModel.__name__:
+        return AliasFreeStockUNet2DModel
+    return class_named(name) or AliasFreeUNet2DModel
 
 
 def _check_fit(saved: dict[str, Any], folder: Path, sample_size: tuple[int, int], channels: int) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 
 from aliasfree.devices import find_device
 from aliasfree.errors import AliasfreeError
-from aliasfree.training.settings import RunSettings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -17,7 +16,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def make_accelerator(settings: RunSettings) -> Accelerator:
+class _Wanted(Protocol):
+    @property
+    def device(self) -> str: ...
+    @property
+    def mixed_precision(self) -> str: ...
+
+
+def make_accelerator(settings: _Wanted) -> Accelerator:
     """An accelerator on the device asked for; under torchrun it joins the other processes (gloo on CPUs)."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState

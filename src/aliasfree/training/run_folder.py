@@ -13,7 +13,7 @@ import numpy as np
 
 from aliasfree.errors import CheckpointError, RunError
 from aliasfree.files import clear_leftovers, is_leftover, write_file, write_json
-from aliasfree.training.checkpoint_names import list_checkpoints, resume_command
+from aliasfree.training.checkpoint_names import command_of, list_checkpoints, resume_command
 from aliasfree.training.losses import read_losses
 from aliasfree.training.settings import RunSettings
 
@@ -31,9 +31,9 @@ LOCK = ".lock"
 class RunFolder:
     """A run folder, which need not exist yet.
 
-    `config.json` (settings, versions, data, network), `losses.csv`, `model/` (the averaged weights, for
-    `from_pretrained`), `checkpoints/`, `samples/` (grids over time), `images/` (generated images), `tensorboard/`, and
-    `training_images/` when asked for.
+    `README.md` (a model card), `config.json` (settings, versions, data, network), `losses.csv`, `model/` (the averaged
+    weights, for `from_pretrained`), `checkpoints/`, `samples/` (grids over time), `images/` (generated images),
+    `tensorboard/`, and `training_images/` when asked for.
 
     >>> from aliasfree.training import RunFolder
     >>> run = RunFolder("runs/digits")
@@ -98,8 +98,17 @@ class RunFolder:
 
     @property
     def settings(self) -> RunSettings:
-        """The settings of the run, with `out` being where the folder lies now. Raises `RunError` without a run."""
+        """The settings of the run, with `out` being where the folder lies now. Raises `RunError` without a run of
+        `aliasfree train`."""
+        self.check_command("train")
         return RunSettings.from_dict({**self.config["settings"], "out": str(self.path)})
+
+    def check_command(self, command: str) -> None:
+        """Raise `RunError` unless the run was made by `aliasfree COMMAND`."""
+        if command_of(self.path) != command:
+            raise RunError(
+                f"{self.path} is no run of `aliasfree {command}`; go on with it by {resume_command(self.path)}."
+            )
 
     def latest_checkpoint(self) -> Path | None:
         """The newest checkpoint by name, not verified; None when there is none."""

@@ -13,32 +13,28 @@ from aliasfree.models.compiling import compile_network, lay_out
 from aliasfree.training.checkpoint import Checkpoint, pack_optimizer, unpack_optimizer
 from aliasfree.training.ema import WeightAverage
 from aliasfree.training.learning_rate import learning_rate
-from aliasfree.training.settings import RunSettings
 from aliasfree.training.stream import Batch, ImageStream, augment, step_generator
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from aliasfree.data import ImageData
-    from aliasfree.models import AliasFreeUNet2DModel
-
 
 class TrainingState:
     """Everything a step reads and changes. `step` counts optimizer steps, `images_seen` images over all processes."""
 
-    def __init__(
-        self, settings: RunSettings, data: ImageData, model: AliasFreeUNet2DModel, accelerator: Accelerator
-    ) -> None:
+    parts: tuple[str, ...] = ()
+    """Names of the losses that the loss is a sum of, where they are told apart."""
+
+    def __init__(self, settings: Any, data: Any, model: Any, accelerator: Accelerator) -> None:
         self.settings, self.accelerator, self.device = settings, accelerator, accelerator.device
         self.model = lay_out(model.to(self.device), self.device).train()
-        self.names = [name for name, _ in model.named_parameters()]
-        self.parameters = list(model.parameters())
+        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self.names, self.parameters = [name for name, _ in trained], [p for _, p in trained]
         self.average = WeightAverage(self.model, settings.ema_decay)
         if settings.compile:
             compile_network(self.model, self.device)
         self.adamw = torch.optim.AdamW(self.parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
-        self.wrapped, self.optimizer = accelerator.prepare(self.model, self.adamw)
-        self.scheduler = make_scheduler("ddpm", num_train_timesteps=settings.num_train_timesteps)
+        self.wrapped, self.optimizer = accelerator.prepare(self.objective(), self.adamw)
         self.stream = ImageStream(
             data,
             seed=settings.seed,
@@ -46,13 +42,26 @@ class TrainingState:
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
         )
-        weights = model.loss_weights(settings.loss_weighting) if hasattr(model, "loss_weights") else None
-        self.weights = None if weights is None else weights.to(self.device)
         self.step = 0
         self.images_seen = 0
+        self.prepare_loss()
+
+    def objective(self) -> torch.nn.Module:
+        """What several processes share: the network."""
+        return self.model
+
+    def prepare_loss(self) -> None:
+        """What the loss needs beside the network."""
+        s = self.settings
+        self.scheduler = make_scheduler("ddpm", num_train_timesteps=s.num_train_timesteps)
+        weights = self.model.loss_weights(s.loss_weighting) if hasattr(self.model, "loss_weights") else None
+        self.weights = None if weights is None else weights.to(self.device)
 
     def loss(self, batch: Batch, step: int) -> Tensor:
-        """The loss of a batch, every random draw being that of (seed, rank, step)."""
+        """The loss of a batch, every random draw being that of (seed, rank, step).
+
+        Where `parts` names losses that it is the sum of, they follow: (1 + K,).
+        """
         s = self.settings
         x0 = unit_range(batch.images.to(self.device, non_blocking=True))
         x0, frame = augment(x0, s.augment, s.seed, batch.epochs, batch.indices)
@@ -75,6 +84,7 @@ class TrainingState:
         for group in self.adamw.param_groups:
             group["lr"] = rate
         loss = self.loss(self.stream.next(self.images_seen), self.step + 1)
+        loss, parts = (loss[0], loss[1:].detach()) if loss.ndim else (loss, loss.new_zeros(0))
         self.accelerator.backward(loss)
         norm = loss.new_zeros(())
         if self.settings.grad_clip is not None:
@@ -84,14 +94,14 @@ class TrainingState:
         self.step += 1
         self.images_seen += self.stream.global_batch
         self.average.update(self.model, self.step)
-        return torch.stack([loss.detach().float(), norm.detach().float()])
+        return torch.cat([torch.stack([loss.detach().float(), norm.detach().float()]), parts.float()])
 
     def settle_buckets(self) -> None:
         """A backward pass whose gradients are dropped: DistributedDataParallel orders its buckets anew after the first.
 
         With more than two processes the order of summation depends on it, and so would a resumed run.
         """
-        self.accelerator.backward(self.loss(self.stream.read(0), 0))
+        self.accelerator.backward(self.loss(self.stream.read(0), 0).reshape(-1)[0])
         self.optimizer.zero_grad(set_to_none=True)
 
     def is_finite(self) -> bool:

@@ -19,6 +19,7 @@ from aliasfree.pictures import save_png
 from aliasfree.progress import bar
 from aliasfree.training import checkpoint as checkpoints
 from aliasfree.training import setup
+from aliasfree.training.card import write_card
 from aliasfree.training.checkpoint import Checkpoint
 from aliasfree.training.checkpoint_names import resume_command
 from aliasfree.training.learning_rate import learning_rate
@@ -86,10 +87,22 @@ def train(
         with accelerator.main_process_first(), bar("reading images", "images", told) as show:
             data = setup.open_data(settings, show, place and Path(place))
     model = setup.build_model(settings, data, before["model"] if resume and folder.latest_checkpoint() else None)
+
+    def make() -> Run:
+        state = TrainingState(settings, data, model, accelerator)
+        return Run(settings, data, state, folder, on_step, console)
+
+    run_in(folder, accelerator, make, resume=resume, until=until)
+    return folder
+
+
+def run_in(folder: RunFolder, accelerator: Any, make: Callable[[], Run], *, resume: bool, until: float | None) -> None:
+    """Hold the folder's lock, make the run, begin or resume it, and train; raises what `train` does."""
     with contextlib.ExitStack() as stack:
         on_main(accelerator, lambda: stack.enter_context(folder.lock()))
         on_main(accelerator, lambda: check_folder(folder, resume))
-        run = _Run(settings, data, model, accelerator, folder, on_step, console)
+        run = make()
+        data = run.data
         stack.callback(run.state.stream.close)
         if data.skipped:
             left_out = f"{len(data.skipped)} damaged image(s) left out, {len(data)} kept (see config.json)"
@@ -101,31 +114,31 @@ def train(
         accelerator.wait_for_everyone()
     if accelerator.num_processes > 1:
         accelerator.end_training()
-    return folder
 
 
-class _Run:
+class Run:
     """The state of a run between steps, and what is done with it."""
 
     def __init__(
         self,
-        settings: RunSettings,
-        data: ImageData,
-        model: Any,
-        accelerator: Any,
+        settings: Any,
+        data: Any,
+        state: TrainingState,
         folder: RunFolder,
         on_step: Callable[[int, float], None] | None,
         console: Console,
     ) -> None:
+        accelerator = state.accelerator
         self.settings, self.data, self.accelerator, self.folder = settings, data, accelerator, folder
         self.on_step, self.console = on_step, console
         self.is_main = accelerator.is_main_process
         self.alone = accelerator.num_processes == 1
-        self.state = TrainingState(settings, data, model, accelerator)
+        self.state = state
         self.total = settings.total_steps(len(data), accelerator.num_processes)
         self.saved_step = -1
         self.journal: Journal | None = None  # of the main process, within the loop
-        self.unread: list[Tensor] = []  # per step since the last reading: (loss, gradient norm), on the device
+        # per step since the last reading: (loss, gradient norm, the losses that it is the sum of), on the device
+        self.unread: list[Tensor] = []
         self.read_every = 1 if self.state.device.type == "cpu" else _STEPS_BETWEEN_READS
         self.clock = time.perf_counter()
         self.failure: RunError | None = None
@@ -149,6 +162,7 @@ class _Run:
             with self.disk():
                 self.folder.clear_leftovers()
                 self.folder.write_config(self.describe())
+                write_card(self.folder, 0)
                 self.folder.samples.mkdir(exist_ok=True)
                 wanted = self.settings.save_training_images
                 if wanted:
@@ -175,7 +189,7 @@ class _Run:
 
     def find_checkpoint(self) -> Checkpoint | None:
         """The newest whole checkpoint of this run, after all checks; runs on the main process."""
-        changes = setup.check_resume(self.folder, self.describe())
+        changes = self.check_resume()
         with self.disk():
             self.folder.clear_leftovers()
             checkpoints.clear_unfinished(self.folder.checkpoints)
@@ -199,6 +213,10 @@ class _Run:
             len(self.data), self.accelerator.num_processes, step=self.step, images_seen=self.state.images_seen
         )
         on_main(self.accelerator, self.write_model)
+
+    def check_resume(self) -> list[str]:
+        """What changed since the run began and may; raises `CheckpointError` for what may not."""
+        return setup.check_resume(self.folder, self.describe())
 
     def describe(self) -> dict[str, Any]:
         """The content of config.json."""
@@ -224,10 +242,7 @@ class _Run:
                 signal_number = 0
                 if save or sample or len(self.unread) >= self.read_every or (self.alone and stop.signal_number):
                     signal_number = self.read_losses(stop)
-                if save or signal_number:
-                    self.save()
-                if sample:
-                    on_main(self.accelerator, self.sample)
+                self.write(bool(save or signal_number), sample)
                 if signal_number and not last:
                     raise self.stopped(signal_number)
                 if save or sample:
@@ -243,21 +258,25 @@ class _Run:
         Raises `RunError` naming the first step whose loss or gradient is not finite, on all processes.
         """
         count = len(self.unread)
-        flags = torch.tensor([[float(stop.signal_number), float(self.failure is not None)]], device=self.state.device)
-        own = torch.cat([torch.stack(self.unread), flags])  # (count + 1, 2)
+        rows = torch.stack(self.unread)
+        flags = torch.zeros(1, rows.shape[1], device=rows.device)
+        flags[0, 0], flags[0, 1] = float(stop.signal_number), float(self.failure is not None)
+        own = torch.cat([rows, flags])  # (count + 1, 2 + parts)
         self.unread.clear()
-        every = self.accelerator.gather(own[None]).double().cpu()  # (processes, count + 1, 2)
+        every = self.accelerator.gather(own[None]).double().cpu()  # (processes, count + 1, 2 + parts)
         self.raise_failure(every[:, -1, 1].max() > 0)
         now = time.perf_counter()
         speed = count * self.state.stream.global_batch / max(now - self.clock, 1e-9)
         self.clock = now
         records: list[StepRecord] = []
-        for i, (loss, norm) in enumerate(every[:, :-1].mean(0).tolist(), self.step - count + 1):
+        for i, (loss, norm, *parts) in enumerate(every[:, :-1].mean(0).tolist(), self.step - count + 1):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 self.write_records(records)
                 what = f"The loss is {loss}" if not math.isfinite(loss) else f"The norm of the gradient is {norm}"
                 raise self.diverged(f"{what} at step {i}")
-            records.append(StepRecord(i, loss, learning_rate(self.settings, i, self.total), norm or None, speed))
+            rate = learning_rate(self.settings, i, self.total)
+            known = dict(zip(self.state.parts, parts, strict=True))
+            records.append(StepRecord(i, loss, rate, norm or None, speed, known))
         self.write_records(records)
         return int(every[:, -1, 0].max())
 
@@ -301,6 +320,13 @@ class _Run:
 
     # what is written
 
+    def write(self, save: bool, sample: bool) -> None:
+        """What is due after a step: a checkpoint, a grid of samples."""
+        if save:
+            self.save()
+        if sample:
+            on_main(self.accelerator, self.sample)
+
     def save(self) -> None:
         """Write a checkpoint of this step, unless its weights are not finite, and then `model/`."""
         if self.saved_step == self.step:
@@ -329,9 +355,10 @@ class _Run:
         checkpoints.save_checkpoint(self.folder.checkpoints, 0, self.state.tensors(), self.state.counters(), keep=1)
 
     def write_model(self) -> None:
-        """The averaged weights into `model/`."""
+        """The averaged weights into `model/`, and the card."""
         with self.disk():
             self.folder.write_model(self.state.average.model)
+            write_card(self.folder, self.step)
 
     def sample(self) -> None:
         """A grid of samples of the averaged weights into `samples/` and TensorBoard."""

@@ -110,7 +110,7 @@ def _saved(studio: Studio, job: Job, visitor: Visitor) -> render.Html:
 
 def _gathered(files: Sequence[str], folder: Path) -> Path:
     """The dropped files that a model is made of, in a folder. Raises ArgumentError for what is not one model."""
-    paths = [Path(file) for file in files]
+    paths = [limits.uploaded(file) for file in files]
     configs = [p for p in paths if p.name == "config.json"]
     if len(configs) != 1:
         found = "no config.json" if not configs else "several models"

@@ -59,7 +59,7 @@ def _compared(job: Job, left: Any, right: Any, pattern: Any, photo: Any) -> rend
     configs = [Config.parse(name) for name in names]
     if pattern == PHOTOGRAPH and photo is None:
         raise ArgumentError("Choose a photograph first, or the zone plate.")
-    image = limits.photograph(photo) if pattern == PHOTOGRAPH else zone_plate(limits.PHOTOGRAPH)
+    image = limits.photograph(limits.uploaded(photo)) if pattern == PHOTOGRAPH else zone_plate(limits.PHOTOGRAPH)
     parts = []
     shown = [render.tile(grid(to_uint8(image)), "the test pattern", "before")]
     for k, name in enumerate(names):

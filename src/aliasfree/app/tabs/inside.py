@@ -16,6 +16,7 @@ from aliasfree.errors import ArgumentError
 
 __all__ = ["build"]
 
+FEATURE_MAP = "left the layer, right its counterpart, while its input moves by a pixel; what changes sticks to the grid"
 SHOWN = 12
 """Steps of denoising in a row."""
 
@@ -126,8 +127,7 @@ def _one_layer(visitor: Visitor, name: Any) -> render.Html:
         raise ArgumentError("These layers were measured before the studio started anew; find the guilty layers again.")
     spectra = aliasing_spectra(layer.frequency, layer.signal, layer.alias, layer.name)
     pictures = [
-        render.tile(film(by_name[name]), f"feature map of {name}", "left the layer, right its counterpart, while its "
-                    "input moves by one pixel; what changes sticks to the grid", mime="image/gif"),
+        render.tile(film(by_name[name]), f"feature map of {name}", FEATURE_MAP, mime="image/gif", wide=True),
         render.tile(spectra, f"spectra of {name}", wide=True),
     ]  # fmt: skip
     return render.Html(render.tiles(name, pictures, layer.type) + render.note(f"What would help: {advice(layer)}."))

@@ -82,6 +82,15 @@ def build(studio: Studio) -> Tab:
         async for shown in panel.start(request, "sampling", lambda job, _: mover.view(job, asked, False)):
             yield shown
 
+    async def released(request: gr.Request, *values: Any) -> AsyncIterator[Any]:
+        """Let go. A slider whose number merely loses the focus says so too, with fields as they were before."""
+        before, in_full = studio.visitor(request).kept.get("move", ((), False))
+        if in_full and _sliders(before) == _sliders(values):
+            yield [gr.skip()] * len(panel.outputs)
+            return
+        async for shown in full(request, *values):
+            yield shown
+
     async def settle(request: gr.Request, *values: Any) -> AsyncIterator[Any]:
         """A slider that was moved by keys or by its number has no release: in full once it rests."""
         asked = Controls(*values)
@@ -113,7 +122,7 @@ def build(studio: Studio) -> Tab:
     for slider in (rotate, right, down, zoom, guidance, start, end):
         moved = slider.input(draft, controls, panel.outputs, trigger_mode="always_last", **quiet)
         moved.then(settle, controls, panel.outputs, trigger_mode="multiple", **quiet)
-        slider.release(full, controls, panel.outputs, trigger_mode="multiple", **quiet)
+        slider.release(released, controls, panel.outputs, trigger_mode="multiple", **quiet)
     for field in (runs, seed, class_, steps, scheduler, method, noise, when):
         field.input(full, controls, panel.outputs, trigger_mode="multiple", **quiet)
     runs.change(lambda names: _classes(studio, names), runs, class_, **quiet)
@@ -132,6 +141,11 @@ def build(studio: Studio) -> Tab:
         return values
 
     return Tab("Move", controls, [panel, film], fresh, loaded)
+
+
+def _sliders(values: Any) -> tuple[Any, ...]:
+    """Guidance, rotation, shifts, zoom and window among the values of the controls."""
+    return (*values[5:10], *values[13:15])
 
 
 def _remember(visitor: Visitor, asked: Controls, *, full: bool) -> bool:

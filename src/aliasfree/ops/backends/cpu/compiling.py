@@ -12,7 +12,7 @@ import numba
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["inlined", "jit", "keep_apart", "kernel", "sources", "sources_version", "unliteral"]
+__all__ = ["cache_folder", "inlined", "jit", "keep_apart", "kernel", "sources", "sources_version", "unliteral"]
 
 # only kernels call these, so they need no wrappers for Python and no compiled code of their own on disk
 jit = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -40,6 +40,11 @@ def kernel(function: Any) -> Any:
 
 def _c_function(*, cache: bool) -> Any:
     return numba.cfunc(types.void(types.intp), nogil=True, cache=cache, error_model="numpy")
+
+
+def cache_folder(function: Any) -> Path:
+    """Where Numba keeps the compiled code of the file that `function` is of. Raises RuntimeError if nowhere."""
+    return Path(numba.njit(cache=True)(function).stats.cache_path)
 
 
 _SAID: list[str] = []

@@ -1,0 +1,143 @@
+"""The documentation site: built offline, complete, and with nothing on it that is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from PIL import Image
+
+from aliasfree.cli import app
+from tests.test_docstrings import MODULES, PUBLIC
+
+ROOT = Path(__file__).parents[2]
+LOADED = re.compile(r"""(?:<script[^>]*src=|<link[^>]*href=|<img[^>]*src=|import\(|url\()"?https?:[^")\s]*""")
+
+
+def tool(name: str) -> Any:
+    """A module of docs/tools/."""
+    spec = importlib.util.spec_from_file_location(f"docs_tools_{name}", ROOT / "docs" / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def build(folder: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("site")
+    done = build(ROOT, out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+@pytest.mark.slow
+def test_every_option_of_every_command_is_on_the_page_of_the_command_line(site):
+    page = re.sub(r"<[^>]*>", "", (site / "cli.html").read_text())
+    root: Any = typer.main.get_command(app)
+    todo = [("aliasfree", root)]
+    while todo:
+        name, command = todo.pop()
+        todo += [(f"{name} {below}", c) for below, c in getattr(command, "commands", {}).items()]
+        part = re.split(rf"\n{name}(?:¶|&para;)", page)[-1]
+        missing = [p.opts[0] for p in command.params if p.param_type_name == "option" and p.opts[0] not in part]
+        assert not missing, (name, missing)
+
+
+@pytest.mark.slow
+def test_every_public_name_is_in_the_python_reference_with_its_example(site):
+    pages = "".join(path.read_text() for path in (site / "api").glob("*.html"))
+    anchors = set(re.findall(r'id="([\w.]+)"', pages))
+    shown = {anchor.rpartition(".")[2] for anchor in anchors}
+    assert {name.rpartition(".")[2] for name in PUBLIC if not name.startswith("aliasfree.errors")} - shown <= {
+        "AliasfreeError"
+    }
+    assert pages.count("&gt;&gt;&gt;") > len(PUBLIC)
+
+
+@pytest.mark.slow
+def test_no_page_loads_anything_from_elsewhere(site):
+    for path in [*site.rglob("*.html"), *site.rglob("*.css")]:
+        text = path.read_text()
+        assert not LOADED.findall(text), path
+
+
+@pytest.mark.slow
+def test_a_broken_link_or_a_missing_name_stops_the_build(tmp_path):
+    small = tmp_path / "project"
+    shutil.copytree(ROOT / "docs" / "tools", small / "docs" / "tools")
+    for name in ("examples", "notebooks", "src"):
+        (small / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "CHANGELOG.md", small)
+    config = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[0]
+    config = config.replace("  - mkdocs-jupyter:", "  - mkdocs-jupyter:\n      include: []")
+    (small / "mkdocs.yml").write_text(config.replace("omitted_files: warn", "omitted_files: ignore"))
+    for text, complaint in (
+        ("[a page](nowhere.md)", "nowhere.md"),
+        ("[a file](../Makefile)", "Makefile"),
+        ("[a place](#nowhere)", "nowhere"),
+        ("::: aliasfree.ops.no_such_op", "no_such_op"),
+    ):
+        (small / "docs" / "index.md").write_text(f"# Title\n\n{text}\n")
+        done = build(small, tmp_path / "out")
+        assert done.returncode != 0, text
+        assert complaint in done.stdout + done.stderr
+
+
+def test_the_python_reference_has_the_modules_whose_examples_are_tested():
+    covered = {module for _, modules in tool("pages").API.values() for module in modules}
+    assert covered == set(MODULES) - {"aliasfree"}  # whose names are all those of others
+
+
+def test_a_docstring_becomes_a_table_and_a_block_of_code():
+    text = tool("docstrings").as_markdown(
+        "Turn it.\n\nx       planes, (N, C, H, W)\ndy, dx  pixels | fractions,\n        down and right\n\n"
+        "Raises ShapeError.\n\n"
+        ">>> 1 + 1\n2"
+    )
+    assert "| `x` | planes, (N, C, H, W) |\n| `dy`, `dx` | pixels \\| fractions, down and right |" in text
+    assert text.rstrip().endswith("Raises ShapeError.\n\n\n```pycon\n>>> 1 + 1\n2\n```")
+
+
+def test_links_out_of_the_folder_lead_to_what_the_site_shows():
+    def links(text: str) -> str:
+        return tool("pages").on_page_markdown(text, None, None, None)
+
+    assert links("[x](../examples/train_digits.py)") == "[x](examples.md#train_digits)"
+    assert links("[x](../notebooks/Train.ipynb)") == "[x](notebooks/Train.ipynb)"
+    assert links("[x](results.md)") == "[x](results.md)"
+
+
+def test_no_help_text_is_lost_as_markup():
+    root: Any = typer.main.get_command(app)
+    todo, lost = [root], []
+    while todo:
+        command = todo.pop()
+        todo += getattr(command, "commands", {}).values()
+        lost += [(command.name, p.name) for p in command.params if re.search(r"\[\w[^\]]*: ", p.help or "")]
+    assert not lost, "rich takes [default: ...] for markup and drops it; give show_default"
+
+
+def test_the_figures_of_the_page_on_aliasing_can_be_made_again(tmp_path):
+    tool("figures").main(tmp_path)
+    page = (ROOT / "docs" / "aliasing.md").read_text()
+    shown = set(re.findall(r"\]\(pictures/([\w-]+\.png)\)", page))
+    assert {path.name for path in tmp_path.iterdir()} == shown
+    for name in shown:
+        with Image.open(tmp_path / name) as made, Image.open(ROOT / "docs" / "pictures" / name) as kept:
+            assert made.size == kept.size
