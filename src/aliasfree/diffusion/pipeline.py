@@ -136,7 +136,7 @@ class AliasFreePipeline(DiffusionPipeline):
         for name, count in (("batch_size", batch_size), ("frame_every", frame_every)):
             if not isinstance(count, Integral) or count < 1:
                 raise ArgumentError(f"{name} must be a whole number of at least 1, not {count!r}")
-        if not isinstance(num_inference_steps, Integral):
+        if num_inference_steps is not None and not isinstance(num_inference_steps, Integral):
             raise ArgumentError(f"num_inference_steps must be a whole number, not {num_inference_steps!r}")
         for name, given in (("latents", latents), ("step_noise", step_noise)):
             if given is not None and not isinstance(given, Tensor):
