@@ -80,20 +80,33 @@ def finish(pid: int, seconds: float = PATIENCE) -> int | None:
         time.sleep(0.002)
 
 
-def do(work: Callable[[], None]) -> float:
-    """Do the work in a fork, undisturbed; the seconds that it takes."""
+class Pace:
+    """The seconds that a piece of work takes, which change with what else the machine does."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def moment(self, chance: random.Random) -> float:
+        """Seconds after its start, within the work."""
+        return chance.uniform(0, self.seconds)
+
+
+def do(work: Callable[[], None]) -> Pace:
+    """Do the work in a fork, undisturbed."""
     began = time.monotonic()
     assert finish(start(work)) == 0
-    return time.monotonic() - began
+    return Pace(time.monotonic() - began)
 
 
-def killed(works: list[Callable[[], None]], seconds: float, **environment: str) -> bool:
-    """Start the work (one fork for each rank) and kill -9 all of it after these seconds; False = it had finished."""
+def killed(works: list[Callable[[], None]], pace: Pace, chance: random.Random, **environment: str) -> bool:
+    """Start the work (one fork for each rank) and kill -9 all of it at a moment; False = it had finished."""
     ranks = [
         {**environment, **({"RANK": str(r), "LOCAL_RANK": str(r)} if len(works) > 1 else {})} for r in range(len(works))
     ]
     pids = [start(work, **rank) for work, rank in zip(works, ranks, strict=True)]
-    if (first := finish(pids[0], seconds)) is not None:
+    began = time.monotonic()
+    if (first := finish(pids[0], pace.moment(chance))) is not None:
+        pace.seconds = (pace.seconds + time.monotonic() - began) / 2
         assert [first, *(finish(pid) for pid in pids[1:])] == [0] * len(pids)
         return False
     for pid in pids:
@@ -159,18 +172,18 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(cache, tmp_path_factory) -> tuple[Path, float]:
-    """A run that was never stopped, and its seconds."""
+def whole(cache, tmp_path_factory) -> tuple[Path, Pace]:
+    """A run that was never stopped, and its pace."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     return out, do(lambda: training(out))
 
 
 def test_training_killed_at_random_moments(whole, tmp_path, capsys):
-    wanted, seconds = numbers(whole[0]), whole[1]
+    wanted, pace = numbers(whole[0]), whole[1]
 
     def trial(chance: random.Random) -> int:
         out, kills = tmp_path / "run", 0
-        while killed([lambda: training(out)], chance.uniform(0, seconds)):
+        while killed([lambda: training(out)], pace, chance):
             kills += 1
         assert_same(numbers(out), wanted)
         assert_clean(out)
@@ -185,13 +198,14 @@ def test_training_by_two_processes_killed_at_random_moments(cache, tmp_path, cap
         return {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
                 "ACCELERATE_USE_CPU": "true"}  # fmt: skip
 
-    began = time.monotonic()
-    assert not killed([lambda: training(tmp_path / "whole")] * 2, PATIENCE, **ranks(free_port()))
-    seconds, wanted = time.monotonic() - began, numbers(tmp_path / "whole")
+    port, began = ranks(free_port()), time.monotonic()
+    pids = [start(lambda: training(tmp_path / "whole"), RANK=r, LOCAL_RANK=r, **port) for r in ("0", "1")]
+    assert [finish(pid) for pid in pids] == [0, 0]
+    pace, wanted = Pace(time.monotonic() - began), numbers(tmp_path / "whole")
 
     def trial(chance: random.Random) -> int:
         out, kills = tmp_path / "run", 0
-        while killed([lambda: training(out)] * 2, chance.uniform(0, 1.2 * seconds), **ranks(free_port())):
+        while killed([lambda: training(out)] * 2, pace, chance, **ranks(free_port())):
             kills += 1
         assert_same(numbers(out), wanted)
         assert_clean(out)
@@ -243,12 +257,12 @@ def test_measuring_killed_at_random_moments(whole, tmp_path, capsys):
         return {"fidelity": found.fidelity, "parts": [np.load(path).tobytes() for path in files]}
 
     first = Path(shutil.copytree(whole[0], tmp_path / "first"))
-    seconds = do(lambda: evaluate(first, how, device="cpu"))
+    pace = do(lambda: evaluate(first, how, device="cpu"))
     wanted = figures(first)
 
     def trial(chance: random.Random) -> int:
         out, kills = Path(shutil.copytree(whole[0], tmp_path / "run")), 0
-        while killed([lambda: evaluate(out, how, device="cpu")], chance.uniform(0, seconds)):
+        while killed([lambda: evaluate(out, how, device="cpu")], pace, chance):
             kills += 1
         assert figures(out) == wanted
         shutil.rmtree(out)
@@ -265,14 +279,14 @@ def test_sweeping_killed_at_random_moments(cache, tmp_path, capsys):
     def sweeping(out: Path) -> None:
         sweep(recipe, out, device="cpu", console=QUIET)
 
-    seconds = do(lambda: sweeping(tmp_path / "whole"))
+    pace = do(lambda: sweeping(tmp_path / "whole"))
     runs = [cell.name for cell in recipe.cells]
     wanted = [numbers(tmp_path / "whole" / "runs" / name) for name in runs]
     table = (tmp_path / "whole" / "table.csv").read_text()
 
     def trial(chance: random.Random) -> int:
         out, kills = tmp_path / "sweep", 0
-        while killed([lambda: sweeping(out)], chance.uniform(0, seconds)):
+        while killed([lambda: sweeping(out)], pace, chance):
             kills += 1
         for name, cell in zip(runs, wanted, strict=True):
             assert_same(numbers(out / "runs" / name), cell)
@@ -293,13 +307,13 @@ def test_caching_killed_at_random_moments(tmp_path, capsys, monkeypatch, count):
     def caching() -> None:
         open_images(tmp_path / "set.npz", image_size=16)
 
-    seconds = do(caching)
+    pace = do(caching)
     wanted = open_images(tmp_path / "set.npz", image_size=16).fingerprint
 
     def trial(chance: random.Random) -> int:
         shutil.rmtree(tmp_path / "cache")
         kills = 0
-        while killed([caching] * count, chance.uniform(0, seconds)):
+        while killed([caching] * count, pace, chance):
             kills += 1
         assert open_images(tmp_path / "set.npz", image_size=16).fingerprint == wanted
         kept = [p.name for p in (tmp_path / "cache" / "images").iterdir() if not p.name.endswith(".lock")]
@@ -348,12 +362,12 @@ def remember_syncs(journal: Path, work: Callable[[], None]) -> Callable[[], None
 
 
 def test_training_through_power_cuts(whole, tmp_path, capsys):
-    wanted, seconds = numbers(whole[0]), whole[1]
+    wanted, pace = numbers(whole[0]), whole[1]
 
     def trial(chance: random.Random) -> int:
         out, journal, cuts = tmp_path / "run", tmp_path / "journal", 0
         journal.write_text("")
-        while killed([remember_syncs(journal, lambda: training(out))], chance.uniform(0, seconds)):
+        while killed([remember_syncs(journal, lambda: training(out))], pace, chance):
             cut_power(out, journal, chance)
             cuts += 1
         assert_same(numbers(out), wanted)
