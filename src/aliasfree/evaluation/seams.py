@@ -21,10 +21,10 @@ def seam(images: Tensor, axis: str) -> float:
 
     >>> import torch
     >>> from aliasfree.evaluation.seams import seam
-    >>> wave = (torch.arange(32) * torch.pi / 8).sin().expand(1, 1, 32, 32)
+    >>> noise = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     >>> ramp = torch.linspace(0, 1, 32).expand(1, 1, 32, 32)
-    >>> round(seam(wave, "x"), 1) < 1.6, round(seam(ramp, "x"))
-    (True, 31)
+    >>> round(seam(noise, "x"), 1), round(seam(ramp, "x"))
+    (1.0, 31)
     """
     if axis not in ("x", "y"):
         raise ArgumentError(f"`axis` is x (left beside right) or y (top beside bottom), not {axis!r}")
