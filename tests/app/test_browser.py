@@ -307,7 +307,7 @@ def test_a_model_is_converted_measured_and_saved(visit, networks):
     rows = page.locator("#convert-view tbody tr").all_inner_texts()
     assert [row.split("\t")[0] for row in rows] == ["before", "after, D-hq"]
     before, after = (float(re.findall(r"(-?[\d.]+)\s*dB", row.replace("−", "-"))[1]) for row in rows)
-    assert after > before + 1
+    assert after > before + 3
     assert "Touched (" in page.inner_text("#convert-view pre")
     page.locator("#save-converted").click()
     page.wait_for_selector("#saved-view .af-note")
