@@ -392,6 +392,10 @@ def test_networks_that_embed_numbers_or_take_vectors_for_classes_are_sampled(raw
         pipe(2, 3)
     with pytest.raises(ArgumentError, match="has no null class"):
         pipe(2, 3, class_labels=labels, guidance_scale=2.0)
+    if kind == "identity":
+        for wrong in (3, torch.randn(2, 31)):
+            with pytest.raises(ArgumentError, match="takes vectors of 32 numbers for classes"):
+                pipe(2, 3, class_labels=wrong)
 
 
 def test_a_network_without_a_size_takes_that_of_the_noise(raw):

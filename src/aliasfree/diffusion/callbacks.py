@@ -3,70 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from functools import partial
-from inspect import signature
 from typing import Any
 
 import torch
 from diffusers.callbacks import PipelineCallback
 from torch import Tensor
 
-from aliasfree.diffusion.conditions import CONDITIONS, Conditions
+from aliasfree.diffusion.conditions import Conditions
 from aliasfree.diffusion.history import move_history
+from aliasfree.diffusion.layouts import LAYOUTS, TAKES_NOTHING_BACK, Layout, keeps_images_upright, layout_of
 from aliasfree.diffusion.noise import MovedNoise
 from aliasfree.diffusion.transforms import Motion, Window
-from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
+from aliasfree.errors import ArgumentError, did_you_mean
 from aliasfree.ops.spatial import Amount, Method
 from aliasfree.sampling import LATE, NOISE, NOISES
 
-__all__ = ["PIPELINES", "MotionCallback"]
-
-PLANES, PACKED = LAYOUTS = ("planes", "packed")
-PIPELINES: dict[str, str] = dict.fromkeys(
-    (
-        *(name for name in CONDITIONS if not name.startswith("Flux")),
-        "AuraFlowPipeline",
-        "CogView4Pipeline",
-        "LatentConsistencyModelImg2ImgPipeline",
-        "LatentConsistencyModelPipeline",
-        "Lumina2Pipeline",
-        "SanaPAGPipeline",
-        "SanaPipeline",
-        "StableDiffusion3Img2ImgPipeline",
-        "StableDiffusion3PAGImg2ImgPipeline",
-        "StableDiffusion3PAGPipeline",
-        "StableDiffusion3Pipeline",
-        "StableDiffusionImg2ImgPipeline",
-        "StableDiffusionPAGImg2ImgPipeline",
-        "StableDiffusionPAGPipeline",
-        "StableDiffusionPipeline",
-        "StableDiffusionXLImg2ImgPipeline",
-        "StableDiffusionXLPAGImg2ImgPipeline",
-        "StableDiffusionXLPAGPipeline",
-        "StableDiffusionXLPipeline",
-        "ZImageImg2ImgPipeline",
-        "ZImagePipeline",
-    ),
-    PLANES,
-) | dict.fromkeys(
-    (
-        "ChromaImg2ImgPipeline",
-        "ChromaPipeline",
-        "FluxControlNetPipeline",
-        "FluxImg2ImgPipeline",
-        "FluxPipeline",
-        "QwenImageImg2ImgPipeline",
-        "QwenImagePipeline",
-    ),
-    PACKED,
-)
-"""Pipelines that motion was tested in, and how they keep their latents: "planes" (N, C, H, W), or "packed" into
-tokens (N, H/2 W/2, 4 C). Of those that hold other images beside the latents, the ones of `CONDITIONS` are among them;
-those for videos are not."""
-
-HELD = ("mask_image", "control_image", "controlnet_conditioning_scale", "adapter_conditioning_scale", "depth_map")
-"""Arguments of pipelines that hold images beside the latents, which would have to move too."""
+__all__ = ["MotionCallback"]
 
 
 class MotionCallback(PipelineCallback):
@@ -82,18 +35,18 @@ class MotionCallback(PipelineCallback):
                None = `sampling.LATE`, since these pipelines' networks know no frame
     noise      "co-moving": noise the scheduler injects turns with the frame; or "independent"
     size       (height, width) of the image, for oblong images of pipelines that pack their latents; None = square
-    layout     of the latents of a pipeline that is not in `PIPELINES`: "planes" (N, C, H, W), or "packed" two by two
-               into tokens (N, H/2 W/2, 4 C); None = it is refused
-    beside     names of images that the pipeline holds beside its latents, which move too: `CONDITIONS` has them for
-               each pipeline, ["mask", "masked_image_latents"] for inpainting, ["image"] or ["control_image"] for
-               ControlNets
+    layout     of the latents of a pipeline whose own functions do not tell: "planes" (N, C, H, W), or "packed" two by
+               two into tokens (N, H/2 W/2, 4 C); None = it is refused
 
     These arguments and their defaults are `AliasFreePipeline`'s. The defaults were measured on pixel models and not on
     latents, and move all at once at 95 % of sampling: with fewer than 20 steps, after the last, so give a window then.
 
-    What the scheduler remembers of past steps moves along. May be used again, and for several runs one after the other.
-    Raises ArgumentError for amounts out of range, a pipeline not in `PIPELINES` without a `layout`, and co-moving noise
-    of a scheduler that keeps a noise tree.
+    What the scheduler remembers of past steps moves along, and so do masks and conditions of ControlNets, as the
+    networks see them. A pipeline that takes a mask may put parts of an image back at every step: it keeps what it holds
+    upright, noise included, its networks work in the moved frame, and the last step moves the result.
+    May be used again, and for several runs one after the other.
+    Raises ArgumentError for amounts out of range, a pipeline that motion is not for (`layouts.refusal`), and co-moving
+    noise of a scheduler that keeps a noise tree.
 
     >>> from aliasfree.diffusion import MotionCallback
     >>> turning = MotionCallback(rotate=45.0, schedule=(0.5, 1.0))  # for pipe(prompt, callback_on_step_end=turning)
@@ -111,9 +64,7 @@ class MotionCallback(PipelineCallback):
         noise: str = NOISE,
         size: tuple[int, int] | None = None,
         layout: str | None = None,
-        beside: Sequence[str] = (),
     ) -> None:
-        self.beside = beside
         if noise not in NOISES:
             raise ArgumentError(f"unknown noise {noise!r}{did_you_mean(str(noise), NOISES)}")
         if layout is not None and layout not in LAYOUTS:
@@ -126,47 +77,44 @@ class MotionCallback(PipelineCallback):
         self._motion = self._motion_of(
             translate=translate, batch_size=longest
         )  # refuses bad amounts before any sampling
-        self._done = 0.0
-        self._beside: Conditions | None = None
+        self._done, self._upright = 0.0, False
+        self._layout: Layout | None = None
+        self._conditions: Conditions | None = None
 
     @property
     def tensor_inputs(self) -> list[str]:
         """What diffusers asks the pipeline for."""
-        return ["latents", *self.beside]
+        return ["latents"]
 
     def callback_fn(
         self, pipeline: Any, step_index: int, timestep: Any, callback_kwargs: dict[str, Any]
     ) -> dict[str, Any]:
         """Called by the pipeline after step `step_index`: moves what it is given, and the scheduler's history."""
         del timestep
-        layout = _layout(pipeline, self.layout)
         latents = callback_kwargs["latents"]
-        if latents.ndim != (4 if layout == PLANES else 3):
-            raise ShapeError(
-                f"latents of layout {layout!r} have {4 if layout == PLANES else 3} axes, not {latents.ndim}"
-            )
         if step_index == 0:
             self._begin(pipeline, callback_kwargs)
         steps = getattr(pipeline, "num_timesteps", None) or len(pipeline.scheduler.timesteps)
+        last = step_index + 1 >= steps
         share = self._motion.schedule.share((step_index + 1) / steps)
-        if share != self._done:
-            move = partial(self._move, start=self._done, end=share, unpack=self._unpack(pipeline, layout, latents))
+        if self._upright:
+            start, self._done = (0.0 if last else share), share
+        else:
+            start, self._done = self._done, share
+        if share != start:
+            move = partial(self._move, start=start, end=share)
             move_history(pipeline.scheduler, latents.shape, move)
             for name in ("latents", "denoised"):
                 if name in callback_kwargs:
                     callback_kwargs[name] = move(callback_kwargs[name])
-            if self._beside is not None:
-                callback_kwargs |= self._beside.moved(
-                    partial(
-                        self._move_beside, share=share, latents=latents, unpack=self._unpack(pipeline, layout, latents)
-                    )
-                )
-            self._done = share
-        if self.noise == "co-moving":
-            if step_index + 1 < steps:
-                self._co_move(pipeline.scheduler, latents.shape, self._unpack(pipeline, layout, latents))
-            else:
-                _let_go(pipeline.scheduler)
+            if any(kind.__name__ in TAKES_NOTHING_BACK for kind in type(pipeline).__mro__):
+                latents.copy_(callback_kwargs["latents"])
+        if last:
+            self._let_go(pipeline.scheduler)
+            if self._upright and "mask_image" in pipeline._callback_tensor_inputs:
+                callback_kwargs["mask_image"] = latents.new_zeros(1, 1, 1, 1)  # Kandinsky puts its image back once more
+        elif self._motion:
+            self._wrap(pipeline.scheduler, latents.shape)
         return callback_kwargs
 
     def __call__(
@@ -182,130 +130,74 @@ class MotionCallback(PipelineCallback):
                 f"{type(pipeline).__name__} shows what it calls denoised: pass "
                 f"callback_on_step_end_tensor_inputs=['latents', 'denoised'], so that it moves too"
             )
-        scale = getattr(pipeline, "vae_scale_factor", None) or getattr(pipeline, "movq_scale_factor", None)
-        if scale is None:
+        self._let_go(pipeline.scheduler)
+        self._done, self._upright = 0.0, keeps_images_upright(type(pipeline))
+        self._layout = Layout(pipeline, latents, layout_of(type(pipeline), self.layout), self.size)
+        pixels = self._layout.pixels()
+        self._latent_shift = [torch.as_tensor(a, dtype=torch.float64) / pixels for a in self.translate]
+        self._batch = len(latents)
+        self._motion = self._scaled(1.0, self._batch)
+        if not self._motion:
+            return
+        if self._upright and self.noise != "co-moving":
             raise ArgumentError(
-                f"{type(pipeline).__name__} does not tell how many pixels one of its latents stands for"
+                f"a {type(pipeline).__name__} may put parts of an image back at every step, so its noise moves along: "
+                f"leave noise='co-moving'"
             )
-        per_pixel = 1 / scale
-        dy, dx = (torch.as_tensor(a, dtype=torch.float64) * per_pixel for a in self.translate)
-        self._motion = self._motion_of(translate=(dy.tolist(), dx.tolist()), batch_size=len(latents))
-        self._latent_shift = (dy, dx)
-        self._done = 0.0
-        self._beside = Conditions(pipeline, given, self.beside)
-        _let_go(pipeline.scheduler)
-        if self._motion and self.noise == "co-moving" and hasattr(pipeline.scheduler, "noise_sampler"):
+        if not self._upright and self.noise == "co-moving" and hasattr(pipeline.scheduler, "noise_sampler"):
             raise ArgumentError(
                 f"{type(pipeline.scheduler).__name__} draws its noise from a tree, so it cannot move along: use "
                 f"noise='independent' or another scheduler"
             )
+        self._conditions = Conditions(
+            pipeline, self._layout, self._move_planes, moving=lambda: self._done != 0.0, upright=self._upright
+        )
 
-    def _move(self, x: Tensor, start: float, end: float, unpack: _Unpack | None) -> Tensor:
-        planes = x if unpack is None else unpack(x)
+    def _move(self, x: Tensor, start: float, end: float) -> Tensor:
+        """What has the latents' layout."""
+        assert self._layout is not None  # `_begin` has found it
+        planes = self._layout.planes(x)
         exact = planes if planes.dtype == torch.float64 else planes.float()
-        moved = self._motion.move(exact, start, end).to(x.dtype)
-        return moved if unpack is None else unpack.pack(moved)
+        return self._layout.back(self._motion.move(exact, start, end).to(x.dtype), x)
 
-    def _move_beside(self, x: Tensor, share: float, latents: Tensor, unpack: _Unpack | None) -> Tensor:
-        """Images held beside the latents, from the start."""
-        if unpack is not None and x.ndim == 3:
-            return self._move(x, 0.0, share, unpack)
-        planes = latents if unpack is None else unpack(latents)
-        scale = x.shape[-1] / planes.shape[-1]
-        return self._scaled(scale, len(x)).move(x.float(), 0.0, share).to(x.dtype)
+    def _move_planes(self, planes: Tensor) -> Tensor:
+        """Planes of any size from the start of the motion to where it is; guidance holds a batch several times."""
+        assert self._layout is not None  # `_begin` has found it
+        scale = planes.shape[-1] / self._layout.size[-1]
+        motion = self._motion if scale == 1 else self._scaled(scale, self._batch)
+        exact = planes if planes.dtype == torch.float64 else planes.float()
+        parts = [motion.move(part, 0.0, self._done) for part in exact.split(self._batch)]
+        return torch.cat(parts).to(planes.dtype)
 
     def _scaled(self, scale: float, batch: int) -> Any:
         """The motion of planes that are so many times as large as the latents."""
         dy, dx = ((shift * scale).tolist() for shift in self._latent_shift)
         return self._motion_of(translate=(dy, dx), batch_size=batch)
 
-    def _unpack(self, pipeline: Any, layout: str, latents: Tensor) -> _Unpack | None:
-        return _Unpack.of(pipeline, latents, self.size) if layout == "packed" else None
-
-    def _co_move(self, scheduler: Any, shape: torch.Size, unpack: _Unpack | None) -> None:
-        """Let the scheduler's next step inject noise of the frame as it is now."""
-        _let_go(scheduler)
-        if self._done == 0.0:
+    def _wrap(self, scheduler: Any, shape: torch.Size) -> None:
+        """Let the scheduler's next step inject noise of the frame as it is now, or work in the upright frame."""
+        vars(scheduler).pop("step", None)
+        if self._done == 0.0 or not (self._upright or self.noise == "co-moving"):
             return
-        move = partial(self._move, start=0.0, end=self._done, unpack=unpack)
-        plain, timesteps = scheduler.step, scheduler.timesteps
+        done, plain, timesteps = self._done, scheduler.step, scheduler.timesteps
 
         @functools.wraps(plain)
         def step(*args: Any, **kwargs: Any) -> Any:
             if scheduler.timesteps is not timesteps:  # the run was interrupted, and another has begun
-                _let_go(scheduler)
+                self._let_go(scheduler)
                 return plain(*args, **kwargs)
-            with MovedNoise(move, shape, each=self._each):
-                return plain(*args, **kwargs)
+            if not self._upright:
+                with MovedNoise(partial(self._move, start=0.0, end=done), shape, each=self._each):
+                    return plain(*args, **kwargs)
+            if args:
+                return plain(self._move(args[0], done, 0.0), *args[1:], **kwargs)
+            return plain(**kwargs | {"model_output": self._move(kwargs["model_output"], done, 0.0)})
 
         scheduler.step = step
 
-
-def _layout(pipeline: Any, given: str | None) -> str:
-    for kind in type(pipeline).__mro__:
-        if kind.__name__ in PIPELINES:
-            return PIPELINES[kind.__name__]
-    if given is not None:
-        return given
-    raise ArgumentError(
-        f"motion was not tested in {type(pipeline).__name__}, which {_like(pipeline)}. Tested are "
-        f"{', '.join(PIPELINES)}; AliasFreePipeline is there for unconditional models"
-    )
-
-
-def _like(pipeline: Any) -> str:
-    """What an untested pipeline does, by its own methods, and so which `layout` it has, if any."""
-    arguments = signature(type(pipeline).__call__).parameters
-    held = [name for name in HELD if name in arguments]
-    if held:
-        return f"holds other images beside its latents ({', '.join(held)}), which would have to move too"
-    if "num_frames" in arguments or "video" in arguments:
-        return "makes videos"
-    if hasattr(pipeline, "_unpack_latents"):
-        if _packs_two_by_two(pipeline):
-            return "packs its latents two by two: try MotionCallback(layout='packed')"
-        return "packs its latents in a way of its own"
-    return "does not pack its latents: if they are (N, C, H, W), try MotionCallback(layout='planes')"
-
-
-def _packs_two_by_two(pipeline: Any) -> bool:
-    planes = torch.arange(2.0 * 3 * 4 * 6).reshape(2, 3, 4, 6)
-    try:
-        return torch.equal(pipeline._pack_latents(planes, *planes.shape), _Unpack(2, 3).pack(planes))
-    except (TypeError, RuntimeError, AttributeError):
-        return False
-
-
-def _let_go(scheduler: Any) -> None:
-    """Give a scheduler its own `step` back."""
-    vars(scheduler).pop("step", None)
-
-
-class _Unpack:
-    """Latents packed 2x2 into tokens (N, H/2 W/2, 4 C), to planes (N, C, H, W); `pack` goes back."""
-
-    def __init__(self, height: int, width: int) -> None:
-        self.height, self.width = height, width
-
-    @classmethod
-    def of(cls, pipeline: Any, tokens: Tensor, size: Sequence[int] | None) -> _Unpack:
-        count = tokens.shape[1]
-        if size is None:
-            side = round(count**0.5)
-            if side * side != count:
-                raise ShapeError(f"{count} tokens are no square image; give MotionCallback size=(height, width)")
-            return cls(side, side)
-        height, width = (side // (2 * pipeline.vae_scale_factor) for side in size)
-        if height * width != count:
-            raise ShapeError(f"an image of {size[0]}x{size[1]} has {height * width} tokens, not {count}")
-        return cls(height, width)
-
-    def __call__(self, tokens: Tensor) -> Tensor:
-        n, _, c = tokens.shape
-        planes = tokens.reshape(n, self.height, self.width, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
-        return planes.reshape(n, c // 4, 2 * self.height, 2 * self.width)
-
-    def pack(self, planes: Tensor) -> Tensor:
-        n, c = planes.shape[:2]
-        cells = planes.reshape(n, c, self.height, 2, self.width, 2).permute(0, 2, 4, 1, 3, 5)
-        return cells.reshape(n, self.height * self.width, 4 * c)
+    def _let_go(self, scheduler: Any) -> None:
+        """Give a scheduler its own `step` back, and networks what they are given."""
+        vars(scheduler).pop("step", None)
+        if self._conditions is not None:
+            self._conditions.let_go()
+            self._conditions = None

@@ -270,7 +270,12 @@ class AliasFreePipeline(DiffusionPipeline):
                 f"a network with class_embed_type {kind!r} has no null class: leave guidance_scale at 1"
             )
         given = torch.as_tensor(labels)
-        given = given.reshape(-1) if kind == "timestep" else given.reshape(-1, given.shape[-1]).to(self.unet.dtype)
+        width = 4 * self.unet.config["block_out_channels"][0]
+        if kind == "identity" and (given.ndim == 0 or given.shape[-1] != width):
+            raise ArgumentError(
+                f"this network (class_embed_type 'identity') takes vectors of {width} numbers for classes"
+            )
+        given = given.reshape(-1) if kind == "timestep" else given.reshape(-1, width).to(self.unet.dtype)
         if len(given) not in (1, n):
             raise ArgumentError(f"expected one class label or {n}, got {len(given)}")
         return given.expand(n, *given.shape[1:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,7 @@ class RollCallback(MotionCallback):
 
     axes     "x" (columns), "y" (rows) or "xy"
     seed     of the offsets, a whole number from 0; they are functions of (seed, progress)
-    size, layout, beside   as for `MotionCallback`, which also tells which pipelines it takes
+    size, layout   as for `MotionCallback`, which also tells which pipelines it takes
 
     In a tiled pipeline no place is the edge, and rolling moves the grid of the coarsest pixels about, so that no line
     of it stands out. In one that could not be tiled (transformers that know where each token lies) no pixel stays at
@@ -68,18 +67,13 @@ class RollCallback(MotionCallback):
         seed: int = 0,
         size: tuple[int, int] | None = None,
         layout: str | None = None,
-        beside: Sequence[str] = (),
     ) -> None:
         if axes not in ("x", "y", "xy"):
             raise ArgumentError(f"`axes` to roll along are x (columns), y (rows) or xy, not {axes!r}")
         check_seed(seed)
-        super().__init__(size=size, layout=layout, beside=beside)
+        super().__init__(size=size, layout=layout)
         self._motion: Any = _Rolls(axes, seed)
         self._rolls = self._motion
 
     def _scaled(self, scale: float, batch: int) -> Any:  # noqa: ARG002
         return _Rolls(self._rolls.axes, self._rolls.seed, round(scale))
-
-    def _begin(self, pipeline: Any, given: dict[str, Any]) -> None:
-        super()._begin(pipeline, given)
-        self._motion = self._rolls
