@@ -61,9 +61,9 @@ class Controls:
         """The chosen runs. Raises ArgumentError."""
         names = list(self.runs or [])
         if not names:
-            raise ArgumentError("Choose at least one run.")
+            raise ArgumentError("Choose at least one network.")
         if len(names) > limits.RUNS:
-            raise ArgumentError(f"Choose at most {limits.RUNS} runs, not {len(names)}.")
+            raise ArgumentError(f"Choose at most {limits.RUNS} networks, not {len(names)}.")
         return names
 
     def settings(self) -> SampleSettings:
@@ -183,8 +183,7 @@ class Mover:
         sampler = self.networks.sampler(name, settings)
         if max(sampler.image_size) > limits.SIDE:
             raise ArgumentError(f"{name} makes images above {limits.SIDE} pixels, too slow to move here.")
-        weights = self.networks.run(name).model.stat().st_mtime_ns
-        return sampler, (folder, weights, sampler.settings)
+        return sampler, (*self.networks.version(name), sampler.settings)
 
     def _still(self, sampler: Sampler, key: Any, told: Any) -> Tensor:
         from aliasfree.experiments.moved import upright_sample
@@ -241,7 +240,7 @@ class Mover:
         return render.tiles(self._title(name), content, f"draft of {steps} steps")
 
     def _title(self, name: str) -> str:
-        config = self.networks.run(name).settings.config
+        config = self.networks.source(name).title
         return config if config == Path(name).name else f"{config} ({Path(name).name})"
 
     def _kept(self, key: Any) -> Tensor | None:

@@ -12,6 +12,7 @@ import gradio as gr
 
 from aliasfree.app import limits, render
 from aliasfree.app.jobs import Job
+from aliasfree.app.networks import model_folder
 from aliasfree.app.panel import Panel, Studio, Tab, choice
 from aliasfree.app.visitors import Visitor
 from aliasfree.config import known_names
@@ -78,7 +79,7 @@ def _converted(
             path = studio.networks.find(name)
             if str(name) not in studio.networks.models():
                 raise ArgumentError(f"{name} is a run, whose config is chosen when it is trained; choose a model.")
-            _check_weights(path / str(part) if (path / "model_index.json").is_file() else path)
+            limits.check_weights(model_folder(path, str(part)))
         subject = open_subject(str(path), SubjectSettings(part=str(part)))
     mode = None if padding == KEEP else str(padding)
     done = convert_and_measure(subject, str(config), mode, progress=job.report)
@@ -121,18 +122,5 @@ def _gathered(files: Sequence[str], folder: Path) -> Path:
     for path in paths:
         if path.name == "config.json" or path.suffix == ".safetensors" or path.name.endswith(".safetensors.index.json"):
             shutil.copy(path, folder / path.name)
-    _check_weights(folder)
+    limits.check_weights(folder)
     return folder
-
-
-def _check_weights(folder: Path) -> None:
-    """Only safetensors are read: other weights are pickles, which may hold code."""
-    weights = list(folder.glob("*.safetensors"))
-    if not weights:
-        raise ArgumentError(
-            "There are no weights as .safetensors, and no others are read; save the model again as such."
-        )
-    if sum(path.stat().st_size for path in weights) > limits.FILE_BYTES:
-        raise ArgumentError(
-            "The model has more than 2 GB of weights, too many to convert here; use Python's `convert`."
-        )

@@ -10,6 +10,7 @@ import numpy as np
 
 from aliasfree.app import limits, render
 from aliasfree.app.jobs import Job
+from aliasfree.app.networks import is_model, model_folder
 from aliasfree.app.panel import Panel, Studio, Tab, choice
 from aliasfree.app.visitors import Visitor
 from aliasfree.errors import ArgumentError
@@ -107,6 +108,8 @@ def _measured(studio: Studio, job: Job, visitor: Visitor, name: Any) -> tuple[An
     from aliasfree.reporting.analysis import equivariance, layer_table
 
     path = studio.networks.find(name)
+    if is_model(path):
+        limits.check_weights(model_folder(path))
     subject = open_subject(str(path), SubjectSettings())
     found, by_name = measure(subject, progress=job.report)
     visitor.kept["layers"] = (found, by_name)
