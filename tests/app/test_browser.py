@@ -301,7 +301,7 @@ def test_a_model_is_converted_measured_and_saved(visit, networks):
     page = visit()
     tab(page, "Convert")
     page.locator("#save-converted").click()
-    assert "Convert a model first." in said(page, "saved-status")
+    assert "Convert a model first;" in said(page, "saved-status")
     page.locator("#convert").click()
     page.wait_for_selector("#convert-view table")
     rows = page.locator("#convert-view tbody tr").all_inner_texts()

@@ -33,7 +33,8 @@ WINDOWS = (START, OWN, "over all steps", "at 95 % of the steps", SLIDERS)
 DRAFT_SECONDS = 0.22
 """What a picture may cost while a slider is dragged, of all runs together."""
 DRAFT_STEPS = (2, 3, 4, 6, 8, 12, 16, 24)
-KEPT_BYTES = 64 * 2**20
+KEPT_BYTES, FRAME_BYTES = 64 * 2**20, 512
+"""Of all kept frames, and what one costs beside its pixels."""
 BLUE, ORANGE = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)  # told apart in all common kinds of colour blindness
 
 
@@ -252,11 +253,11 @@ class Mover:
     def _keep(self, key: Any, frame: Tensor) -> None:
         with self._lock:
             if key not in self._frames:
-                self._bytes += frame.nbytes
+                self._bytes += frame.nbytes + FRAME_BYTES
             self._frames[key] = frame
             while self._bytes > KEPT_BYTES:
                 _, old = self._frames.popitem(last=False)
-                self._bytes -= old.nbytes
+                self._bytes -= old.nbytes + FRAME_BYTES
 
 
 def _int(value: Any) -> Any:
