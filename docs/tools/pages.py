@@ -51,6 +51,8 @@ ELSEWHERE = {
     r"\.\./CHANGELOG\.md": "changelog.md",
 }
 """Links of docs/*.md that leave the folder -> where the site has it."""
+BELOW_GUIDES = "---\nsearch:\n  boost: 0.2\n---\n\n"
+"""Who searches for a word wants the page that explains it first, then the references."""
 
 
 @event_priority(100)
@@ -64,7 +66,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     }
     made |= {f"api/{page}.md": api_page(page) for page in API}
     for name, text in made.items():
-        files.append(File.generated(config, name, content=text))
+        files.append(File.generated(config, name, content=BELOW_GUIDES + text))
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         place = f"notebooks/{notebook.name}"
         files.append(File(place, str(ROOT), config.site_dir, use_directory_urls=config.use_directory_urls))

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from aliasfree.app import limits, moving, render
+from aliasfree.app import limits, moving, render, server
 from aliasfree.app.networks import Networks
 from aliasfree.app.trainings import Trainings
-from aliasfree.app.visitors import MOST, Visitors, is_token, new_token
+from aliasfree.app.visitors import MOST, Shelf, Visitors, is_token, new_token
 from aliasfree.cli import app
 from aliasfree.errors import AliasfreeError, ArgumentError
 
@@ -30,6 +30,33 @@ def test_visitors_are_kept_apart_and_the_one_away_for_longest_is_forgotten():
     assert len(visitors) == MOST
     assert visitors.find(first).results == {}
     assert visitors.find(busy).results == {"x": "working"}
+
+
+def test_models_are_kept_of_the_last_visitors_alone_and_one_of_each():
+    shelf = Shelf(most=2)
+    for token in ("a", "b", "a", "c"):
+        shelf.put(token, f"model of {token}")
+    assert [shelf.get(token) for token in "abc"] == ["model of a", None, "model of c"]
+
+
+def test_gradio_keeps_the_state_of_the_last_pages_alone(tmp_path, monkeypatch):
+    gradio = pytest.importorskip("gradio")
+    pages, mount = [], gradio.mount_gradio_app
+
+    def mounted(outer, page, *arguments, **options):
+        pages.append(page)
+        return mount(outer, page, *arguments, **options)
+
+    monkeypatch.setattr(gradio, "mount_gradio_app", mounted)
+    monkeypatch.setattr(server, "SESSIONS", 3)
+    _, close = server._application(Networks(home=tmp_path), "127.0.0.1", 1, None)
+    try:
+        states = pages[0].state_holder
+        for k in range(9):
+            states[str(k)]
+        assert [str(k) in states for k in range(9)] == [False] * 6 + [True] * 3
+    finally:
+        close()
 
 
 @pytest.mark.parametrize("text", [None, "", "../../etc/passwd", "A" * 32, "0" * 31, "0" * 33])
@@ -117,7 +144,7 @@ def test_the_difference_is_told_by_orange_and_blue_and_grey_where_nothing_can_be
 
 
 def test_frames_that_were_made_once_are_kept_within_bounds(monkeypatch):
-    monkeypatch.setattr(moving, "KEPT_BYTES", 4 * 100)
+    monkeypatch.setattr(moving, "KEPT_BYTES", 4 * (100 + moving.FRAME_BYTES))
     mover = moving.Mover(Networks())
     for k in range(9):
         mover._keep(k, torch.zeros(25))

@@ -158,7 +158,7 @@ def test_five_minutes_can_be_typed_from_top_to_bottom(here):
     page = [c for c in written(ROOT / "docs" / "five-minutes.md") if c.whole]
     (_, *rest) = page  # the demo, which tests/test_package.py runs from an installed wheel
     assert page[0].words == ("demo", "--quick")
-    for command in rest:
+    for command in (c for c in rest if c.words[0] != "app"):  # a server, which tests/app has to itself
         name = " ".join(command.words[:2]) if command.words[1] == "--resume" else command.words[0]
         aliasfree(*command.words, *SMALL.get(name, ()))
     runs = here / "runs" / "digits"

@@ -8,6 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import typer
 from PIL import Image
 
 from aliasfree.cli import app
+from tests.app.conftest import browser  # noqa: F401  # a fixture
 from tests.test_docstrings import MODULES, PUBLIC
 
 ROOT = Path(__file__).parents[2]
@@ -141,3 +145,26 @@ def test_the_figures_of_the_page_on_aliasing_can_be_made_again(tmp_path):
     for name in shown:
         with Image.open(tmp_path / name) as made, Image.open(ROOT / "docs" / "pictures" / name) as kept:
             assert made.size == kept.size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("from_disk", [True, False], ids=["from the disk", "served"])
+def test_the_search_finds_the_page_that_explains_a_word_first_without_a_network(site, browser, from_disk):  # noqa: F811
+    handler = partial(SimpleHTTPRequestHandler, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = site.as_uri() if from_disk else f"http://127.0.0.1:{server.server_port}"
+        page = browser.new_page()
+        wrong: list[str] = []
+        page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+        page.on("request", lambda r: None if r.url.startswith((address, "data:")) else wrong.append(r.url))
+        page.goto(f"{address}/index.html")
+        page.locator("input.md-search__input").press_sequentially("rotation")
+        page.wait_for_selector(".md-search-result__item h1", timeout=60_000)
+        found = page.locator(".md-search-result__item h1").all_inner_texts()
+        page.close()
+        server.shutdown()
+    guides = [path.read_text().partition("\n")[0].removeprefix("# ") for path in (ROOT / "docs").glob("*.md")]
+    assert found[0] in guides
+    assert {"Sampling", "Evaluation", "Diffusion"} <= set(found)  # the guide, and two pages of the reference
+    assert not wrong

@@ -173,3 +173,13 @@ def test_a_part_of_a_split_is_trained_on_and_stays_the_same_part(tmp_path, make_
         train(settings.replace(num_images=41, steps=4), resume=True, console=quiet)
     with pytest.raises(DataError, match="no 'test' split"):
         train(make_settings(tmp_path / "other", split="test"), console=quiet)
+
+
+def test_a_spectrum_that_was_summed_in_another_order_is_gone_on_with(tmp_path, digits, make_settings, quiet):
+    run = train(make_settings(tmp_path / "run", steps=3, preconditioning="spectral"), digits, console=quiet)
+    config = run.config
+    config["model"]["spectrum"]["mean"][0] += 1e-12  # as another number of threads would have it
+    run.write_config(config)
+    train(run.settings.replace(steps=4), digits, resume=True, console=quiet)
+    assert len(read_losses(run.losses_file)) == 4
+    assert run.load_model().config["spectrum"]["mean"][0] == config["model"]["spectrum"]["mean"][0]

@@ -13,7 +13,7 @@ from aliasfree.errors import ArgumentError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["folder_name", "number", "photograph", "uploaded", "whole"]
+__all__ = ["check_weights", "folder_name", "number", "photograph", "uploaded", "whole"]
 
 RUNS = 4
 """Side by side."""
@@ -61,6 +61,17 @@ def folder_name(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]{0,63}", value, re.ASCII):
         raise ArgumentError("A name has up to 64 letters, digits, dots, dashes and underscores, such as digits-1.")
     return value
+
+
+def check_weights(folder: Path) -> None:
+    """Only safetensors are read: other weights are pickles, which may hold code. Raises ArgumentError."""
+    weights = list(folder.glob("*.safetensors"))
+    if not weights:
+        raise ArgumentError(
+            "There are no weights as .safetensors, and no others are read; save the model again as such."
+        )
+    if sum(path.stat().st_size for path in weights) > FILE_BYTES:
+        raise ArgumentError("The model has more than 2 GB of weights, too many for the studio; use it in Python.")
 
 
 def uploaded(path: str | Path) -> Path:

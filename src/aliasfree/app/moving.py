@@ -33,7 +33,8 @@ WINDOWS = (START, OWN, "over all steps", "at 95 % of the steps", SLIDERS)
 DRAFT_SECONDS = 0.22
 """What a picture may cost while a slider is dragged, of all runs together."""
 DRAFT_STEPS = (2, 3, 4, 6, 8, 12, 16, 24)
-KEPT_BYTES = 64 * 2**20
+KEPT_BYTES, FRAME_BYTES = 64 * 2**20, 512
+"""Of all kept frames, and what one costs beside its pixels."""
 BLUE, ORANGE = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)  # told apart in all common kinds of colour blindness
 
 
@@ -61,9 +62,9 @@ class Controls:
         """The chosen runs. Raises ArgumentError."""
         names = list(self.runs or [])
         if not names:
-            raise ArgumentError("Choose at least one run.")
+            raise ArgumentError("Choose at least one network.")
         if len(names) > limits.RUNS:
-            raise ArgumentError(f"Choose at most {limits.RUNS} runs, not {len(names)}.")
+            raise ArgumentError(f"Choose at most {limits.RUNS} networks, not {len(names)}.")
         return names
 
     def settings(self) -> SampleSettings:
@@ -183,8 +184,7 @@ class Mover:
         sampler = self.networks.sampler(name, settings)
         if max(sampler.image_size) > limits.SIDE:
             raise ArgumentError(f"{name} makes images above {limits.SIDE} pixels, too slow to move here.")
-        weights = self.networks.run(name).model.stat().st_mtime_ns
-        return sampler, (folder, weights, sampler.settings)
+        return sampler, (*self.networks.version(name), sampler.settings)
 
     def _still(self, sampler: Sampler, key: Any, told: Any) -> Tensor:
         from aliasfree.experiments.moved import upright_sample
@@ -241,7 +241,7 @@ class Mover:
         return render.tiles(self._title(name), content, f"draft of {steps} steps")
 
     def _title(self, name: str) -> str:
-        config = self.networks.run(name).settings.config
+        config = self.networks.source(name).title
         return config if config == Path(name).name else f"{config} ({Path(name).name})"
 
     def _kept(self, key: Any) -> Tensor | None:
@@ -253,11 +253,11 @@ class Mover:
     def _keep(self, key: Any, frame: Tensor) -> None:
         with self._lock:
             if key not in self._frames:
-                self._bytes += frame.nbytes
+                self._bytes += frame.nbytes + FRAME_BYTES
             self._frames[key] = frame
             while self._bytes > KEPT_BYTES:
                 _, old = self._frames.popitem(last=False)
-                self._bytes -= old.nbytes
+                self._bytes -= old.nbytes + FRAME_BYTES
 
 
 def _int(value: Any) -> Any:

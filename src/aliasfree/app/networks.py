@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aliasfree.errors import ArgumentError, RunError
+from aliasfree.app import limits
+from aliasfree.errors import AliasfreeError, ArgumentError
 
 if TYPE_CHECKING:
+    from aliasfree.experiments.denoisers import DenoiserFolder
     from aliasfree.experiments.generate import Sampler, SampleSettings
     from aliasfree.training import RunFolder
 
-__all__ = ["Networks", "is_model"]
+__all__ = ["Networks", "is_model", "model_folder"]
 
 LOADED = 8
 """Networks that are kept in memory."""
@@ -64,6 +66,12 @@ class Networks:
         """Names of the folders of diffusers models and pipelines."""
         return [str(p) for p in self.folders if is_model(p)]
 
+    def movable(self) -> list[str]:
+        """Names of all that `sampler` takes: runs with weights, then models of diffusers that are as simple."""
+        from aliasfree.experiments.denoisers import is_denoiser
+
+        return [*self.runs(), *(name for name in self.models() if is_denoiser(Path(name)))]
+
     def find(self, name: str | None) -> Path:
         """The folder of a name. Raises ArgumentError for any that is not offered: nothing else is ever opened."""
         if not name:
@@ -82,14 +90,31 @@ class Networks:
             raise ArgumentError(f"{name} is a diffusers model, no run; choose a run.")
         return RunFolder(path)
 
-    def sampler(self, name: str, settings: SampleSettings) -> Sampler:
-        """A sampler over the run's network, which is loaded once. Raises what `Sampler` raises."""
-        from aliasfree.experiments.generate import Sampler
-        from aliasfree.training.run_folder import WEIGHTS
+    def source(self, name: str | None) -> RunFolder | DenoiserFolder:
+        """The run of a name, or the folder of diffusers that can be sampled like one. Raises ArgumentError."""
+        from aliasfree.experiments.denoisers import DenoiserFolder, is_denoiser
 
-        run = self.run(name)
-        weights = run.model / WEIGHTS
-        key = (run.path, weights.stat().st_mtime_ns if weights.is_file() else 0)
+        path = self.find(name)
+        if is_run(path):
+            return self.run(name)
+        if not is_denoiser(path):
+            raise ArgumentError(
+                f"{name} is no UNet2DModel, alone or in a pipeline without another network, so it cannot be sampled "
+                "here; use MotionCallback in Python."
+            )
+        limits.check_weights(model_folder(path))
+        return DenoiserFolder(path)
+
+    def version(self, name: str) -> tuple[Path, int]:
+        """Changes when the network of a name is trained on or saved anew. Raises ArgumentError."""
+        source = self.source(name)
+        return source.path, max((p.stat().st_mtime_ns for p in source.model.glob("*.safetensors")), default=0)
+
+    def sampler(self, name: str, settings: SampleSettings) -> Sampler:
+        """A sampler over the network of a name, which is loaded once. Raises what `Sampler` raises."""
+        from aliasfree.experiments.generate import Sampler
+
+        run, key = self.source(name), self.version(name)
         with self._lock:
             unet = self._loaded.pop(key, None)
         if unet is None:
@@ -101,12 +126,16 @@ class Networks:
         return Sampler(run, settings, unet=unet)
 
     def classes(self, names: Sequence[str]) -> int:
-        """How many classes all of these runs can be asked for; 0 = some cannot. Runs that are broken do not count."""
+        """How many classes all of these can be asked for; 0 = some cannot. What is broken does not count."""
+        from aliasfree.training import RunFolder
+
         counts = []
         for name in names:
             try:
-                counts.append(int(self.run(name).config["model"].get("num_class_embeds") or 0))
-            except (ArgumentError, RunError):
+                source = self.source(name)
+                model = source.config["model"] if isinstance(source, RunFolder) else source.config
+                counts.append(int(model.get("num_class_embeds") or 0))
+            except AliasfreeError:
                 continue
         return min(counts, default=0)
 
@@ -125,6 +154,11 @@ def is_model(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and "_class_name" in content
+
+
+def model_folder(path: Path, part: str = "unet") -> Path:
+    """Where a folder of diffusers has its model, or one of its models if it is a pipeline's."""
+    return path / part if (path / "model_index.json").is_file() else path
 
 
 def _below(path: Path, depth: int = DEPTH) -> list[Path]:

@@ -20,6 +20,10 @@ PORT, TRIES = 7860, 40
 LEAST_PASSWORD = 8
 QUEUED = 256
 """Requests that Gradio holds; the studio's own queue, of jobs, is shorter."""
+SESSIONS = 256
+"""Loaded pages of which Gradio keeps the state, 0.2 MB each; its own 10,000 would be 2 GB."""
+EVENTS = 256
+"""Requests of which Gradio keeps a record, for a monitor that the studio does not have."""
 
 
 def serve(
@@ -46,7 +50,10 @@ def serve(
     """
     check_address(listen, password)
     # before Gradio is imported: it reads these then
-    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="1")
+    os.environ.update(
+        GRADIO_ANALYTICS_ENABLED="False", GRADIO_ANALYTICS_MAX_EVENTS=str(EVENTS), HF_HUB_DISABLE_TELEMETRY="1",
+        HF_HUB_OFFLINE="1",
+    )  # fmt: skip
     from aliasfree.app.networks import Networks
 
     networks = Networks(given, home)
@@ -125,6 +132,7 @@ def _application(networks: Any, listen: str, port: int, password: str | None) ->
     jobs, trainings = Jobs(), Trainings(networks.home)
     studio = Studio(networks, jobs, Visitors(jobs.busy), f"aliasfree_{port}")
     page = build_page(studio, trainings)
+    page.state_session_capacity = SESSIONS
     page.queue(max_size=QUEUED, default_concurrency_limit=None, api_open=False)
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     gr.mount_gradio_app(

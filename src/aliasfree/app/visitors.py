@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Visitor", "Visitors", "is_token", "new_token"]
+__all__ = ["Shelf", "Visitor", "Visitors", "is_token", "new_token"]
 
 MOST = 64
 """Visitors that are remembered; the one away for longest is forgotten first."""
@@ -22,7 +22,7 @@ class Visitor:
 
     settings  values of a tab's controls, by the tab's name
     results   what a tab shows, by name
-    kept      what a tab needs for its next step, by name: networks measured, models converted
+    kept      what a tab needs for its next step, by name; what is large is on a `Shelf`
     newest    the last job of each kind
     """
 
@@ -60,6 +60,36 @@ class Visitors:
             for old in idle[: max(0, len(self._all) - MOST)]:
                 del self._all[old]
             return visitor
+
+
+class Shelf:
+    """Something large of some visitors, such as a model each: of the `most` who put something there last.
+
+    >>> from aliasfree.app.visitors import Shelf
+    >>> shelf = Shelf(most=1)
+    >>> shelf.put("one", "a model")
+    >>> shelf.put("another", "another model")
+    >>> shelf.get("one"), shelf.get("another")
+    (None, 'another model')
+    """
+
+    def __init__(self, most: int = 4) -> None:
+        self._most = most
+        self._all: OrderedDict[str, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def put(self, token: str, thing: Any) -> None:
+        """In place of what the visitor had there."""
+        with self._lock:
+            self._all[token] = thing
+            self._all.move_to_end(token)
+            while len(self._all) > self._most:
+                self._all.popitem(last=False)
+
+    def get(self, token: str) -> Any:
+        """None where there is nothing, or nothing any more."""
+        with self._lock:
+            return self._all.get(token)
 
 
 def new_token() -> str:

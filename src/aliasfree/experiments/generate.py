@@ -21,6 +21,7 @@ from aliasfree.pictures import angle_label, collage, grid, pingpong, save_gif, s
 from aliasfree.sampling import METHODS, NOISE, SCHEDULERS
 
 if TYPE_CHECKING:
+    from aliasfree.experiments.denoisers import DenoiserFolder
     from aliasfree.training import RunFolder
 
 __all__ = ["MotionSettings", "SampleSettings", "Sampler", "collage_folder", "rotate_run", "sample_run"]
@@ -72,11 +73,17 @@ class SampleSettings:
 class Sampler:
     """A run's network and a scheduler, ready to sample image number i of a seed, whatever else is in the batch.
 
-    unet  the run's network, loaded already; None = it is loaded
+    run   the run, or a folder of diffusers that can be sampled like one
+    unet  its network, loaded already; None = it is loaded
     """
 
     def __init__(
-        self, run: RunFolder, settings: SampleSettings, device: str = "auto", *, unet: Any | None = None
+        self,
+        run: RunFolder | DenoiserFolder,
+        settings: SampleSettings,
+        device: str = "auto",
+        *,
+        unet: Any | None = None,
     ) -> None:
         chosen = find_device(device)
         from aliasfree.config import Config
@@ -85,7 +92,7 @@ class Sampler:
         from aliasfree.models.compiling import compile_network, lay_out
 
         self.settings = settings
-        num_train_timesteps = run.settings.num_train_timesteps
+        num_train_timesteps = run.num_train_timesteps
         if settings.steps > num_train_timesteps - 1:
             raise ArgumentError(
                 f"`steps` must be at most {num_train_timesteps - 1}, one less than the time steps of the training, "
@@ -114,7 +121,7 @@ class Sampler:
             return
         if count is None:
             raise ArgumentError(
-                f"The run {run} was trained without classes; leave out `class_label`, or train with "
+                f"The network in {run} was trained without classes; leave out `class_label`, or train with "
                 "`class_conditional=True`."
             )
         if label != "each" and not (isinstance(label, int) and 0 <= label < count):

@@ -103,6 +103,16 @@ class RunFolder:
         self.check_command("train")
         return RunSettings.from_dict({**self.config["settings"], "out": str(self.path)})
 
+    @property
+    def num_train_timesteps(self) -> int:
+        """Time steps of its diffusion. Raises `RunError`."""
+        return self.settings.num_train_timesteps
+
+    @property
+    def title(self) -> str:
+        """What its network is called: the config. Raises `RunError`."""
+        return self.settings.config
+
     def check_command(self, command: str) -> None:
         """Raise `RunError` unless the run was made by `aliasfree COMMAND`."""
         if command_of(self.path) != command:

@@ -94,7 +94,9 @@ def build_model(settings: RunSettings, data: ImageData, known: dict[str, Any] | 
             return load_unet(given, settings.config, settings.padding_mode, size, data.channels)
         config = Config.parse(settings.config)
         spectral = settings.preconditioning or ("spectral" if config.is_equivariant else "none")
-        spectrum = measure_spectrum(some_images(data), radial=config.is_radial) if spectral == "spectral" else None
+        spectrum = None
+        if spectral == "spectral":  # measured once: another number of threads sums in another order
+            spectrum = (known or {}).get("spectrum") or measure_spectrum(some_images(data), radial=config.is_radial)
         return AliasFreeUNet2DModel(
             alias_free=settings.config,
             sample_size=height if height == width else (height, width),

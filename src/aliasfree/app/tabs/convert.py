@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import gradio as gr
 
 from aliasfree.app import limits, render
 from aliasfree.app.jobs import Job
+from aliasfree.app.networks import model_folder
 from aliasfree.app.panel import Panel, Studio, Tab, choice
-from aliasfree.app.visitors import Visitor
+from aliasfree.app.visitors import Shelf, Visitor
 from aliasfree.config import known_names
 from aliasfree.errors import ArgumentError
 
@@ -40,15 +42,17 @@ def build(studio: Studio) -> Tab:
     panel = Panel(studio, "convert")
     save = gr.Button("Save the converted copy", elem_id="save-converted")
     saved = Panel(studio, "saved")
+    shelf = Shelf()
     inputs = [model, part, config, padding]
 
     async def convert(request: gr.Request, *values: Any) -> AsyncIterator[Any]:
         studio.visitor(request).settings["convert"] = values[:4]
-        async for shown in panel.start(request, "converting", lambda job, who: _converted(studio, job, who, *values)):
+        work = partial(_converted, studio, shelf, *values)
+        async for shown in panel.start(request, "converting", lambda job, who: work(job=job, visitor=who)):
             yield shown
 
     async def keep(request: gr.Request) -> AsyncIterator[Any]:
-        async for shown in saved.start(request, "saving", lambda job, who: _saved(studio, job, who)):
+        async for shown in saved.start(request, "saving", lambda job, who: _saved(studio, shelf, job, who)):
             yield shown
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
@@ -64,7 +68,16 @@ def build(studio: Studio) -> Tab:
 
 
 def _converted(
-    studio: Studio, job: Job, visitor: Visitor, name: Any, part: Any, config: Any, padding: Any, dropped: Any
+    studio: Studio,
+    shelf: Shelf,
+    name: Any,
+    part: Any,
+    config: Any,
+    padding: Any,
+    dropped: Any,
+    *,
+    job: Job,
+    visitor: Visitor,
 ) -> render.Html:
     from aliasfree.experiments.converted import convert_and_measure
     from aliasfree.experiments.subjects import SubjectSettings, open_subject
@@ -78,11 +91,11 @@ def _converted(
             path = studio.networks.find(name)
             if str(name) not in studio.networks.models():
                 raise ArgumentError(f"{name} is a run, whose config is chosen when it is trained; choose a model.")
-            _check_weights(path / str(part) if (path / "model_index.json").is_file() else path)
+            limits.check_weights(model_folder(path, str(part)))
         subject = open_subject(str(path), SubjectSettings(part=str(part)))
     mode = None if padding == KEEP else str(padding)
     done = convert_and_measure(subject, str(config), mode, progress=job.report)
-    visitor.kept["converted"] = (done.model, "model" if dropped else Path(str(name)).name, str(config))
+    shelf.put(visitor.token, (done.model, "model" if dropped else Path(str(name)).name, str(config)))
     rows = [
         (words, db(a.eq_t), db(a.eq_t_frac), "–" if a.eq_r is None else db(a.eq_r))
         for words, a in (("before", done.before), (f"after, {config}", done.after))
@@ -93,13 +106,14 @@ def _converted(
     return render.Html(about + table + report)
 
 
-def _saved(studio: Studio, job: Job, visitor: Visitor) -> render.Html:
+def _saved(studio: Studio, shelf: Shelf, job: Job, visitor: Visitor) -> render.Html:
     from aliasfree.files import new_folder
     from aliasfree.outputs import free_name
 
-    if "converted" not in visitor.kept:
-        raise ArgumentError("Convert a model first.")
-    model, name, config = visitor.kept["converted"]
+    converted = shelf.get(visitor.token)
+    if converted is None:
+        raise ArgumentError("Convert a model first; the studio keeps the models of the last four visitors who did.")
+    model, name, config = converted
     out = free_name(studio.networks.home / CONVERTED, f"{name}-{config}", lambda path: [path])
     job.report(0, 1)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -121,18 +135,5 @@ def _gathered(files: Sequence[str], folder: Path) -> Path:
     for path in paths:
         if path.name == "config.json" or path.suffix == ".safetensors" or path.name.endswith(".safetensors.index.json"):
             shutil.copy(path, folder / path.name)
-    _check_weights(folder)
+    limits.check_weights(folder)
     return folder
-
-
-def _check_weights(folder: Path) -> None:
-    """Only safetensors are read: other weights are pickles, which may hold code."""
-    weights = list(folder.glob("*.safetensors"))
-    if not weights:
-        raise ArgumentError(
-            "There are no weights as .safetensors, and no others are read; save the model again as such."
-        )
-    if sum(path.stat().st_size for path in weights) > limits.FILE_BYTES:
-        raise ArgumentError(
-            "The model has more than 2 GB of weights, too many to convert here; use Python's `convert`."
-        )

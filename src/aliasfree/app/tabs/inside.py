@@ -10,8 +10,9 @@ import numpy as np
 
 from aliasfree.app import limits, render
 from aliasfree.app.jobs import Job
+from aliasfree.app.networks import is_model, model_folder
 from aliasfree.app.panel import Panel, Studio, Tab, choice
-from aliasfree.app.visitors import Visitor
+from aliasfree.app.visitors import Shelf, Visitor
 from aliasfree.errors import ArgumentError
 
 __all__ = ["build"]
@@ -36,6 +37,7 @@ def build(studio: Studio) -> Tab:
     layer = gr.Dropdown([], label="Layer", elem_id="layer")
     layers.more.append(layer)
     chosen = Panel(studio, "layer", quick=True)
+    shelf = Shelf()
 
     async def steps_of(request: gr.Request, name: Any, seed: Any, steps: Any) -> AsyncIterator[Any]:
         async for shown in sampled.start(
@@ -44,11 +46,15 @@ def build(studio: Studio) -> Tab:
             yield shown
 
     async def layers_of(request: gr.Request, name: Any) -> AsyncIterator[Any]:
-        async for shown in layers.start(request, "measuring", lambda job, who: _measured(studio, job, who, name)):
+        async for shown in layers.start(
+            request, "measuring", lambda job, who: _measured(studio, shelf, job, who, name)
+        ):
             yield shown
 
     async def one_layer(request: gr.Request, name: Any) -> AsyncIterator[Any]:
-        async for shown in chosen.start(request, "moving the layer's input", lambda _, who: _one_layer(who, name)):
+        async for shown in chosen.start(
+            request, "moving the layer's input", lambda _, who: _one_layer(shelf, who, name)
+        ):
             yield shown
 
     def remember(request: gr.Request, *values: Any) -> None:
@@ -100,31 +106,35 @@ def _denoised(studio: Studio, job: Job, name: Any, seed: Any, steps: Any) -> ren
     return render.tiles(str(name), [*shown, moving], f"{settings.steps} steps")
 
 
-def _measured(studio: Studio, job: Job, visitor: Visitor, name: Any) -> tuple[Any, ...]:
+def _measured(studio: Studio, shelf: Shelf, job: Job, visitor: Visitor, name: Any) -> tuple[Any, ...]:
     """The guilt table, by `experiments.analyze`; the layers stay with the visitor for a closer look."""
     from aliasfree.experiments.analyze import measure
     from aliasfree.experiments.subjects import SubjectSettings, open_subject
     from aliasfree.reporting.analysis import equivariance, layer_table
 
     path = studio.networks.find(name)
+    if is_model(path):
+        limits.check_weights(model_folder(path))
     subject = open_subject(str(path), SubjectSettings())
     found, by_name = measure(subject, progress=job.report)
-    visitor.kept["layers"] = (found, by_name)
+    shelf.put(visitor.token, (found, by_name))
     words = render.note(f"{subject.name}: {equivariance(found)}. Measured on {subject.about}.")
     names = [layer.name for layer in found.layers]
     return render.Html(words + layer_table(found)), gr.update(choices=names, value=names[0])
 
 
-def _one_layer(visitor: Visitor, name: Any) -> render.Html:
+def _one_layer(shelf: Shelf, visitor: Visitor, name: Any) -> render.Html:
     from aliasfree.reporting.analysis import advice, film
     from aliasfree.reporting.charts import aliasing_spectra
 
     if name is None:
         return render.Html("")
-    found, by_name = visitor.kept.get("layers", (None, {}))
+    found, by_name = shelf.get(visitor.token) or (None, {})
     layer = next((one for one in found.layers if one.name == name), None) if found else None
     if layer is None:
-        raise ArgumentError("These layers were measured before the studio started anew; find the guilty layers again.")
+        raise ArgumentError(
+            "These layers were measured too long ago and are not kept any more; find the guilty layers again."
+        )
     spectra = aliasing_spectra(layer.frequency, layer.signal, layer.alias, layer.name)
     pictures = [
         render.tile(film(by_name[name]), f"feature map of {name}", FEATURE_MAP, mime="image/gif", wide=True),

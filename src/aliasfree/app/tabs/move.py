@@ -21,7 +21,7 @@ __all__ = ["build"]
 SETTLED = 0.5
 """Seconds without a change after which a draft is made in full."""
 FRAMES = 24
-CHOOSE = "Choose runs; then drag a slider."
+CHOOSE = "Choose networks; then drag a slider."
 EMPTY = (
     "There is no trained run below runs/ yet, and nothing is trained by itself: run `aliasfree demo` (minutes) or "
     "train one in the tab Training, then load this page again."
@@ -33,7 +33,7 @@ def build(studio: Studio) -> Tab:
     mover = Mover(studio.networks)
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            runs = gr.Dropdown([], multiselect=True, max_choices=limits.RUNS, label="Runs, up to four")
+            runs = gr.Dropdown([], multiselect=True, max_choices=limits.RUNS, label="Networks, up to four")
             with gr.Row():
                 seed = gr.Number(0, label="Seed", precision=0, min_width=90)
                 class_ = gr.Dropdown(["none"], value="none", label="Class", min_width=90)
@@ -129,7 +129,7 @@ def build(studio: Studio) -> Tab:
     make.click(make_film, [*controls, *there], film.outputs, trigger_mode="multiple", **quiet)
 
     def fresh(visitor: Visitor) -> list[Any]:
-        names = studio.networks.runs()
+        names = studio.networks.movable()
         panel.empty = render.note(CHOOSE if names else EMPTY)
         before = visitor.kept.get("move")
         if before is None:
