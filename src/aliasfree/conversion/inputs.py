@@ -179,9 +179,11 @@ def _added(model: Any, h: int, w: int) -> dict[str, Any] | None:  # noqa: ARG001
 
 
 def _condition(model: Any, h: int, w: int) -> Tensor:
-    widths = model.config.get("conditioning_embedding_out_channels") or (0,)
+    config = model.config
+    own = "ctrl_" if "ctrl_conditioning_channels" in config else ""  # a UNetControlNetXSModel's are its UNet's others
+    widths = config.get(f"{own}conditioning_embedding_out_channels") or (0,)
     factor = 2 ** (len(widths) - 1)
-    channels = model.config.get("conditioning_channels") or 3
+    channels = config.get(f"{own}conditioning_channels") or 3
     return _planes(channels, factor * h, factor * w)
 
 
