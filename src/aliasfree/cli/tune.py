@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -152,7 +151,7 @@ def run(given: dict[str, Any], resume: bool, table: dict[str, Any]) -> None:
 
         resolve(settings.data, settings.split)
     folder, found = tune_and_measure(settings, TableSettings(**table), resume=resume)
-    if int(os.environ.get("RANK", "0")) != 0:
+    if found is None:  # not the first process
         return
     from rich.console import Console
     from rich.table import Table

@@ -41,14 +41,18 @@ def examine(model: nn.Module, inputs: Inputs | None) -> Trace | None:
             except Exception as error:
                 problem = error if problem is None or attempt is _with_zeros else problem
     if inputs is not None:
-        raise ArgumentError(f"the model does not take the `inputs` given: {problem}") from problem
+        raise ArgumentError(f"the model does not take the `inputs` given: {_first_line(problem)}") from problem
     if isinstance(model, ConfigMixin):
         raise ArgumentError(
             f"what a {type(model).__name__} is called with could not be told from its config"
-            f"{f' ({str(problem).splitlines()[0]})' if problem and str(problem) else ''}; give the arguments of one "
-            f"call as `inputs`"
+            f"{f' ({_first_line(problem)})' if problem and str(problem) else ''}; give the arguments of one call as "
+            f"`inputs`"
         ) from problem
     return None
+
+
+def _first_line(problem: Exception | None) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0]
 
 
 def _without_data(model: nn.Module, inputs: Inputs) -> Trace:

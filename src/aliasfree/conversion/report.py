@@ -183,7 +183,8 @@ def _flops(bare: nn.Module, inputs: Inputs | None, *, implied: bool) -> tuple[in
         undo(bare)
         return _count(bare, inputs), after
     except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
-        if implied or "meta" in str(error):  # a call that needs data: it counts, it sorts
+        # a call that needs data: it counts, it sorts
+        if implied or any(word in str(error) for word in ("meta", "Meta", "unsupported scalarType")):
             return None, None
         raise ArgumentError(f"the model does not take the inputs given for the report: {error}") from error
 

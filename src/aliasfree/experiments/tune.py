@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,13 +70,16 @@ def tune_and_measure(
     *,
     resume: bool = False,
     console: Console | None = None,
-) -> tuple[Path, TuneTable]:
-    """`aliasfree.tuning.tune`, and then `measure`; the folder and the table. Raises what they do."""
+) -> tuple[Path, TuneTable | None]:
+    """`aliasfree.tuning.tune`, and then `measure`; the folder and the table. Of several processes the first measures,
+    and the others have no table. Raises what they do."""
     from aliasfree.tuning import tune
 
     table = table or TableSettings()
     extractor = _extractor(settings, table) if table.distance_images else None  # refused before hours of training
     run = tune(settings, resume=resume, console=console)
+    if int(os.environ.get("RANK", "0")) != 0:
+        return run.path, None
     return run.path, measure(run.path, table, extractor=extractor)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from aliasfree.devices import DEVICES
-from aliasfree.errors import ArgumentError, ConfigError, check_seed, did_you_mean
-from aliasfree.training.settings import LR_SCHEDULES, PADDING_MODES, PRECISIONS
+from aliasfree.errors import ArgumentError, check_seed, did_you_mean
+from aliasfree.training.settings import LR_SCHEDULES, PADDING_MODES, PRECISIONS, check_names
 
 __all__ = ["LOSSES", "TuneSettings", "default_weights"]
 
@@ -155,7 +155,7 @@ class TuneSettings:
 
     def replace(self, **changes: Any) -> Self:
         """The same settings with some changed, checked again."""
-        _known(changes)
+        check_names(TuneSettings, changes)
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -168,23 +168,13 @@ class TuneSettings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`. Raises `ConfigError` for an unknown name, `ArgumentError` for a missing one."""
-        _known(values)
-        missing = [name for name in ("model", "config", "out") if name not in values]
-        if missing:
-            raise ArgumentError(f"The settings lack {', '.join(missing)}.")
+        check_names(TuneSettings, values, needed=("model", "config", "out"))
         return cls(**values)
 
 
 def default_weights(kind: str) -> dict[str, float]:
     """The weights of the losses that count for an "autoencoder" or a "unet" unless others are given."""
     return dict(_DEFAULTS[kind])
-
-
-def _known(values: Mapping[str, Any]) -> None:
-    names = [field.name for field in dataclasses.fields(TuneSettings)]
-    for name in values:
-        if name not in names:
-            raise ConfigError(f"There is no setting {name!r}{did_you_mean(name, names)}.")
 
 
 def _is_number(value: Any) -> bool:
