@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_leaves, tree_map
 
 from aliasfree.conversion.ghost import bare_copy, ghosts, zeros
-from aliasfree.conversion.modules import sides
+from aliasfree.conversion.resampling import sides
 from aliasfree.conversion.trace import Trace, trace
 from aliasfree.errors import ArgumentError
 

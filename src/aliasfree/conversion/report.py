@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from aliasfree.config import Config
+from aliasfree.conversion.blocks import Filter
 from aliasfree.conversion.ghost import bare_copy, ghosts
 from aliasfree.conversion.inputs import Inputs, examine, implied_inputs, inputs_from_config
-from aliasfree.conversion.modules import Filter
 from aliasfree.conversion.surgery import conversion_of, undo
 from aliasfree.conversion.survey import survey
 from aliasfree.conversion.treatment import Treatment

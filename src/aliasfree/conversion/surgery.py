@@ -15,7 +15,7 @@ from torch import nn
 from aliasfree.config import Config
 from aliasfree.conversion.hooks import install
 from aliasfree.conversion.inputs import Inputs, examine, inputs_from_config, inputs_to_config
-from aliasfree.conversion.modules import OWN, Record
+from aliasfree.conversion.record import OWN, Record
 from aliasfree.conversion.survey import Finding, survey
 from aliasfree.conversion.treatment import TILED, Treatment
 from aliasfree.errors import ArgumentError, did_you_mean
