@@ -106,12 +106,13 @@ def equivariance(model: nn.Module, inputs: dict[str, Any], config: str) -> float
     if not isinstance(x, Tensor) or x.ndim not in (4, 5):
         return None
     others = {k: v for k, v in inputs.items() if k != main}
+    plain = {"return_dict": False} if "return_dict" in inspect.signature(model.forward).parameters else {}
 
     def call(v: Tensor) -> Tensor:
         if isinstance(others.get("generator"), torch.Generator):
             others["generator"].manual_seed(0)
-        out = next(y for y in tree_leaves(model(**{main: v.reshape(x.shape)}, **others, return_dict=False)))
-        return out.reshape(len(out), -1, *out.shape[-2:])
+        out = next(y for y in tree_leaves(model(**{main: v.reshape(x.shape)}, **others, **plain)))
+        return out.reshape(len(v), -1, *out.shape[-2:])
 
     try:
         convert(model, config, padding_mode="circular", inputs=inputs)

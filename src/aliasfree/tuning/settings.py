@@ -37,7 +37,7 @@ class TuneSettings:
     """
 
     model: Path  # folder of a stock diffusers model, or of a pipeline: the teacher, and the student's first weights
-    config: str  # of the conversion, as `convert` takes it
+    config: str  # of the conversion, as `convert` takes it; "A" = none: the stock model is trained on, as a control
     out: Path  # the run folder; its `model/` is the tuned model
     data: str | None = None  # a name, a path or "hub:NAME"; None = samples of the teacher
     part: str | None = None  # of a pipeline: "unet" or "vae"; None = the one that it has, the UNet of both
@@ -94,8 +94,8 @@ class TuneSettings:
     def _check(self) -> None:
         from aliasfree.config import Config
 
-        if Config.parse(self.config).letter in ("A", "R"):
-            raise ArgumentError(f"`config` {self.config} converts nothing; choose D-hq or T.")
+        if Config.parse(self.config).letter == "R":
+            raise ArgumentError("`config` R is a network of its own, which no stock model becomes; choose D-hq or T.")
         for name, valid in (("device", DEVICES), ("mixed_precision", PRECISIONS), ("lr_schedule", LR_SCHEDULES),
                             ("padding_mode", PADDING_MODES), ("part", ("unet", "vae"))):  # fmt: skip
             value = getattr(self, name)
@@ -131,11 +131,18 @@ class TuneSettings:
         for name, value in given.items():
             if kind == "unet" and value and name not in _OF_UNETS:
                 raise ArgumentError(f"`{name}` is a loss of autoencoders; leave it out for a UNet.")
-        defaults = default_weights(kind)
+        defaults = {"reconstruction": 1.0} if self.is_control else default_weights(kind)
         chosen = {name: defaults.get(name, 0.0) if value is None else float(value) for name, value in given.items()}
         if not any(chosen.values()):
             raise ArgumentError("Every loss has the weight 0; give one of them, as `reconstruction=1`.")
         return {name: value for name, value in chosen.items() if value}
+
+    @property
+    def is_control(self) -> bool:
+        """Config A: the stock model trained on, on its own task, as long as the steps go."""
+        from aliasfree.config import Config
+
+        return Config.parse(self.config).letter == "A"
 
     # what the training loop asks of its settings
 
