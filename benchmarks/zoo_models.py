@@ -28,43 +28,6 @@ CONDITION = {"conditioning_embedding_out_channels": (4, 8)}
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
     "UNet2DConditionModel": ({**BLOCKS, **HEADS, **DOWN, **UP, "sample_size": 16}, None),
     "ControlNetModel": ({**BLOCKS, **HEADS, **DOWN, **CONDITION}, None),
-    "ControlNetUnionModel": (
-        {
-            **BLOCKS,
-            **HEADS,
-            **DOWN,
-            **CONDITION,
-            "num_control_type": 2,
-            "addition_time_embed_dim": 8,
-            "projection_class_embeddings_input_dim": 16,
-        },
-        {
-            "sample": (1, 4, 16, 16),
-            "timestep": 7.0,
-            "encoder_hidden_states": (1, 8, 8),
-            "controlnet_cond": [(1, 3, 32, 32)],
-            "control_type": (1, 2),
-            "control_type_idx": [0],
-            "conditioning_scale": 1.0,
-            "from_multi": False,
-        },
-    ),
-    "SparseControlNetModel": (
-        {
-            **BLOCKS,
-            **HEADS,
-            **CONDITION,
-            "down_block_types": ("CrossAttnDownBlockMotion", "DownBlockMotion"),
-            "motion_num_attention_heads": 4,
-            "concat_conditioning_mask": False,
-        },
-        {
-            "sample": (1, 4, 8, 16, 16),
-            "timestep": 7.0,
-            "encoder_hidden_states": (1, 8, 8),
-            "controlnet_cond": (1, 4, 8, 16, 16),
-        },
-    ),
     "T2IAdapter": ({"channels": [8, 8], "num_res_blocks": 1, "downscale_factor": 4}, None),
     "I2VGenXLUNet": (
         {
@@ -160,20 +123,6 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
         {"sample": (1, 3, 5, 32, 32)},
     ),
     "AutoencoderKLHunyuanVideo15": ({**HUNYUAN, "temporal_compression_ratio": 2}, {"sample": (1, 3, 5, 32, 32)}),
-    "AutoencoderKLAllegro": (
-        {
-            "down_block_types": ("AllegroDownBlock3D",) * 2,
-            "up_block_types": ("AllegroUpBlock3D",) * 2,
-            "block_out_channels": (8, 8),
-            "temporal_downsample_blocks": (True, False),
-            "temporal_upsample_blocks": (False, True),
-            "layers_per_block": 1,
-            "norm_num_groups": 4,
-            "temporal_compression_ratio": 2,
-            "sample_size": 32,
-        },
-        {"sample": (1, 3, 4, 32, 32)},
-    ),
     "AutoencoderKLFlux2": ({**BLOCKS, **VAE, "latent_channels": 4, "sample_size": 32}, None),
     "Kandinsky6SRVAE": (
         {
