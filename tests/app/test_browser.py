@@ -222,6 +222,16 @@ def test_wrong_numbers_are_told_in_one_sentence(visit):
     assert "frames must be a whole number from 2 to 48, not 1." in said(page, "film-status")
 
 
+def test_the_stream_of_answers_stays_open_so_that_no_answer_is_lost_in_its_closing(visit):
+    page = visit()
+    streams = []
+    page.on("request", lambda r: streams.append(r.url) if "/queue/data" in r.url else None)
+    for steps in (0, 5, 0, 5):
+        fill(page, "Steps", steps)
+        page.wait_for_selector("#move-status .af-error", state="detached" if steps else "visible")
+    assert not streams  # all came by the one that was opened with the page
+
+
 def test_a_broken_run_and_a_folder_that_went_are_told_in_one_sentence(visit, networks):
     page = visit()
     tab(page, "Inside")

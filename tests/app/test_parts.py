@@ -158,3 +158,15 @@ def test_without_gradio_the_command_says_which_extra_brings_it(monkeypatch):
 def test_a_port_that_is_taken_is_told(served):
     port = served.address.rpartition(":")[2]
     assert f"Cannot listen at 127.0.0.1, port {port}" in run_cli("--no-browser", "--port", port)
+
+
+def test_a_stream_stays_open_until_its_page_is_left():
+    from aliasfree.app.server import OpenStreams
+
+    streams = OpenStreams()
+    streams["page"] = set()
+    streams["page"].add("question")
+    streams["page"].remove("question")
+    assert streams["page"]  # what Gradio closes a stream by
+    streams["page"] -= {"another"}  # what it does when a page is left
+    assert not streams["page"]

@@ -166,6 +166,7 @@ def test_bfloat16_and_channels_last_are_inputs_like_others():
     [
         ({"alias_free": "D-9"}, ConfigError, "did you mean"),
         ({"sample_size": 20}, ShapeError, "divisible by 8.*resize to 16x16"),
+        ({"sample_size": 8, "padding_mode": "reflect"}, ShapeError, "at least 16x16, not 8x8.*choose 'zeros' or"),
         ({"base_channels": 6}, ArgumentError, "multiple of 4"),
         ({"padding_mode": "circle"}, ArgumentError, "did you mean 'circular'"),
         ({"num_class_embeds": 0}, ArgumentError, "at least 1"),
@@ -181,6 +182,8 @@ def test_inputs_that_do_not_fit_are_refused_with_the_cure():
     model = small()
     with pytest.raises(ShapeError, match="divisible by 8"):
         model(torch.zeros(1, 1, 12, 16), 1)
+    with pytest.raises(ShapeError, match="at least 16x16"):
+        small(padding_mode="reflect")(torch.zeros(1, 1, 16, 8), 1)
     with pytest.raises(ShapeError, match=r"\(N, 1, H, W\)"):
         model(torch.zeros(1, 3, 16, 16), 1)
     with pytest.raises(ArgumentError, match="no classes"):

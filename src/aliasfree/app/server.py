@@ -134,6 +134,7 @@ def _application(networks: Any, listen: str, port: int, password: str | None) ->
     )  # fmt: skip
     # Gradio looks where a file that a request names lies only once this is set, which a page that is mounted never is
     page.has_launched = True
+    page._queue.pending_event_ids_session = OpenStreams()
     hosts = frozenset({"127.0.0.1", "localhost", "::1", listen}) if is_loopback(listen) else None
     jobs.submit("the studio", "warm-up", "loading", _load_libraries, quick=True)
 
@@ -142,6 +143,20 @@ def _application(networks: Any, listen: str, port: int, password: str | None) ->
         trainings.close()
 
     return Guard(outer, hosts, password, studio.cookie), close
+
+
+class OpenStreams(dict[str, set[str]]):
+    """What Gradio's queue has not answered yet, by session; with one more entry for as long as a page is open.
+
+    Gradio closes a page's stream when all is answered. What the page asks in that moment is joined to the stream that
+    closes, and never answered. With a question that stays open, the stream is there until the page is left.
+    """
+
+    STAYS = "the page is open"
+
+    def __setitem__(self, session: str, asked: set[str]) -> None:
+        left = session in self and asked <= {self.STAYS}
+        super().__setitem__(session, set() if left else asked | {self.STAYS})
 
 
 def _load_libraries(_: Any) -> None:

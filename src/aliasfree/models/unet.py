@@ -92,7 +92,7 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         preconditioning = preconditioning or ("spectral" if equivariant else "none")
         frame_features = int(equivariant) if frame_features is None else frame_features
         height, width = _pair(sample_size)
-        _check_size(height, width)
+        _check_size(height, width, padding_mode)
         c = max(height, width) if base_channels is None else base_channels
         if c < 4 or c % 4:
             raise ArgumentError(f"base_channels must be a positive multiple of 4 (the attention heads), not {c}")
@@ -156,7 +156,7 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
             raise ShapeError(
                 f"expected images of shape (N, {self.config['in_channels']}, H, W), got {tuple(sample.shape)}"
             )
-        _check_size(*sample.shape[-2:])
+        _check_size(*sample.shape[-2:], self.config.padding_mode)
         n = sample.shape[0]
         t = torch.as_tensor(timestep, device=sample.device)
         if t.numel() not in (1, n):
@@ -295,9 +295,14 @@ def _alphas_cumprod(total: int, device: torch.device) -> Tensor:
         return (1.0 - betas).cumprod(0).to(device)
 
 
-def _check_size(height: int, width: int) -> None:
+def _check_size(height: int, width: int, padding_mode: str | None) -> None:
     if height < 8 or width < 8 or height % 8 or width % 8:
         near = [max(8, round(side / 8) * 8) for side in (height, width)]
         raise ShapeError(
             f"image size must be divisible by 8 (three halvings), not {height}x{width}; resize to {near[0]}x{near[1]}"
+        )
+    if padding_mode == "reflect" and min(height, width) < 16:
+        raise ShapeError(
+            f"padding_mode 'reflect' needs images of at least 16x16, not {height}x{width}: the smallest plane has one "
+            "pixel, which has nothing to reflect; resize them or choose 'zeros' or 'circular'"
         )
