@@ -159,3 +159,28 @@ def test_nonlinearities_of_tokens_are_named():
                                   num_layers=1, sample_size=8, num_embeds_ada_norm=10, norm_num_groups=2)  # fmt: skip
     left = {e.name: e.text for e in conversion_report(model).left}
     assert left["transformer_blocks.0.ff.net.0"] == "acts on tokens"
+
+
+class Counting(nn.Module):
+    """Counts what it is given, which takes data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(1, 4, 3, padding=1), nn.SiLU()
+
+    def forward(self, x):
+        if torch.bincount(x.flatten().long().clamp(0, 3), minlength=4).sum() > 10_000:
+            raise ValueError("too many\nof them")
+        return self.act(self.conv(x))
+
+
+def test_a_model_that_counts_its_data_is_converted_and_reported_without_flops():
+    inputs = [torch.zeros(1, 1, 16, 16)]
+    report = conversion_report(convert(Counting(), "D-hq", inputs=inputs), inputs)
+    assert [entry.name for entry in report.touched] == ["act"]
+    assert report.flops_before is None
+
+
+def test_a_model_that_refuses_its_inputs_is_reported_in_one_line():
+    with pytest.raises(ArgumentError, match=r"does not take the `inputs` given: too many$"):
+        convert(Counting(), "D-hq", inputs=[torch.zeros(1, 1, 128, 128)])

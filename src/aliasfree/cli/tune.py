@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -113,23 +112,30 @@ def tune(
     weights: Annotated[
         Path | None, typer.Option(help="The file of weights of Inception, CLIP or VGG.", rich_help_panel=TABLE)
     ] = None,
+    control: Annotated[
+        Path | None,
+        typer.Option(
+            help="A finished run of --config A, the stock model trained on with the same options: one more column.",
+            rich_help_panel=TABLE,
+        ),
+    ] = None,
 ) -> None:
     """Convert a stock model and train it towards what it was, into one folder.
 
     Ends with a table of the stock, the converted and the tuned model. SIGTERM and Ctrl-C finish the step and save;
     [bold]--resume[/bold] goes on bit for bit.
     """
-    own = ("resume", "table_images", "distance_images", "features", "weights")
+    own = ("resume", "table_images", "distance_images", "features", "weights", "control")
     given = {name: value for name, value in locals().items() if value is not None and name not in (*own, "own")}
     run(given, resume, {"images": table_images, "distance_images": distance_images, "features": features,
-                        "weights": weights})  # fmt: skip
+                        "weights": weights, "control": control})  # fmt: skip
 
 
 def run(given: dict[str, Any], resume: bool, table: dict[str, Any]) -> None:
     """Turn the options that were given into settings, tune, and print the table."""
     from aliasfree.cli.parse import parse_size
     from aliasfree.errors import ArgumentError
-    from aliasfree.experiments.tune import MODELS, TableSettings, tune_and_measure
+    from aliasfree.experiments.tune import TableSettings, tune_and_measure
     from aliasfree.tuning.settings import TuneSettings
 
     if "image_size" in given:
@@ -152,13 +158,13 @@ def run(given: dict[str, Any], resume: bool, table: dict[str, Any]) -> None:
 
         resolve(settings.data, settings.split)
     folder, found = tune_and_measure(settings, TableSettings(**table), resume=resume)
-    if int(os.environ.get("RANK", "0")) != 0:
+    if found is None:  # not the first process
         return
     from rich.console import Console
     from rich.table import Table
 
     shown = Table(show_edge=False)
-    for head in ("", *MODELS):
+    for head in ("", *found.models):
         shown.add_column(head, overflow="fold")
     for name in found.names:
         shown.add_row(*found.row(name))

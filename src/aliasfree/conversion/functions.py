@@ -22,7 +22,7 @@ from diffusers.models.downsampling import CogVideoXDownsample3D
 from diffusers.models.upsampling import CogVideoXUpsample3D
 from torch import Tensor, nn
 
-from aliasfree.conversion.modules import Converted
+from aliasfree.conversion.record import Converted
 from aliasfree.conversion.treatment import Treatment, on_planes
 
 __all__ = ["BY_FUNCTIONS", "PAD_BY_FUNCTIONS"]

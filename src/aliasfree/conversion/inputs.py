@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_leaves, tree_map
 
 from aliasfree.conversion.ghost import bare_copy, ghosts, zeros
-from aliasfree.conversion.modules import sides
+from aliasfree.conversion.resampling import sides
 from aliasfree.conversion.trace import Trace, trace
 from aliasfree.errors import ArgumentError
 
@@ -41,14 +41,18 @@ def examine(model: nn.Module, inputs: Inputs | None) -> Trace | None:
             except Exception as error:
                 problem = error if problem is None or attempt is _with_zeros else problem
     if inputs is not None:
-        raise ArgumentError(f"the model does not take the `inputs` given: {problem}") from problem
+        raise ArgumentError(f"the model does not take the `inputs` given: {_first_line(problem)}") from problem
     if isinstance(model, ConfigMixin):
         raise ArgumentError(
             f"what a {type(model).__name__} is called with could not be told from its config"
-            f"{f' ({str(problem).splitlines()[0]})' if problem and str(problem) else ''}; give the arguments of one "
-            f"call as `inputs`"
+            f"{f' ({_first_line(problem)})' if problem and str(problem) else ''}; give the arguments of one call as "
+            f"`inputs`"
         ) from problem
     return None
+
+
+def _first_line(problem: Exception | None) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0]
 
 
 def _without_data(model: nn.Module, inputs: Inputs) -> Trace:
@@ -179,9 +183,11 @@ def _added(model: Any, h: int, w: int) -> dict[str, Any] | None:  # noqa: ARG001
 
 
 def _condition(model: Any, h: int, w: int) -> Tensor:
-    widths = model.config.get("conditioning_embedding_out_channels") or (0,)
+    config = model.config
+    own = "ctrl_" if "ctrl_conditioning_channels" in config else ""  # a UNetControlNetXSModel's are its UNet's others
+    widths = config.get(f"{own}conditioning_embedding_out_channels") or (0,)
     factor = 2 ** (len(widths) - 1)
-    channels = model.config.get("conditioning_channels") or 3
+    channels = config.get(f"{own}conditioning_channels") or 3
     return _planes(channels, factor * h, factor * w)
 
 

@@ -16,6 +16,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import diffusers
@@ -24,6 +25,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from aliasfree.config import Config
+from aliasfree.conversion.several import SEVERAL
 from aliasfree.conversion.surgery import ROUND_TRIP, Conversion, conversion_of, operate
 from aliasfree.errors import ArgumentError
 from aliasfree.ops.resample import Padding
@@ -74,7 +76,8 @@ def _from_unet(stock: Any) -> Any:
         conversion = conversion_of(unet)
         if conversion is None:
             raise ArgumentError(f"the unet is not converted; use {stock.__name__}.from_unet, or convert(unet) first")
-        made = stock.from_unet(unet, *args, **kwargs)
+        conversion = replace(conversion, inputs=None)  # those were a UNet's
+        made = inspect.unwrap(stock.from_unet.__func__)(stock, unet, *args, **kwargs)
         operate(made, conversion)
         made.__class__ = cls
         made.register_to_config(**conversion.to_config())
@@ -197,6 +200,9 @@ def counterpart(stock: type) -> type[nn.Module] | None:
 
 def class_named(name: str) -> type[nn.Module] | None:
     """The converted class of this name, as "AliasFreeVQModel"; None = there is none."""
+    for several, _ in SEVERAL.values():
+        if several.__name__ == name:
+            return several
     stock = getattr(diffusers, name.removeprefix(PREFIX), None) if name.startswith(PREFIX) else None
     if not isinstance(stock, type) or stock is UNet2DModel:  # AliasFreeUNet2DModel is the paper's network
         return None

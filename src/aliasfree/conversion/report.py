@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from aliasfree.config import Config
+from aliasfree.conversion.blocks import Filter
 from aliasfree.conversion.ghost import bare_copy, ghosts
 from aliasfree.conversion.inputs import Inputs, examine, implied_inputs, inputs_from_config
-from aliasfree.conversion.modules import Filter
 from aliasfree.conversion.surgery import conversion_of, undo
 from aliasfree.conversion.survey import survey
 from aliasfree.conversion.treatment import Treatment
@@ -183,7 +183,8 @@ def _flops(bare: nn.Module, inputs: Inputs | None, *, implied: bool) -> tuple[in
         undo(bare)
         return _count(bare, inputs), after
     except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
-        if implied or "meta" in str(error):  # a call that needs data: it counts, it sorts
+        # a call that needs data: it counts, it sorts
+        if implied or any(word in str(error) for word in ("meta", "Meta", "unsupported scalarType")):
             return None, None
         raise ArgumentError(f"the model does not take the inputs given for the report: {error}") from error
 

@@ -9,11 +9,13 @@ from typing import Any, TypeVar, get_args
 
 from diffusers import ConfigMixin
 from diffusers.configuration_utils import FrozenDict
+from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from aliasfree.config import Config
+from aliasfree.conversion.hooks import install
 from aliasfree.conversion.inputs import Inputs, examine, inputs_from_config, inputs_to_config
-from aliasfree.conversion.modules import OWN, Record
+from aliasfree.conversion.record import OWN, Record
 from aliasfree.conversion.survey import Finding, survey
 from aliasfree.conversion.treatment import TILED, Treatment
 from aliasfree.errors import ArgumentError, did_you_mean
@@ -195,6 +197,7 @@ def check_undoable(model: nn.Module) -> None:
 
 def undo(model: nn.Module) -> None:
     """Give every module below its stock class and attributes back. Touches no tensor and no config."""
+    install()
     for module in model.modules():
         for key, hook in list(module._state_dict_pre_hooks.items()):
             if isinstance(hook, _Lost):
@@ -223,6 +226,7 @@ def conversion_of(model: nn.Module) -> Conversion | None:
 
 def operate(model: nn.Module, conversion: Conversion, inputs: Inputs | None = None) -> None:
     """Change the modules of a stock model. Touches no tensor, so it works on the meta device."""
+    install()
     seen = examine(model, inputs_from_config(conversion.inputs) if inputs is None else inputs)
     found = list(survey(model, conversion.treatment, conversion.feed_forward, seen, conversion.attention_rate))
     for finding in found:
@@ -281,7 +285,11 @@ class _Lost:
 
 
 def check_operable(model: nn.Module) -> None:
-    """Raise ArgumentError if modules are wrapped in ways that surgery would break."""
+    """Raise ArgumentError if modules are wrapped in ways that surgery would break, or several models are given."""
+    if isinstance(model, ModelMixin) and not isinstance(model, ConfigMixin):
+        raise ArgumentError(
+            f"a {type(model).__name__} holds several models, each of which is saved by itself: take them one by one"
+        )
     for module in model.modules():
         kind = type(module).__module__
         if kind.startswith("peft.") or hasattr(module, "lora_A"):

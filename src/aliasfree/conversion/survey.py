@@ -20,20 +20,15 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import FirUpsample2D, KUpsample2D, Upsample2D
 from torch import nn
 
+from aliasfree.conversion.activations import ACTIVATIONS
+from aliasfree.conversion.blocks import Filter, OnTorus
 from aliasfree.conversion.functions import BY_FUNCTIONS, PAD_BY_FUNCTIONS
-from aliasfree.conversion.modules import (
-    ACTIVATIONS,
-    CONVERTED,
-    PADS,
-    AliasFreePaddedConv2d,
-    Filter,
-    Local,
-    OnTorus,
-    sides,
-    sides_of,
-)
-from aliasfree.conversion.trace import Call, Trace, plane_axes
-from aliasfree.conversion.treatment import FACTORS, Axes, Treatment
+from aliasfree.conversion.modules import CONVERTED, PADS
+from aliasfree.conversion.obstacles import NEVER, obstacle
+from aliasfree.conversion.resampling import AliasFreePaddedConv2d, Local, sides, sides_of
+from aliasfree.conversion.trace import Trace, plane_axes
+from aliasfree.conversion.treatment import Treatment
+from aliasfree.conversion.witness import Witness
 
 __all__ = ["Finding", "survey"]
 
@@ -75,19 +70,18 @@ def survey(
     return _Survey(treatment, feed_forward, seen, attention_rate).run(model)
 
 
-class _Survey:
+class _Survey(Witness):
     def __init__(self, treatment: Treatment, feed_forward: bool, seen: Trace | None, attention_rate: int) -> None:
+        super().__init__(seen)
         self.how = treatment
         self.letter = f"config {treatment.config.letter}"
         self.resampling = treatment.config.filters_resampling
         self.activations = treatment.config.filters_activations
         self.feed_forward = feed_forward
         self.attention_rate = attention_rate
-        self.seen = seen
         self.outside = f"tiled along {treatment.tile}" if treatment.tile else f"{treatment.padding_mode} padding"
         self.pads = bool(treatment.tile or treatment.padding_mode)  # whether padding is another than the stock model's
         self.owned: dict[nn.Module, str] = {}  # modules that a module above takes care of, and how
-        self.vectors: set[nn.Module] = set()  # modules that see no planes
         self.around: dict[nn.Module, tuple[nn.Module, str]] = {}  # a convolution: the padding before it
 
     def run(self, model: nn.Module) -> Iterator[Finding]:
@@ -124,15 +118,15 @@ class _Survey:
         if type(module) in BY_FUNCTIONS:
             return self.by_functions(name, module)
         known = type(module) in CONVERTED
-        if not known and not isinstance(module, (*CONVERTED, *_NEVER)):
+        if not known and not isinstance(module, (*CONVERTED, *NEVER)):
             return None
         if getattr(module, "stride", None) in (1, (1,), (1, 1), (1, 1, 1)):
             return None  # keeps every sample
-        obstacle = _obstacle(module) or self.not_reached(name, module) or self.upsampling_obstacle(name, module)
-        if not known and not obstacle:
-            obstacle = SUBCLASS
-        if obstacle:
-            return self.left(name, module, obstacle)
+        reason = obstacle(module) or self.not_reached(name, module) or self.upsampling_obstacle(name, module)
+        if not known and not reason:
+            reason = SUBCLASS
+        if reason:
+            return self.left(name, module, reason)
         if type(module) in ACTIVATIONS:
             return self.activation(name, module)
         if type(module) in PADS:
@@ -159,51 +153,6 @@ class _Survey:
     def touched(self, name: str, module: nn.Module, done: str, **attributes: Any) -> Finding:
         become = (CONVERTED | BY_FUNCTIONS)[type(module)]
         return Finding(name, type(module).__name__, module, done, become=become, attributes=attributes)
-
-    # what was seen
-
-    def calls(self, name: str) -> list[Call]:
-        return [] if self.seen is None else self.seen.calls.get(name, [])
-
-    def makes_tokens(self, name: str) -> bool:
-        return self.seen is not None and name in self.seen.patches
-
-    def not_reached(self, name: str, module: nn.Module) -> str:
-        """Why a resampling module has no plane to work on; "" = it has, or nothing was seen."""
-        if self.seen is None or type(module) in ACTIVATIONS or isinstance(module, _NEVER):
-            return ""
-        calls = self.calls(name)
-        if not calls:
-            return "not called in the traced call"
-        return "" if any(len(call.given) == 4 for call in calls) else "acts on signals or volumes, not planes"
-
-    def upsampling_obstacle(self, name: str, module: nn.Module) -> str:
-        """Why an `nn.Upsample` to a given size is left."""
-        if not isinstance(module, nn.Upsample) or module.size is None:
-            return ""
-        factors = {(c.returned[-2] / c.given[-2], c.returned[-1] / c.given[-1]) for c in self.calls(name)}
-        return "" if factors and all(map(_whole, factors)) else "upsampling to a size that is no multiple"
-
-    def axes(self, name: str, module: nn.Module) -> tuple[Axes, str]:
-        """Where an activation finds planes, and if it finds none, what it sees instead."""
-        if self.seen is None:
-            return ({}, "sees embeddings, not planes") if module in self.vectors else ({4: (2, 3)}, "")
-        calls = self.calls(name)
-        if not calls:
-            return {}, "not called in the traced call"
-        found: dict[int, set[tuple[int, int] | None]] = {}
-        for call in calls:
-            found.setdefault(len(call.layout), set()).add(plane_axes(call.layout))
-        axes: Axes = {}
-        for ndim, places in found.items():
-            (place, *others) = places
-            if others:
-                return {}, "sees planes along different axes from call to call"
-            if place is not None:
-                axes[ndim] = place
-        return axes, "" if axes else _instead_of_planes(calls)
-
-    # kinds of modules
 
     def activation(self, name: str, module: nn.Module) -> Finding:
         axes, reason = self.axes(name, module)
@@ -407,20 +356,6 @@ _OWN_PADDING = FirDownsample2D | FirUpsample2D | KDownsample2D | KUpsample2D | n
 _ON_TOKENS = GELU | ApproximateGELU | LinearActivation | SwiGLU
 """diffusers' feed-forward layers that are not gated by a GELU: a projection of tokens, then a nonlinearity."""
 
-_SIGNALS = {
-    nn.Conv1d: "acts on signals", nn.ConvTranspose1d: "acts on signals", nn.MaxPool1d: "acts on signals",
-    nn.AvgPool1d: "acts on signals", nn.LPPool1d: "acts on signals", nn.AdaptiveAvgPool1d: "acts on signals",
-    nn.AdaptiveMaxPool1d: "acts on signals", nn.ConvTranspose3d: "resamples frames along with planes",
-    nn.MaxPool3d: "resamples frames along with planes", nn.AvgPool3d: "resamples frames along with planes",
-    nn.AdaptiveAvgPool3d: "pools to a fixed size", nn.AdaptiveMaxPool3d: "pools to a fixed size",
-    nn.AdaptiveAvgPool2d: "pools to a fixed size", nn.AdaptiveMaxPool2d: "pools to a fixed size",
-    nn.LPPool2d: "pools powers: not converted", nn.FractionalMaxPool2d: "pools at random places",
-    nn.MaxUnpool2d: "puts values where maxima were", nn.Unfold: "makes tokens of patches",
-    nn.Fold: "adds patches up", nn.RReLU: "a random slope",
-}  # fmt: skip
-"""Kinds that are never converted, and why."""
-_NEVER = tuple(_SIGNALS)
-
 _DONE: dict[type[nn.Module], str] = {
     **dict.fromkeys((FirDownsample2D, KDownsample2D), "its filter at full rate, low-pass, decimation by 2"),
     Downsample2D: "low-pass and decimation by 2 after its convolution",
@@ -433,60 +368,3 @@ _DONE: dict[type[nn.Module], str] = {
         if issubclass(kind, Upsample2D | FirUpsample2D | KUpsample2D | nn.Upsample)
     },
 }
-
-
-def _instead_of_planes(calls: list[Call]) -> str:
-    layouts = {call.layout for call in calls}
-    if any(len(letters) > 1 for layout in layouts for letters in layout):
-        return "acts on tokens"
-    ndims = {len(layout) for layout in layouts}
-    if max(ndims) <= 2:
-        return "sees embeddings, not planes"
-    if max(ndims) == 3:
-        return "acts on tokens or signals"
-    return "no axes of its input are rows and columns of a plane"
-
-
-def _obstacle(module: nn.Module) -> str:
-    """Why a known kind of module cannot be converted as it is; "" = it can."""
-    for kind, reason in _SIGNALS.items():
-        if isinstance(module, kind):
-            return reason
-    if isinstance(module, nn.MaxPool2d):
-        if module.return_indices:
-            return "returns where the maxima were"
-        return _pool_obstacle(module, sides(module.dilation))
-    if isinstance(module, nn.AvgPool2d):
-        return "divides by another number" if module.divisor_override is not None else _pool_obstacle(module, (1, 1))
-    if isinstance(module, nn.ConvTranspose2d):
-        strides = sides(module.stride)
-        if strides[0] != strides[1] or strides[0] not in FACTORS:
-            return f"stride {strides[0]}x{strides[1]}: only equal strides from 2 to {FACTORS[-1]} are converted"
-    if isinstance(module, nn.PixelShuffle | nn.PixelUnshuffle):
-        factor = getattr(module, "upscale_factor", None) or module.downscale_factor
-        return "" if factor in FACTORS else f"by {factor}: only factors from 2 to {FACTORS[-1]} are converted"
-    if isinstance(module, nn.Upsample):
-        if module.align_corners or module.mode not in ("nearest", "nearest-exact", "bilinear", "bicubic"):
-            return f"{module.mode} upsampling{' with corners aligned' if module.align_corners else ''}"
-        if module.size is None and not _whole(sides(module.scale_factor)):
-            return f"upsampling other than by 2 to {FACTORS[-1]}, rows and columns alike"
-    if isinstance(module, Upsample2D) and module.use_conv_transpose:
-        return "its transposed convolution is listed by itself"
-    if isinstance(module, Upsample2D) and not module.interpolate:
-        return "does not interpolate"
-    if isinstance(module, FirUpsample2D | FirDownsample2D) and module.use_conv:
-        return "its convolution is fused with its filter"
-    return ""
-
-
-def _whole(factors: tuple[Any, Any]) -> bool:
-    return factors[0] == factors[1] and factors[0] in FACTORS
-
-
-def _pool_obstacle(module: Any, dilation: tuple[int, int]) -> str:
-    window, stride, padding = sides(module.kernel_size), sides(module.stride), sides(module.padding)
-    if any(a != b for a, b in (window, stride, padding, dilation)):
-        return "a pool with oblong windows"
-    if stride[0] not in FACTORS:
-        return f"a pool with stride {stride[0]}: only 2 to {FACTORS[-1]} are converted"
-    return "a padded pool that rounds its size up" if module.ceil_mode and padding[0] else ""

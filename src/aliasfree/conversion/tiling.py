@@ -16,6 +16,7 @@ from diffusers import DiffusionPipeline
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from aliasfree.conversion.hooks import renew
 from aliasfree.conversion.inputs import Inputs, implied_inputs, inputs_from_config, inputs_to_config
 from aliasfree.conversion.proof import has_planes, rolled_db
 from aliasfree.conversion.surgery import (
@@ -88,7 +89,7 @@ def tile(model: Tileable, axes: str = "xy", inputs: Inputs | None = None, prove:
         for part, before in done:
             _become(part, before)
         raise
-    _register(model)
+    renew(model)
     return model
 
 
@@ -116,7 +117,7 @@ def untile(model: Tileable) -> Tileable:
         rest = replace(conversion, treatment=Treatment(how.config, how.padding_mode))
         _become(part, None if plain else rest)
     if isinstance(model, DiffusionPipeline):
-        _register(model)
+        renew(model)
     return model
 
 
@@ -136,12 +137,6 @@ def tiled_parts(pipeline: DiffusionPipeline) -> Iterator[tuple[str, nn.Module]]:
             yield from ((f"{name}[{i}]", one) for i, one in enumerate(several))
         else:
             yield name, part
-
-
-def _register(pipeline: DiffusionPipeline) -> None:
-    """Let a pipeline save its parts under the classes that they have now."""
-    names = {name.partition("[")[0] for name, _ in tiled_parts(pipeline)}
-    pipeline.register_modules(**{name: pipeline.components[name] for name in names})
 
 
 def _tile_part(model: nn.Module, axes: str, inputs: Inputs | None, *, proof: bool) -> None:

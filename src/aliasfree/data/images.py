@@ -19,10 +19,26 @@ from aliasfree.data.labels import LABELS
 from aliasfree.data.sizes import Size, height_width
 from aliasfree.errors import ArgumentError, DataError
 
-__all__ = ["ImageData", "export_images", "open_images", "unit_range"]
+__all__ = ["ImageData", "Planes", "export_images", "open_images", "unit_range"]
 
 
-class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
+class Planes:
+    """What has `images` (N, C, H, W)."""
+
+    images: np.ndarray
+
+    @property
+    def channels(self) -> int:
+        """Of images: 1 (grey) or 3 (RGB)."""
+        return int(self.images.shape[1])
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.images.shape[2]), int(self.images.shape[3])
+
+
+class ImageData(Planes, torch.utils.data.Dataset[dict[str, Any]]):
     """Images of one split, uint8, memory-mapped and read-only; cheap to pickle, so any number of workers may share it.
 
     images         uint8 memory map (N, C, H, W), C = 1 or 3
@@ -52,16 +68,6 @@ class ImageData(torch.utils.data.Dataset[dict[str, Any]]):
         self.source = source
         self.split = split
         self._rows: np.ndarray | None = None  # of `some`
-
-    @property
-    def channels(self) -> int:
-        """1 (grey) or 3 (RGB)."""
-        return int(self.images.shape[1])
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return int(self.images.shape[2]), int(self.images.shape[3])
 
     @property
     def num_classes(self) -> int | None:

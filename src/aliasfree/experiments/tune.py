@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,13 @@ __all__ = ["MODELS", "TableSettings", "TuneTable", "measure", "tune_and_measure"
 
 MODELS = ("stock", "converted", "tuned")
 """The columns: the teacher, its converted copy before any training, and what tuning made of it."""
+CONTROL = "stock, trained on"
+"""One more column, of a control: what the same steps with the same optimizer make of the teacher on its own task."""
+ALIKE = (
+    *("data", "split", "num_images", "image_size", "samples", "vae", "embeddings", "steps", "batch_size"),
+    *("lr", "lr_warmup", "lr_schedule", "weight_decay", "grad_clip", "ema_decay", "mixed_precision", "lora", "seed"),
+)
+"""Settings in which a control must be like the run that it stands beside."""
 TABLE, CURVE, SPECTRA = "table.json", "curve.png", "spectra.png"
 
 
@@ -34,6 +42,7 @@ class TableSettings:
     distance_images: int = 512  # reconstructions, or samples of a UNet, of which FD is measured; 0 = none
     features: str = "pixels"  # whose Frechet distance; see `aliasfree evaluate`
     weights: Path | None = None  # of these features
+    control: Path | None = None  # the folder of a finished run of config A: one more column
 
     def __post_init__(self) -> None:
         if self.images < 2 or self.distance_images < 0 or 0 < self.distance_images < 2:
@@ -52,14 +61,19 @@ class TuneTable:
         """Of the figures, in order."""
         return list(self.figures[MODELS[0]])
 
+    @property
+    def models(self) -> list[str]:
+        """The columns."""
+        return list(self.figures)
+
     def row(self, name: str) -> list[str]:
         """The name and the figure of each model, with its interval."""
-        return [name, *(_text(name, self.figures[model][name]) for model in MODELS)]
+        return [name, *(_text(name, self.figures[model][name]) for model in self.models)]
 
     def markdown(self) -> str:
         """The table and its notes."""
-        head = ["", *MODELS]
-        lines = [head, ["---", *("---:" for _ in MODELS)], *(self.row(name) for name in self.names)]
+        head = ["", *self.models]
+        lines = [head, ["---", *("---:" for _ in self.models)], *(self.row(name) for name in self.names)]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n\n" + "\n".join(self.notes) + "\n"
 
 
@@ -69,13 +83,18 @@ def tune_and_measure(
     *,
     resume: bool = False,
     console: Console | None = None,
-) -> tuple[Path, TuneTable]:
-    """`aliasfree.tuning.tune`, and then `measure`; the folder and the table. Raises what they do."""
+) -> tuple[Path, TuneTable | None]:
+    """`aliasfree.tuning.tune`, and then `measure`; the folder and the table. Of several processes the first measures,
+    and the others have no table. Raises what they do."""
     from aliasfree.tuning import tune
 
     table = table or TableSettings()
     extractor = _extractor(settings, table) if table.distance_images else None  # refused before hours of training
+    if table.control is not None:
+        _check_control(table.control, settings)
     run = tune(settings, resume=resume, console=console)
+    if int(os.environ.get("RANK", "0")) != 0:
+        return run.path, None
     return run.path, measure(run.path, table, extractor=extractor)
 
 
@@ -101,6 +120,9 @@ def measure(out: Path, table: TableSettings, *, extractor: Extractor | None = No
     device = find_device(settings.device)
     pair = open_pair(settings)
     models: dict[str, Any] = dict(zip(MODELS, (pair.teacher, pair.student, run.load_model()), strict=True))
+    if table.control is not None:
+        _check_control(table.control, settings)
+        models[CONTROL] = RunFolder(table.control).load_model()
     for model in (*models.values(), pair.autoencoder):
         if model is not None:
             model.to(device).eval().requires_grad_(False)
@@ -117,13 +139,37 @@ def measure(out: Path, table: TableSettings, *, extractor: Extractor | None = No
         figures = {name: _figures(pair, model, x[: table.images]) for name, model in models.items()}
         if table.distance_images and extractor is not None:
             _add_distances(pair, models, x[: table.distance_images], figures, extractor, table, settings, report)
-    notes = _notes(pair, settings, min(table.images, len(x)), apart, table if extractor is not None else None)
+    notes = _notes(pair, settings, min(table.images, len(x)), apart, table if extractor is not None else None,
+                   settings.steps if table.control is not None else None)  # fmt: skip
     found = TuneTable(figures, notes)
     spectra = _spectra(pair, models, x[: table.images])
     write_json(out / TABLE, {"figures": figures, "notes": notes, "latent_spectra": spectra})
     write_file(out / "table.md", found.markdown())
     _draw(run, pair, spectra)
     return found
+
+
+def _check_control(control: Path, settings: TuneSettings) -> None:
+    """Raise ArgumentError unless the run in `control` is finished, and like the settings but for conversion and losses;
+    `RunError` where there is none."""
+    from aliasfree.training import RunFolder
+    from aliasfree.tuning.teachers import fingerprint, open_pair
+    from aliasfree.tuning.trainer import curve_of, read_settings, settled
+
+    theirs, ours = read_settings(control), settled(settings)
+    if not theirs.is_control:
+        raise ArgumentError(f"{control} is a run of config {theirs.config}; a control is `aliasfree tune --config A`.")
+    for name in ALIKE:
+        if getattr(theirs, name) != getattr(ours, name):
+            raise ArgumentError(
+                f"The control in {control} has `{name}` {getattr(theirs, name)}, this run {getattr(ours, name)}; train "
+                f"a control with the same, or leave it out."
+            )
+    _, points = curve_of(RunFolder(control))
+    if not points or points[-1].step < theirs.steps:
+        raise ArgumentError(f"The control is not finished: aliasfree tune --resume --out {control}.")
+    if RunFolder(control).config["teacher"] != fingerprint(open_pair(ours).teacher):
+        raise ArgumentError(f"The control in {control} was begun with another teacher; train one of {settings.model}.")
 
 
 def _figures(pair: Pair, model: Any, x: Tensor) -> dict[str, Estimate]:
@@ -208,7 +254,9 @@ def _uint8(x: Tensor) -> Tensor:
     return torch.from_numpy(to_uint8(x)).permute(0, 3, 1, 2).contiguous()
 
 
-def _notes(pair: Pair, settings: TuneSettings, n: int, apart: bool, table: TableSettings | None) -> list[str]:
+def _notes(
+    pair: Pair, settings: TuneSettings, n: int, apart: bool, table: TableSettings | None, control: int | None
+) -> list[str]:
     where = settings.data or "samples of the teacher"
     which = f"{n} images of {where}" + ("" if apart else ", which are trained on as well")
     notes = [
@@ -216,6 +264,8 @@ def _notes(pair: Pair, settings: TuneSettings, n: int, apart: bool, table: Table
         '"plane": shifted periodically, every pixel counts; "inside": less what a shift brought in and an eighth of '
         "the side at each edge.",
     ]
+    if control is not None:
+        notes.append(f'"{CONTROL}": the teacher after {control} more steps on its own task, with the same optimizer.')
     if table is not None:
         what = "reconstructions" if pair.kind == "autoencoder" else f"samples by DDIM, {settings.sample_steps} steps"
         notes.append(f"Frechet distance of {table.distance_images} {what}, by the features {table.features}.")
@@ -237,11 +287,10 @@ def _spectra(pair: Pair, models: dict[str, Any], x: Tensor) -> dict[str, Any]:
 def _draw(run: Any, pair: Pair, spectra: dict[str, Any]) -> None:
     from aliasfree.pictures import save_png
     from aliasfree.reporting.charts import Curve, Panel, panels, radial_spectra
-    from aliasfree.tuning.curve import best
-    from aliasfree.tuning.trainer import curve_of
+    from aliasfree.tuning.trainer import curve_of, kept_point, read_settings
 
     theirs, points = curve_of(run)
-    kept = best(points)
+    kept = kept_point(read_settings(run.path), points)
     assert kept is not None
     what = "PSNR, dB" if pair.kind == "autoencoder" else "test error"
     x = [p.fidelity for p in points]

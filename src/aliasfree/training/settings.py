@@ -160,7 +160,7 @@ class RunSettings:
 
     def replace(self, **changes: Any) -> Self:
         """The same settings with some changed, checked again. `steps=N` or `epochs=N` sets the length."""
-        _known(changes)
+        check_names(RunSettings, changes)
         if changes.get("epochs") is not None and "steps" not in changes:
             changes["steps"] = None
         return dataclasses.replace(self, **changes)
@@ -177,18 +177,19 @@ class RunSettings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`. Raises `ConfigError` for an unknown name, `ArgumentError` for a missing one."""
-        _known(values)
-        missing = [name for name in ("data", "config", "out") if name not in values]
-        if missing:
-            raise ArgumentError(f"The settings lack {', '.join(missing)}.")
+        check_names(RunSettings, values, needed=("data", "config", "out"))
         return cls(**values)
 
 
-def _known(values: Mapping[str, Any]) -> None:
-    names = [field.name for field in dataclasses.fields(RunSettings)]
+def check_names(settings: type[Any], values: Mapping[str, Any], needed: tuple[str, ...] = ()) -> None:
+    """Raise ConfigError for a name that the settings do not have, ArgumentError for one that is needed and lacks."""
+    names = [field.name for field in dataclasses.fields(settings)]
     for name in values:
         if name not in names:
             raise ConfigError(f"There is no setting {name!r}{did_you_mean(name, names)}.")
+    missing = [name for name in needed if name not in values]
+    if missing:
+        raise ArgumentError(f"The settings lack {', '.join(missing)}.")
 
 
 def _size(size: Any) -> tuple[int, int]:

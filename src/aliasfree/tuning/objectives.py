@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -35,6 +36,19 @@ class Objective(nn.Module):
         """The weighted sum, and beside it each loss."""
         whole = torch.stack([self._weights[name] * found[name] for name in self.names]).sum()
         return torch.stack([whole, *(found[name].detach() for name in self.names)])
+
+    def turned_and_flipped(
+        self, function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """What is asked of these losses: a moved x against the moved y, by one quarter turn or flip for the batch."""
+        found = {}
+        if "turn" in self._weights:
+            k = int(torch.randint(1, 4, (), generator=generator))
+            found["turn"] = motion_error(function, x, y, lambda v: v.rot90(k, (2, 3)))
+        if "flip" in self._weights:
+            axis = 2 + int(torch.randint(2, (), generator=generator))
+            found["flip"] = motion_error(function, x, y, lambda v: v.flip(axis))
+        return found
 
 
 class AutoencoderObjective(Objective):
@@ -85,15 +99,9 @@ class AutoencoderObjective(Objective):
                 ) / power + shift_error(
                     lambda v: student.decode(v).sample, z, y, shift, self.factor, self.pair.periodic
                 )
-        decode = lambda v: student.decode(v).sample  # noqa: E731
         if "scale" in asked:
             found["scale"] = self._scaled(x, z, generator)
-        if "turn" in asked:
-            k = int(torch.randint(1, 4, (), generator=generator))
-            found["turn"] = motion_error(decode, z, x, lambda v: v.rot90(k, (2, 3)))
-        if "flip" in asked:
-            axis = 2 + int(torch.randint(2, (), generator=generator))
-            found["flip"] = motion_error(decode, z, x, lambda v: v.flip(axis))
+        found |= self.turned_and_flipped(lambda v: student.decode(v).sample, z, x, generator)
         return self.total(found)
 
     def _scaled(self, x: Tensor, z: Tensor, generator: torch.Generator) -> Tensor:
@@ -144,12 +152,7 @@ class UNetObjective(Objective):
             if name in asked:
                 shift = draw_shift(len(x), (x.shape[2], x.shape[3]), name == "fractional", generator)
                 found[name] = shift_error(ask, noised, y, shift, 1, pair.periodic)
-        if "turn" in asked:
-            k = int(torch.randint(1, 4, (), generator=generator))
-            found["turn"] = motion_error(ask, noised, y, lambda v: v.rot90(k, (2, 3)))
-        if "flip" in asked:
-            axis = 2 + int(torch.randint(2, (), generator=generator))
-            found["flip"] = motion_error(ask, noised, y, lambda v: v.flip(axis))
+        found |= self.turned_and_flipped(ask, noised, y, generator)
         return self.total(found)
 
 

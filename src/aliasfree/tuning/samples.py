@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aliasfree.data.images import Planes
 from aliasfree.errors import CheckpointError
 from aliasfree.files import write_file
 from aliasfree.training.stream import derived_seed
@@ -22,7 +23,7 @@ _SEED = 5  # tells these draws from the others of a run
 BATCH = 32
 
 
-class Pool:
+class Pool(Planes):
     """What `ImageStream` asks of data: float32 images in [-1, 1], or latents, (N, C, H, W)."""
 
     def __init__(self, images: Tensor) -> None:
@@ -40,16 +41,6 @@ class Pool:
         from safetensors.torch import save
 
         write_file(file, save({"samples": torch.from_numpy(self.images).contiguous()}))
-
-    @property
-    def channels(self) -> int:
-        """Of images or latents."""
-        return int(self.images.shape[1])
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(height, width)."""
-        return int(self.images.shape[2]), int(self.images.shape[3])
 
 
 def own_samples(

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from aliasfree.devices import DEVICES
-from aliasfree.errors import ArgumentError, ConfigError, check_seed, did_you_mean
-from aliasfree.training.settings import LR_SCHEDULES, PADDING_MODES, PRECISIONS
+from aliasfree.errors import ArgumentError, check_seed, did_you_mean
+from aliasfree.training.settings import LR_SCHEDULES, PADDING_MODES, PRECISIONS, check_names
 
 __all__ = ["LOSSES", "TuneSettings", "default_weights"]
 
@@ -37,7 +37,7 @@ class TuneSettings:
     """
 
     model: Path  # folder of a stock diffusers model, or of a pipeline: the teacher, and the student's first weights
-    config: str  # of the conversion, as `convert` takes it
+    config: str  # of the conversion, as `convert` takes it; "A" = none: the stock model is trained on, as a control
     out: Path  # the run folder; its `model/` is the tuned model
     data: str | None = None  # a name, a path or "hub:NAME"; None = samples of the teacher
     part: str | None = None  # of a pipeline: "unet" or "vae"; None = the one that it has, the UNet of both
@@ -94,8 +94,8 @@ class TuneSettings:
     def _check(self) -> None:
         from aliasfree.config import Config
 
-        if Config.parse(self.config).letter in ("A", "R"):
-            raise ArgumentError(f"`config` {self.config} converts nothing; choose D-hq or T.")
+        if Config.parse(self.config).letter == "R":
+            raise ArgumentError("`config` R is a network of its own, which no stock model becomes; choose D-hq or T.")
         for name, valid in (("device", DEVICES), ("mixed_precision", PRECISIONS), ("lr_schedule", LR_SCHEDULES),
                             ("padding_mode", PADDING_MODES), ("part", ("unet", "vae"))):  # fmt: skip
             value = getattr(self, name)
@@ -131,11 +131,18 @@ class TuneSettings:
         for name, value in given.items():
             if kind == "unet" and value and name not in _OF_UNETS:
                 raise ArgumentError(f"`{name}` is a loss of autoencoders; leave it out for a UNet.")
-        defaults = default_weights(kind)
+        defaults = {"reconstruction": 1.0} if self.is_control else default_weights(kind)
         chosen = {name: defaults.get(name, 0.0) if value is None else float(value) for name, value in given.items()}
         if not any(chosen.values()):
             raise ArgumentError("Every loss has the weight 0; give one of them, as `reconstruction=1`.")
         return {name: value for name, value in chosen.items() if value}
+
+    @property
+    def is_control(self) -> bool:
+        """Config A: the stock model trained on, on its own task, as long as the steps go."""
+        from aliasfree.config import Config
+
+        return Config.parse(self.config).letter == "A"
 
     # what the training loop asks of its settings
 
@@ -155,7 +162,7 @@ class TuneSettings:
 
     def replace(self, **changes: Any) -> Self:
         """The same settings with some changed, checked again."""
-        _known(changes)
+        check_names(TuneSettings, changes)
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -168,23 +175,13 @@ class TuneSettings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`. Raises `ConfigError` for an unknown name, `ArgumentError` for a missing one."""
-        _known(values)
-        missing = [name for name in ("model", "config", "out") if name not in values]
-        if missing:
-            raise ArgumentError(f"The settings lack {', '.join(missing)}.")
+        check_names(TuneSettings, values, needed=("model", "config", "out"))
         return cls(**values)
 
 
 def default_weights(kind: str) -> dict[str, float]:
     """The weights of the losses that count for an "autoencoder" or a "unet" unless others are given."""
     return dict(_DEFAULTS[kind])
-
-
-def _known(values: Mapping[str, Any]) -> None:
-    names = [field.name for field in dataclasses.fields(TuneSettings)]
-    for name in values:
-        if name not in names:
-            raise ConfigError(f"There is no setting {name!r}{did_you_mean(name, names)}.")
 
 
 def _is_number(value: Any) -> bool:

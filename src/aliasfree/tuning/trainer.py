@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from aliasfree.tuning.settings import TuneSettings
 from aliasfree.tuning.state import TuningState, seen_by
 from aliasfree.tuning.teachers import Pair, fingerprint, open_pair, reads
 
-__all__ = ["CURVE", "SAMPLES", "held_out", "open_training_data", "read_settings", "tune"]
+__all__ = ["CURVE", "SAMPLES", "held_out", "open_training_data", "read_settings", "settled", "tune"]
 
 CURVE = "curve.json"
 SAMPLES = "teacher_samples.safetensors"
@@ -71,7 +71,7 @@ def tune(
     console = console or Console(stderr=True)
     folder = RunFolder(settings.out)
     on_main(accelerator, lambda: _check_start(folder, settings, resume))
-    settings = _settled(settings)
+    settings = settled(settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         pair = open_pair(settings)
@@ -149,7 +149,7 @@ def _check_start(folder: RunFolder, settings: TuneSettings, resume: bool) -> Non
     check_folder(folder, resume)
 
 
-def _settled(settings: TuneSettings) -> TuneSettings:
+def settled(settings: TuneSettings) -> TuneSettings:
     """The same from wherever it is read again: relative paths made absolute."""
     from aliasfree.data.registry import absolute
 
@@ -173,6 +173,7 @@ class TuningRun(Run):
         self.held, self.apart, self.pool = held, apart, pool
         self.pair = self.state.pair
         self.theirs = fidelity(self.pair, self.pair.teacher, held).mean().item()
+        self.patience = 0 if self.settings.is_control else self.settings.patience
 
     def start(self) -> bool:
         """Begin a new run in the empty folder."""
@@ -215,7 +216,7 @@ class TuningRun(Run):
     def restore(self, checkpoint: Any) -> None:
         """Put a checkpoint's numbers in place; a run that its stop rule ended stays so."""
         super().restore(checkpoint)
-        if is_over(self.state.points, self.settings.patience):
+        if is_over(self.state.points, self.patience):
             self.total = self.step
 
     def write(self, save: bool, sample: bool) -> None:
@@ -223,8 +224,8 @@ class TuningRun(Run):
         if sample:
             point = on_main(self.accelerator, self.measure)
             self.state.points = [*(p for p in self.state.points if p.step < point.step), point]
-            if is_over(self.state.points, self.settings.patience) and self.step < self.total:
-                self.say(f"No better point for {self.settings.patience} measurements: stopped at step {self.step}.")
+            if is_over(self.state.points, self.patience) and self.step < self.total:
+                self.say(f"No better point for {self.patience} measurements: stopped at step {self.step}.")
                 self.total = self.step
         if save or sample:
             self.save()
@@ -249,12 +250,17 @@ class TuningRun(Run):
 
     def write_model(self) -> None:
         """The averaged weights into `model/`, if this step is the point to keep, or there is none yet."""
-        kept = best(self.state.points)
+        kept = kept_point(self.settings, self.state.points)
         facts = {"teacher": self.theirs, "kept": kept and kept.step, "points": [vars(p) for p in self.state.points]}
         with self.disk():
             write_json(self.folder.path / CURVE, facts)
             if kept is None or kept.step == self.step or not (self.folder.model / "config.json").is_file():
                 self.folder.write_model(merged(self.state.average.model))
+
+
+def kept_point(settings: TuneSettings, points: Sequence[Point]) -> Point | None:
+    """The point whose weights are the model: `best`, or of a control, which gains no equivariance, the last."""
+    return (points[-1] if points else None) if settings.is_control else best(points)
 
 
 def curve_of(folder: RunFolder) -> tuple[float, list[Point]]:
