@@ -156,7 +156,8 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
             raise ShapeError(
                 f"expected images of shape (N, {self.config['in_channels']}, H, W), got {tuple(sample.shape)}"
             )
-        _check_size(*sample.shape[-2:], self.config.padding_mode)
+        height, width = sample.shape[-2:]
+        _check_size(height, width, self.config["padding_mode"])
         n = sample.shape[0]
         t = torch.as_tensor(timestep, device=sample.device)
         if t.numel() not in (1, n):
