@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -17,6 +19,8 @@ if not torch.cuda.is_available():  # Triton reads it when it is imported
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 GOLDEN = Path(__file__).parent / "golden"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NO_BROWSER = "no Chromium is found: the studio is NOT tested in a browser (apt-get install chromium)"
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +37,20 @@ def golden():
 def keymap() -> list[list[str]]:
     """Row i: the published names of parameter i in Configs A, B, C, D."""
     return json.loads((GOLDEN / "unet_keymap.json").read_text())["keys"]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """Chromium of the system, without a window."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(NO_BROWSER)
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: " + NO_BROWSER)
+    with api.sync_playwright() as playwright:
+        # a container's user may be root, for whom Chromium's sandbox does not work
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(autouse=True)

@@ -19,9 +19,6 @@ from rich.console import Console
 
 from aliasfree.training import RunSettings, train
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-NO_BROWSER = "no Chromium is found: the studio is NOT tested in a browser (apt-get install chromium)"
-
 # whoever the server speaks to is written down; sys.addaudithook sees what Python code connects to
 WATCHED = """
 import sys
@@ -111,17 +108,3 @@ def served(networks) -> Iterator[Served]:
     server = serve(networks, "model")
     yield server
     server.end()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[object]:
-    """Chromium of the system, without a window."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(NO_BROWSER)
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: " + NO_BROWSER)
-    with api.sync_playwright() as playwright:
-        # a container's user may be root, for whom Chromium's sandbox does not work
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()

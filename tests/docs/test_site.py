@@ -19,7 +19,6 @@ import typer
 from PIL import Image
 
 from aliasfree.cli import app
-from tests.app.conftest import browser  # noqa: F401  # a fixture
 from tests.test_docstrings import MODULES, PUBLIC
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +148,7 @@ def test_the_figures_of_the_page_on_aliasing_can_be_made_again(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("from_disk", [True, False], ids=["from the disk", "served"])
-def test_the_search_finds_the_page_that_explains_a_word_first_without_a_network(site, browser, from_disk):  # noqa: F811
+def test_the_search_finds_the_page_that_explains_a_word_first_without_a_network(site, browser, from_disk):
     handler = partial(SimpleHTTPRequestHandler, directory=str(site))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -92,8 +92,6 @@ def test_the_same_shifts_and_noise_come_in_any_batch_and_progress_ends():
 def test_a_run_of_an_equivariant_config_is_clipped_between_the_pixels():
     for config, rate in (("T", 8), ("A", 1), ("D-hq", 1)):
         unet = AliasFreeUNet2DModel(config, 16, 1, 1, base_channels=4)
-        run = SimpleNamespace(
-            settings=SimpleNamespace(num_train_timesteps=1000), path="run", load_model=lambda ema, unet=unet: unet
-        )
+        run = SimpleNamespace(num_train_timesteps=1000, path="run", load_model=lambda ema, unet=unet: unet)
         made = Sampler(run, SampleSettings(scheduler="ddpm-clipped"), device="cpu")
         assert made.pipeline.scheduler.config["clip_rate"] == rate

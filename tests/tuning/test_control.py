@@ -75,5 +75,5 @@ def test_a_control_that_is_not_alike_is_refused_before_anything_is_trained(
 
 def test_a_run_of_another_config_is_no_control(tmp_path, make_settings, quiet):
     run = tune(make_settings(tmp_path / "run", steps=2), console=quiet)
-    with pytest.raises(ArgumentError, match=r"a run of config D-hq; a control is `aliasfree tune --config A`"):
+    with pytest.raises(ArgumentError, match=r"a run of config D-hq; a control is tuned with `config` A"):
         tune_and_measure(make_settings(tmp_path / "more", steps=2), TableSettings(**TABLE, control=run.path))

@@ -158,7 +158,7 @@ def _check_control(control: Path, settings: TuneSettings) -> None:
 
     theirs, ours = read_settings(control), settled(settings)
     if not theirs.is_control:
-        raise ArgumentError(f"{control} is a run of config {theirs.config}; a control is `aliasfree tune --config A`.")
+        raise ArgumentError(f"{control} is a run of config {theirs.config}; a control is tuned with `config` A.")
     for name in ALIKE:
         if getattr(theirs, name) != getattr(ours, name):
             raise ArgumentError(
@@ -167,7 +167,7 @@ def _check_control(control: Path, settings: TuneSettings) -> None:
             )
     _, points = curve_of(RunFolder(control))
     if not points or points[-1].step < theirs.steps:
-        raise ArgumentError(f"The control is not finished: aliasfree tune --resume --out {control}.")
+        raise ArgumentError(f"The control {control} is not finished; resume it first.")
     if RunFolder(control).config["teacher"] != fingerprint(open_pair(ours).teacher):
         raise ArgumentError(f"The control in {control} was begun with another teacher; train one of {settings.model}.")
 
