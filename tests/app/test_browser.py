@@ -219,11 +219,11 @@ def test_two_visitors_at_once_see_each_their_own(visit):
 def test_a_page_loaded_again_in_the_middle_of_a_job_shows_how_far_it_is_and_then_its_result(visit):
     visit.reloads = True
     page = visit()
-    make_film(page, 12, 100)
+    make_film(page, 8, 100)
     page.wait_for_selector("#film-status progress")
     page.reload()
     page.wait_for_selector("#film-status progress")
-    page.wait_for_selector("#film-view .af-download")
+    page.wait_for_selector("#film-view .af-download", timeout=3 * PATIENCE)
     assert value(page, "Steps") == "100"
 
 
