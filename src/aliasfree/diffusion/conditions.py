@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -16,6 +17,11 @@ __all__ = ["Conditions"]
 
 NAMES = ("controlnet_cond", "control_context", "effnet")
 """Arguments of networks that are images: of ControlNets, of Z-Image's, of decoders that enlarge other latents."""
+
+
+def _arguments(network: nn.Module) -> list[str]:
+    """Names of what a network is called with; those of a compiled one are its own."""
+    return list(signature(getattr(network, "_orig_mod", network).forward).parameters)
 
 
 class Conditions:
@@ -37,7 +43,10 @@ class Conditions:
         self.scheduler, self.timesteps = pipeline.scheduler, pipeline.scheduler.timesteps
         self.fills = int(getattr(pipeline, "vae_scale_factor", 0) or 0) ** 2
         networks = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
-        self.hooks = [part.register_forward_pre_hook(self._enter, with_kwargs=True) for part in networks]
+        self.hooks = [
+            network.register_forward_pre_hook(partial(self._enter, _arguments(network)), with_kwargs=True)
+            for network in networks
+        ]
 
     def let_go(self) -> None:
         """Take the hooks off."""
@@ -45,18 +54,19 @@ class Conditions:
             hook.remove()
         self.hooks = []
 
-    def _enter(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _enter(self, names: list[str], network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        del network
         if self.scheduler.timesteps is not self.timesteps:  # the run was interrupted, and another has begun
             self.let_go()
             return None
         if not self.moving():
             return None
-        names = list(signature(getattr(network, "_orig_mod", network).forward).parameters)
         given = dict(zip(names, args, strict=False)) | kwargs
         if names and names[0] in given:
             given[names[0]] = self._first(given[names[0]])
         given |= {name: self._image(given[name]) for name in NAMES if name in given}
-        return tuple(given[name] for name in names[: len(args)]), {name: given[name] for name in kwargs}
+        own = tuple(given[name] for name in names[: len(args)])
+        return own + args[len(names) :], {name: given[name] for name in kwargs}
 
     def _image(self, value: Any) -> Any:
         if isinstance(value, (list, tuple)):
