@@ -24,7 +24,7 @@ def control(tmp_path, make_settings, quiet):
 def test_a_control_trains_the_stock_model_on_its_own_task_to_the_last_step(control, make_settings, quiet):
     assert make_settings("x", config="A").weights("unet") == {"reconstruction": 1.0}
     points = json.loads((control.path / "curve.json").read_text())
-    assert [p["step"] for p in points["points"]] == [2, 4, 6], "no stop rule"
+    assert [p["step"] for p in points["points"]] == [2, 4, 6]
     assert points["kept"] == 6
     model = aliasfree.AliasFreeAutoencoderKL.from_pretrained(control.model)
     assert model.config["alias_free"] == "A"
@@ -33,6 +33,13 @@ def test_a_control_trains_the_stock_model_on_its_own_task_to_the_last_step(contr
     assert all(torch.equal(v, kept[k]) for k, v in model.state_dict().items()), "the last weights"
     stock = small_autoencoder().state_dict()
     assert any(not torch.equal(v, stock[k]) for k, v in model.state_dict().items()), "it was trained"
+
+
+def test_a_control_that_gains_nothing_is_not_stopped(tmp_path, make_settings, quiet):
+    for config, steps in (("A", [2, 4, 6]), ("D-hq", [2, 4])):
+        run = tune(make_settings(tmp_path / config, config=config, lr=1e-5, patience=1), console=quiet)
+        points = json.loads((run.path / "curve.json").read_text())["points"]
+        assert [p["step"] for p in points] == steps
 
 
 def test_it_stands_beside_the_other_models_in_the_table(tmp_path, control, make_settings, quiet):
