@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from aliasfree.training import RunFolder
+from tests.two_processes import two_processes
 
-SCRIPT = Path(__file__).with_name("train_here.py")
 STEPS = 12
 
 
@@ -23,17 +19,7 @@ def test_two_processes_stopped_and_killed_end_with_the_bits_of_two_never_stopped
     tmp_path, make_settings, final_numbers, assert_same_bits
 ):
     def torchrun(name: str, *options: str) -> subprocess.CompletedProcess[str]:
-        file = tmp_path / f"{name}.json"
-        file.write_text(json.dumps(make_settings(tmp_path / name, steps=STEPS, augment="flip").to_dict()))
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        return subprocess.run(
-            [*launcher, str(SCRIPT), str(file), str(tmp_path / "cache"), *options],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            timeout=240,
-            check=False,
-        )
+        return two_processes(make_settings(tmp_path / name, steps=STEPS, augment="flip"), tmp_path / "cache", *options)
 
     whole = torchrun("whole")
     assert whole.returncode == 0, whole.stderr

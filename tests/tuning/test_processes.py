@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from aliasfree.training import RunFolder
 from tests.tuning.test_tune import assert_same_bits, numbers
-
-SCRIPT = Path(__file__).parents[1] / "training" / "train_here.py"
+from tests.two_processes import two_processes
 
 
 @pytest.mark.slow
 def test_two_processes_that_were_stopped_and_killed_end_with_the_bits_of_two_that_never_were(tmp_path, make_settings):
     def torchrun(name: str, *options: str) -> subprocess.CompletedProcess[str]:
-        file = tmp_path / f"{name}.json"
-        file.write_text(json.dumps(make_settings(tmp_path / name, flip=0.1).to_dict()))
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        return subprocess.run(
-            [*launcher, str(SCRIPT), str(file), str(tmp_path / "cache"), "--tune", *options],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            timeout=240,
-            check=False,
-        )
+        return two_processes(make_settings(tmp_path / name, flip=0.1), tmp_path / "cache", "--tune", *options)
 
     whole = torchrun("whole")
     assert whole.returncode == 0, whole.stderr
