@@ -25,7 +25,7 @@ from PIL import Image
 from aliasfree.data import open_images
 from aliasfree.errors import AliasfreeError, DataError
 
-START = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+STATUS = Path("/proc/self/status")
 EXAMPLES = int(os.environ.get("CAMPAIGN_EXAMPLES", "40"))
 
 
@@ -91,6 +91,20 @@ def _damaged(draw: st.DrawFn, whole: bytes) -> bytes:
     return bytes(raw[: draw(st.integers(0, len(raw)) | st.just(len(raw)))])
 
 
+def _peak() -> int:
+    """Most memory of this process since `_new_peak`, in KiB; where the system does not tell, since its start."""
+    if not STATUS.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+
+
+def _new_peak() -> int:
+    """Begin to measure anew: what Hypothesis keeps of thousands of examples is not the reader's."""
+    if STATUS.exists():
+        Path("/proc/self/clear_refs").write_text("5")
+    return _peak()
+
+
 def _read(name: str, raw: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "d"
@@ -100,13 +114,13 @@ def _read(name: str, raw: bytes) -> None:
             for i in range(2):
                 (root / f"{i}.png").write_bytes(_png())
         single = name.startswith(("a-", "a.csv", "a.npz", "a.zip", "test.tar"))
-        begin = time.monotonic()
+        before, begin = _new_peak(), time.monotonic()
         split = "test" if name.startswith("test") else "train"
         with contextlib.suppress(AliasfreeError):
             data = open_images(root / name if single else root, split=split, cache_dir=Path(folder) / "c")
             assert len(data) > 0
         assert time.monotonic() - begin < 5
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - START < 2**20  # KiB
+    assert _peak() - before < 2**20  # KiB
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))
