@@ -174,9 +174,25 @@ def _huge_npy(shape: str) -> bytes:
 )
 def test_claims_of_gigabytes_are_refused_before_they_are_allocated(tmp_path, name, raw):
     (tmp_path / name).write_bytes(raw)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin = time.monotonic()
+    before, begin = _new_peak(), time.monotonic()
     with pytest.raises(DataError):
         open_images(tmp_path / name if name != "a.png" else tmp_path)
     assert time.monotonic() - begin < 5
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
+    assert _peak() - before < 2**20  # KiB
+
+
+def test_a_pickle_that_numbers_more_objects_than_it_has_bytes_is_refused_before_room_is_made(tmp_path):
+    (tmp_path / "test_batch").write_bytes(b"\x80\x02}r" + struct.pack("<I", 2**27) + b".")
+    before = _new_peak()
+    with pytest.raises(DataError, match="it numbers 134217728 objects in 9 bytes"):
+        open_images(tmp_path, split="test")
+    assert _peak() - before < 2**17  # KiB
+
+
+def test_a_name_in_an_archive_that_is_no_text_is_told(tmp_path):
+    raw = bytearray(_npz())
+    raw[7] |= 8  # the local header says that the name is UTF-8
+    raw[30] = 0xB0
+    (tmp_path / "a.npz").write_bytes(raw)
+    with pytest.raises(DataError, match=r"truncated or corrupt \('utf-8' codec"):
+        open_images(tmp_path / "a.npz")

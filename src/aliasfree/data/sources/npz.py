@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import math
 import zipfile
 import zlib
@@ -18,6 +19,8 @@ from aliasfree.errors import DataError
 
 _IMAGE_KEYS = ("images", "image", "imgs", "x", "data", "arr_0")
 _LABEL_KEYS = ("labels", "label", "y", "targets", "target", "arr_1")
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, UnicodeError, EOFError, OSError, RuntimeError)
+"""What `zipfile` raises for damaged archives; the names of members are decoded, too."""
 _CHUNK_BYTES = 4 * 2**20
 _MOST_BYTES = 256 * 2**20
 """Most bytes of one image, and of all labels together."""
@@ -47,7 +50,7 @@ class NpzSource(Source):
                 classes = None if labels is None else self._labels(labels)
                 with archive.open(images + ".npy") as file:
                     yield from self._images(file, images, classes)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        except _DAMAGE as error:
             raise DataError(f"{self.path} is truncated or corrupt ({error}); write it again.") from error
 
     def _keys(self, names: list[str]) -> tuple[str, str | None]:
