@@ -163,6 +163,7 @@ def test_a_changed_recipe_is_not_mixed_in_but_seeds_may_be_added(tmp_path):
     (('name = "digits"', 'name = "a/b"'), "can be a folder"),
     (("[[data]]", "[data]"), r"\[\[data\]\]"),
     (("[[data]]", "[rotation]\nnum = 70\n[[data]]"), "needs angles"),
+    (('"pixels"', '["pixels", "efficientnet"]'), "70 images are too few .* 1280 features .* at least 1281"),
     (("steps = 3", "steps ="), "Invalid value"),
     (("seeds = [1, 2]", "seeds = [1, 2]\ntraining = 3"), "Cannot"),
 ])  # fmt: skip

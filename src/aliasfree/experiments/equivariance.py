@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import ArgumentError, did_you_mean
+from aliasfree.experiments.extractors import JUDGE
 from aliasfree.experiments.generate import MotionSettings
 from aliasfree.experiments.sample_store import SampleStore
 from aliasfree.reporting.metrics import NetworkEquivariance, NoiseLevel
@@ -35,8 +36,6 @@ SHOWN = 6
 """Samples of each way that are kept for the picture."""
 RESAMPLES = 30
 """Resamples for the interval of a distance; the length of the interval is then known to 13 %."""
-JUDGE = 64
-"""Features of the classifier that judges."""
 Progress = Callable[[int, int], None]
 
 

@@ -14,8 +14,7 @@ import numpy as np
 from aliasfree.devices import check_device, find_device
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments.accuracy import accuracy_score, check_asked_classes
-from aliasfree.experiments.equivariance import JUDGE
-from aliasfree.experiments.extractors import kept_features, make_extractor
+from aliasfree.experiments.extractors import JUDGE, WIDTHS, kept_features, make_extractor
 from aliasfree.experiments.generate import SampleSettings
 from aliasfree.experiments.noise_errors import network_noise_error
 from aliasfree.experiments.real import RealImages, open_real
@@ -71,6 +70,12 @@ class EvaluateSettings:
             raise ArgumentError(f"`protocol` is default or paper, not {self.protocol!r}.")
         if self.num is not None and self.num < 2:
             raise ArgumentError(f"`num` must be at least 2, not {self.num}: one image has no spread.")
+        wide = WIDTHS.get(self.features or "")
+        if wide is not None and self.count <= wide and self.protocol != "paper":
+            raise ArgumentError(
+                f"{self.count} images are too few for a Frechet distance over the {wide} features of "
+                f"{self.features}: take at least {wide + 1} (`num`)."
+            )
 
     @property
     def count(self) -> int:

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from aliasfree.evaluation import Classifier
     from aliasfree.evaluation.features import Extractor, Features
 
-__all__ = ["classifier_for", "kept_features", "make_extractor"]
+__all__ = ["JUDGE", "WIDTHS", "classifier_for", "kept_features", "make_extractor"]
 
+JUDGE = 64
+"""Features of the classifier that judges."""
+WIDTHS = {"classifier": JUDGE, "efficientnet": 1280, "inception": 2048}
+"""Features of an image by the extractors of which they are known before anything is opened."""
 Progress = Callable[[int, int], None]
 
 

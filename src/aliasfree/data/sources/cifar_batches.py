@@ -137,7 +137,7 @@ def load_plain_pickle(raw: bytes, name: str) -> Any:
     try:
         for opcode, number, _ in pickletools.genops(raw):  # executes nothing
             # room is made for all numbers up to this one; whoever counts has fewer than there are bytes
-            if opcode.name in _MEMORISE and number >= len(raw):
+            if opcode.name in _MEMORISE and number is not None and number >= len(raw):
                 raise pickle.UnpicklingError(f"it numbers {number} objects in {len(raw)} bytes")
         return _PlainUnpickler(io.BytesIO(raw), encoding="latin1").load()
     except pickle.UnpicklingError as error:
