@@ -69,7 +69,7 @@ def test_one_seed_has_no_interval_over_seeds_and_no_significance(measured):
 
 def test_every_format_holds_every_config_and_the_papers_figures(measured):
     found = entries(measured, CONFIGS)
-    page = compose("x", "about", found, {}, [["cifar10", "A", "3.0", "1.0"]], 16, 16)
+    page = compose("x", "about", [], found, {}, [["cifar10", "A", "3.0", "1.0"]], 16, 16)
     for text in (markdown(found), latex(found), page):
         assert "98.77" in text
         assert all(c in text.replace("\u2011", "-") for c in CONFIGS)

@@ -207,21 +207,24 @@ def _report(
     recipe: SweepRecipe, out: Path, result: SweepResult, curves: dict[str, dict[str, list[RotationCurve]]]
 ) -> None:
     from aliasfree.pictures import save_png
+    from aliasfree.reporting.sweep_answers import answers, answers_text
     from aliasfree.reporting.sweep_page import compose, rotation_figure
 
     finished = [cell for cell in recipe.cells if is_finished(out / "runs" / cell.name)]
     result.finished = len(finished)
     if not finished:
         return
-    found = entries(_measured(recipe, out), recipe.configs)
-    result.table = markdown(found)
+    measured = _measured(recipe, out)
+    found = entries(measured, recipe.configs)
+    told = answers(measured, recipe.configs[0], curves)
+    result.table = "\n\n".join([*([answers_text(told)] if told else []), markdown(found)])
     figures = {name: rotation_figure(by_config) for name, by_config in curves.items()}
     minutes = _minutes(finished, out)
     contents = {
         "table.md": f"# {recipe.name}\n\n{recipe.about}\n\n{result.table}",
         "table.csv": csv_text(found),
         "table.tex": latex(found),
-        "sweep.html": compose(recipe.name, recipe.about, found, figures, minutes, len(finished), result.total),
+        "sweep.html": compose(recipe.name, recipe.about, told, found, figures, minutes, len(finished), result.total),
     }
     for name, content in contents.items():
         write_file(out / name, content)
@@ -232,13 +235,15 @@ def _report(
 
 
 def _minutes(finished: Sequence[Cell], out: Path) -> list[list[str]]:
-    """Rows of (data set, config, minutes of training, of sampling), means over seeds."""
+    """Rows of (data set, config, minutes of training, of sampling), means over the seeds whose runs are there."""
     from aliasfree.training import RunFolder
     from aliasfree.training.losses import read_losses
 
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for cell in finished:
         run = RunFolder(out / "runs" / cell.name)
+        if not run.losses_file.is_file():  # only its figures were kept
+            continue
         speeds = [float(row["images_per_second"]) for row in read_losses(run.losses_file)]
         metrics, batch = read_metrics(run.path), run.settings.batch_size
         training = sum(batch / v for v in speeds if v > 0)

@@ -11,6 +11,7 @@ from aliasfree.estimate import Estimate
 from aliasfree.reporting import html
 from aliasfree.reporting.charts import Curve, Panel, panels
 from aliasfree.reporting.html import Html
+from aliasfree.reporting.sweep_answers import Answer
 from aliasfree.reporting.sweep_table import LEGEND, Entry, difference_rows, groups_of, table_rows
 from aliasfree.reporting.turned import RotationCurve, samples_figure
 
@@ -27,17 +28,19 @@ MARGIN = 16
 def compose(
     name: str,
     about: str,
+    told: Sequence[Answer],
     found: Sequence[Entry],
     figures: Mapping[str, Image.Image],
     minutes: Sequence[Sequence[str]],
     finished: int,
     total: int,
 ) -> str:
-    """The page as text: tables by data set and extractor, differences, rotation figures by data set, what it took.
+    """The page as text: answers, tables by data set and extractor, differences, rotation figures, what it took.
 
     minutes  rows of data set, config, minutes of training and of sampling
     """
-    sections = [
+    sections = [html.section(a.question, *(html.text(line) for line in (a.sentence, *a.lines))) for a in told]
+    sections += [
         html.section(
             f"{data}, features: {features}",
             html.table(*_shown(table_rows(group))),
