@@ -13,7 +13,7 @@ from aliasfree.estimate import Estimate
 from aliasfree.evaluation.comparison import holm
 from aliasfree.reporting.paper import paper_figure
 from aliasfree.reporting.sweep_page import compose
-from aliasfree.reporting.sweep_table import Measured, csv_text, entries, latex, markdown
+from aliasfree.reporting.sweep_table import KEYS, Measured, csv_text, entries, latex, markdown
 
 CONFIGS = ("A", "B-0", "B-2N", "D-hq")
 SHIFT = {"A": 0.0, "B-0": -3.0, "B-2N": -2.9, "D-hq": 0.1}
@@ -52,6 +52,17 @@ def test_pairs_by_seed_find_small_differences_and_ranks_go_the_right_way(measure
     others = [found[config, "fid"] for config in CONFIGS[1:]]
     assert [e.corrected for e in others] == holm([e.p for e in others])
     assert found["B-0", "is"].rank == 1.0  # more is better
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_of_every_figure_the_better_end_ranks_first(key):
+    two = [
+        Measured("mnist", config, 0, "classifier", {key: Estimate(value)}, {})
+        for config, value in (("A", 1.0), ("B-0", 2.0))
+    ]
+    first = next(e.config for e in entries(two, ("A", "B-0")) if e.rank == 1)
+    less = key in ("fid", "kid") or "error" in key
+    assert first == ("A" if less else "B-0")
 
 
 def test_a_figure_worse_than_the_baseline_is_said_to_be(measured):

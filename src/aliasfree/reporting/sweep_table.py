@@ -25,8 +25,8 @@ __all__ = [
 
 LEVEL = 0.05
 """Of significance, after Holm's correction."""
-HIGHER = {"is", "precision", "recall", "accuracy_score", "eq_t", "eq_t_frac", "eq_r"}
-"""Figures of which more is better."""
+LOWER = ("fid", "kid", "noise_error")
+"""Distances and errors, of which less is better; of all other figures more is."""
 SHOWN = {key: (title, factor, digits) for key, title, factor, digits in COLUMNS}
 KEYS = tuple(key for key in SHOWN if key not in ("images_per_second", "parameters"))
 
@@ -77,7 +77,7 @@ class Entry:
         """ "better" or "worse" than the first config, where the difference is significant, else ""."""
         if self.difference is None or self.corrected is None or self.corrected >= LEVEL:
             return ""
-        return "better" if (self.difference.value > 0) == (self.key in HIGHER) else "worse"
+        return "better" if (self.difference.value < 0) == (self.key in LOWER) else "worse"
 
 
 def entries(measured: Sequence[Measured], configs: Sequence[str]) -> list[Entry]:
@@ -203,7 +203,7 @@ def _column(data: str, features: str, key: str, known: dict[str, dict[int, Measu
     """The entries of one figure: configs, then letters with more than one config."""
     values = {config: {seed: m.figures[key].value for seed, m in seeds.items()} for config, seeds in known.items()}
     place = dict(zip(values, ranks([_mean(list(v.values())).value for v in values.values()],
-                                   higher_is_better=key in HIGHER), strict=True))  # fmt: skip
+                                   higher_is_better=key not in LOWER), strict=True))  # fmt: skip
     letters = {f"all {letter}": members for letter in "BCD"
                if len(members := [c for c in values if c.startswith(f"{letter}-")]) > 1}  # fmt: skip
     for name, members in letters.items():
