@@ -112,6 +112,13 @@ def run(tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.parametrize("name", ["sample", "rotate", "film"])
+def test_a_file_given_as_a_run_is_told_from_its_folder(name, run, tmp_path):
+    (tmp_path / "notes.txt").write_text("no run")
+    assert f"a run is a folder; give the folder: {run}." in aliasfree(name, run / "config.json", code=2)
+    assert "a run is a folder; give the folder." in aliasfree(name, tmp_path / "notes.txt", code=2)
+
+
 @pytest.mark.parametrize("name", DEVICES)
 def test_a_device_that_is_not_there_is_refused_in_a_sentence(name, run, monkeypatch):
     monkeypatch.chdir(run.parent)

@@ -192,6 +192,10 @@ def collage(
 
 
 def _run(path: Path) -> RunFolder:
+    from aliasfree.errors import RunError
     from aliasfree.training import RunFolder
 
+    if path.is_file():
+        where = f": {path.parent}" if RunFolder(path.parent).exists else ""
+        raise RunError(f"{path} is a file, and a run is a folder; give the folder{where}.")
     return RunFolder(path)
