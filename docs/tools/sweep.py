@@ -1,8 +1,7 @@
 """Brings a sweep into the docs: python docs/tools/sweep.py runs/paper-small
 
-The tables and answers of its table.md go into docs/results.md, the rotation figures into docs/pictures, the figures of
-each finished cell into results/NAME: there `aliasfree sweep recipes/NAME.toml --out results/NAME` makes the same tables
-of them again without training anything.
+The tables and answers of its table.md go into docs/results.md, the rotation figures into docs/pictures, and what they
+are made of, figures of each finished cell, into results/NAME: a run's metrics.json, and its curves over the angle.
 """
 
 from __future__ import annotations

@@ -91,6 +91,9 @@ def rotation_figure(by_config: Mapping[str, Sequence[RotationCurve]]) -> Image.I
         if any(not math.isnan(v) for curve in drawn for v in curve.y):
             content.append(Panel(title, "theta, degrees counter-clockwise", unit, drawn, log=log))
     above, below = samples_figure(curves), panels(content, columns=3)
+    above = above.resize(
+        [side * max(1, below.width // (2 * above.width)) for side in above.size], Image.Resampling.NEAREST
+    )
     figure = Image.new("RGB", (max(above.width, below.width), above.height + MARGIN + below.height), "white")
     figure.paste(above.convert("RGB"), ((figure.width - above.width) // 2, 0))
     figure.paste(below, ((figure.width - below.width) // 2, above.height + MARGIN))
