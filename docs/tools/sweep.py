@@ -1,7 +1,7 @@
 """Brings a sweep into the docs: python docs/tools/sweep.py runs/paper-small
 
 The tables and answers of its table.md go into docs/results.md, the rotation figures into docs/pictures, and what they
-are made of, figures of each finished cell, into results/NAME: a run's metrics.json, and its curves over the angle.
+are made of, metrics.json and cell.json of each finished cell, into results/NAME.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ def kept(out: Path, to: Path) -> int:
         here.mkdir(parents=True, exist_ok=True)
         metrics = json.loads((cell / "metrics.json").read_text())
         write_json(here / "metrics.json", metrics | {"source": str(cell.relative_to(out))})  # no place of this machine
-        for name in ("cell.json", "rotation.safetensors"):
-            if (cell / name).is_file():
-                shutil.copy(cell / name, here / name)
+        shutil.copy(cell / "cell.json", here / "cell.json")
     shutil.copy(out / "recipe.json", to / "recipe.json")
     return len(cells)
 
