@@ -17,7 +17,7 @@ import aliasfree
 
 pytestmark = pytest.mark.xdist_group("browser")  # one server and one browser for all
 
-PATIENCE = 150_000
+PATIENCE = 60_000
 """Milliseconds; the machine may have much else to do."""
 LEFT = re.compile(r"BodyStreamBuffer was aborted|Connection errored out|network error|Failed to fetch", re.I)
 """What Gradio's own client says when a page is left while the server still tells it something."""
