@@ -20,26 +20,17 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
-from scipy import stats
 from torch import Tensor
 from torch.nn import functional
 
+from aliasfree.data import unit_range
+from aliasfree.evaluation.comparison import paired_difference
 from aliasfree.evaluation.features import Features, extract
 from aliasfree.evaluation.fidelity import kernel_estimate
 from aliasfree.evaluation.pretrained import EfficientNetFeatures
+from aliasfree.tuning.teachers import open_autoencoder
 
 BATCH = 64
-
-
-def open_autoencoder(folder: Path) -> Any:
-    """A stock AutoencoderKL, or a converted one, by what its config says it is."""
-    import diffusers
-
-    import aliasfree
-
-    name = diffusers.AutoencoderKL.load_config(folder)["_class_name"]
-    kind = getattr(diffusers, name, None) or getattr(aliasfree, name)
-    return kind.from_pretrained(folder).eval()
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,7 @@ class Latents:
     def of(cls, autoencoder: Any, images: Tensor) -> Latents:
         """The most probable latents of images, uint8 (N, C, H, W)."""
         with torch.no_grad():
-            z = torch.cat([autoencoder.encode(_signed(part)).latent_dist.mode() for part in images.split(BATCH)])
+            z = torch.cat([autoencoder.encode(unit_range(part)).latent_dist.mode() for part in images.split(BATCH)])
         mean, std = z.mean((0, 2, 3), keepdim=True), z.std((0, 2, 3), keepdim=True)
         return cls(autoencoder, (z - mean) / std, mean, std)
 
@@ -66,7 +57,7 @@ class Latents:
 
 
 def learned(latents: Latents, steps: int, seed: int, width: int) -> UNet2DModel:
-    """A denoiser of the latents, its weights averaged."""
+    """A stock denoiser of the latents (`width` channels at the full side, twice as many at the half), averaged."""
     torch.manual_seed(seed)
     _, channels, side, _ = latents.values.shape
     unet = UNet2DModel(
@@ -93,7 +84,7 @@ def learned(latents: Latents, steps: int, seed: int, width: int) -> UNet2DModel:
 
 @torch.no_grad()
 def drawn(unet: UNet2DModel, latents: Latents, num: int, seed: int) -> Tensor:
-    """`num` images, of the same noise for every autoencoder whose latents have one shape."""
+    """`num` images, uint8 (num, C, H, W), from the same noise for every autoencoder whose latents have one shape."""
     scheduler = DDIMScheduler(clip_sample=False)
     scheduler.set_timesteps(50)
     x = torch.randn((num, *latents.values.shape[1:]), generator=torch.Generator().manual_seed(seed))
@@ -101,10 +92,6 @@ def drawn(unet: UNet2DModel, latents: Latents, num: int, seed: int) -> Tensor:
         predicted = torch.cat([unet(part, t).sample for part in x.split(BATCH)])
         x = scheduler.step(predicted, t, x).prev_sample
     return latents.images(x)
-
-
-def _signed(images: Tensor) -> Tensor:
-    return images.float() / 127.5 - 1
 
 
 def _load(path: Path) -> Tensor:
@@ -140,9 +127,8 @@ def main() -> None:
         images = [drawn(unet, x, given.num, seed) for unet, x in zip(unets, both, strict=True)]
         found.append([_distance(x, real, extractor) for x in images])
         print(f"seed {seed}: stock {found[-1][0]:.2f}, tuned {found[-1][1]:.2f}", flush=True)
-    more = np.diff(np.array(found), axis=1)[:, 0]
-    half = stats.t.ppf(0.975, len(more) - 1) * stats.sem(more) if len(more) > 1 else np.nan
-    print(f"tuned less stock: {more.mean():.2f} ± {half:.2f}")
+    stock, tuned = zip(*found, strict=True)
+    print(f"tuned less stock: {paired_difference(tuned, stock)[0].text()}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -167,3 +168,31 @@ def test_the_search_finds_the_page_that_explains_a_word_first_without_a_network(
     assert found[0] in guides
     assert {"Sampling", "Evaluation", "Diffusion"} <= set(found)  # the guide, and two pages of the reference
     assert not wrong
+
+
+def test_a_sweep_is_brought_into_the_docs_without_a_place_of_this_machine(tmp_path, monkeypatch):
+    out, docs = tmp_path / "out", tmp_path / "project" / "docs"
+    cell = out / "runs" / "mnist" / "A" / "seed-1"
+    cell.mkdir(parents=True)
+    (cell / "metrics.json").write_text(json.dumps({"source": str(cell), "num": 3}))
+    for path in (cell / "cell.json", out / "recipe.json"):
+        path.write_text("{}")
+    (out / "table.md").write_text("# small\n\nAbout.\n\n**An answer?** No.\n\n### mnist\n\n| a |\n| --- |\n")
+    (out / "rotation-mnist.png").write_bytes(b"picture")
+    (docs / "pictures").mkdir(parents=True)
+    page = docs / "results.md"
+    bring = tool("sweep")
+    page.write_text(f"Before.\n\n{bring.BEGIN}\n\nold\n\n{bring.END}\n\nAfter.\n")
+    monkeypatch.setattr(bring, "DOCS", docs)
+    monkeypatch.setattr(sys, "argv", ["sweep.py", str(out)])
+    bring.main()
+    once = page.read_text()
+    assert once.startswith(
+        f"Before.\n\n{bring.BEGIN}\n\n1 cells of `recipes/small.toml`:\n\n**An answer?** No.\n\n### mnist"
+    )
+    assert once.endswith(f"(pictures/small-mnist.png)\n\n{bring.END}\n\nAfter.\n")
+    assert (docs / "pictures" / "small-mnist.png").read_bytes() == b"picture"
+    kept = docs.parent / "results" / "small" / "runs" / "mnist" / "A" / "seed-1"
+    assert json.loads((kept / "metrics.json").read_text()) == {"source": "runs/mnist/A/seed-1", "num": 3}
+    bring.main()
+    assert page.read_text() == once

@@ -89,6 +89,10 @@ def test_every_cell_is_an_ordinary_run_and_the_table_is_written(tmp_path):
     assert (again.finished, again.table) == (4, result.table)
     assert marks(out) == before
     assert (out / "rotation-digits.png").read_bytes() == figure  # from what is kept
+    assert "Does turning while sampling work?" in result.table
+    more = read_recipe(recipe_file(tmp_path, turned, ("seeds = [1, 2]", "seeds = [1, 2, 3]")))
+    stopped = sweep(more, out, device="cpu", console=QUIET, until=time.time() - 1)
+    assert (stopped.stopped, stopped.finished, stopped.table) == (True, 4, result.table)  # what is kept is shown
 
 
 def test_a_killed_sweep_goes_on_where_it_was_and_ends_with_the_same_figures(tmp_path):

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from aliasfree.reporting.turned import RotationCurve
     from aliasfree.training import RunFolder
 
-__all__ = ["MARK", "is_finished", "run_cell", "turn_cell"]
+__all__ = ["MARK", "is_finished", "kept_curves", "run_cell", "turn_cell"]
 
 MARK = "cell.json"
 """The last file of a cell: it is there when the cell is finished."""
+CURVES = "rotation.safetensors"
 Report = Callable[[str, int, int], None]
 """report(stage, done, total)."""
 LOCK_SECONDS = 120.0
@@ -62,28 +63,36 @@ def run_cell(
 
 def turn_cell(
     cell: Cell, folder: Path, *, device: str = "auto", until: float | None = None, report: Report | None = None
-) -> list[RotationCurve]:
-    """A finished cell's images, turned while sampled by the default way and by the paper's; kept in its folder."""
+) -> None:
+    """Turn a finished cell's images while they are sampled, by the default way and by the paper's, and keep the curves
+    in its folder (`kept_curves`); nothing when they are there."""
     from aliasfree.experiments.equivariance import Way
     from aliasfree.experiments.turned import evaluate_turned
-    from aliasfree.reporting.curves_file import read_curves, write_curves
+    from aliasfree.reporting.curves_file import write_curves
 
-    kept = folder / "rotation.safetensors"
-    rotation = cell.part.rotation
-    assert rotation is not None
-    angles = sorted({0.0, *rotation.angles})
-    wanted = {"angles": angles, "num": rotation.num}
-    known = read_curves(kept, wanted)
-    if known is not None:
-        return known
+    if kept_curves(cell, folder) is not None:
+        return
+    wanted = _turning(cell)
     done = evaluate_turned(
-        folder, cell.part.source, [Way()], angles, rotation.num, cell.sample_settings(),
+        folder, cell.part.source, [Way()], wanted["angles"], wanted["num"], cell.sample_settings(),
         split=cell.part.training.get("split", "train"), num_real=cell.part.training.get("num_images"), device=device,
         progress=_told(report, until),
     )  # fmt: skip
     assert done is not None  # this process is alone
-    write_curves(kept, done[0], wanted)
-    return done[0]
+    write_curves(folder / CURVES, done[0], wanted)
+
+
+def kept_curves(cell: Cell, folder: Path) -> list[RotationCurve] | None:
+    """The curves of a cell that was turned as its recipe says, or None."""
+    from aliasfree.reporting.curves_file import read_curves
+
+    return None if cell.part.rotation is None else read_curves(folder / CURVES, _turning(cell))
+
+
+def _turning(cell: Cell) -> dict[str, Any]:
+    rotation = cell.part.rotation
+    assert rotation is not None
+    return {"angles": sorted({0.0, *rotation.angles}), "num": rotation.num}
 
 
 def _train(cell: Cell, folder: Path, device: str, until: float | None, report: Report | None) -> RunFolder:

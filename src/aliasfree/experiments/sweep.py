@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import RunError
-from aliasfree.experiments.cells import describe_error, is_finished, run_cell, turn_cell
+from aliasfree.experiments.cells import describe_error, is_finished, kept_curves, run_cell, turn_cell
 from aliasfree.experiments.sweep_recipe import Cell, SweepRecipe
 from aliasfree.files import write_file, write_json
 from aliasfree.reporting.metrics import read_metrics
@@ -96,13 +96,12 @@ def sweep(
         if len(work.cells) < result.total:
             done = result.total - len(work.cells)
             console.print(f"{done} of {result.total} cells are finished already.", markup=False)
-        curves: dict[str, dict[str, list[RotationCurve]]] = {}
         try:
             result.stopped = bool(work.cells) and not (run or run_here)(work)
             if not result.stopped:
-                result.stopped = not _turn(recipe, work, curves)
+                result.stopped = not _turn(recipe, work)
         finally:  # a stopped sweep, too, shows what it has
-            _report(recipe, out, result, curves)
+            _report(recipe, out, result)
         return result
 
 
@@ -149,19 +148,13 @@ def _expected(cell: Cell) -> tuple[float, float]:
     return 0.005 * steps * s.batch_size, 0.0013 * e.count * e.sampling.steps + 20.0
 
 
-def _turn(recipe: SweepRecipe, work: Work, curves: dict[str, dict[str, list[RotationCurve]]]) -> bool:
-    """The rotation curves of the baseline and of the best D of every data set; False when the time was over."""
+def _turn(recipe: SweepRecipe, work: Work) -> bool:
+    """Turn the samples of the baseline and of the best D of every data set; False when the time was over."""
     from aliasfree.experiments.stages import Stages
     from aliasfree.training import RunStopped
     from aliasfree.training.stopping import TRY_AGAIN
 
-    chosen: list[Cell] = []
-    found = entries(_measured(recipe, work.out), recipe.configs)
-    for part in recipe.data:
-        if part.rotation is not None:
-            configs = [recipe.configs[0], *_best(found, part.name, part.features[0], recipe.configs[0])]
-            chosen += [Cell(part=part, config=config, seed=recipe.seeds[0]) for config in configs]
-    chosen = [cell for cell in chosen if is_finished(work.folder(cell))]
+    chosen = _to_turn(recipe, work.out, entries(_measured(recipe, work.out), recipe.configs))
     if not chosen:
         return True
     with Stages({f"{cell.name}, turned": 1.0 for cell in chosen}, work.console) as stages:
@@ -172,16 +165,24 @@ def _turn(recipe: SweepRecipe, work: Work, curves: dict[str, dict[str, list[Rota
                     def report(_: str, done: int, total: int, show: Any = show) -> None:
                         show(done, total)
 
-                    turned = turn_cell(cell, work.folder(cell), device=work.device, until=work.until, report=report)
+                    turn_cell(cell, work.folder(cell), device=work.device, until=work.until, report=report)
             except RunStopped as error:
                 if error.exit_code != TRY_AGAIN:
                     raise
                 return False
             except Exception as error:  # the table can do without
                 work.failed(cell, error)
-            else:
-                curves.setdefault(cell.part.name, {})[cell.config] = turned
     return True
+
+
+def _to_turn(recipe: SweepRecipe, out: Path, found: Sequence[Entry]) -> list[Cell]:
+    """Of every data set the finished cells of the first seed by the baseline and by the best D."""
+    chosen: list[Cell] = []
+    for part in recipe.data:
+        if part.rotation is not None:
+            configs = [recipe.configs[0], *_best(found, part.name, part.features[0], recipe.configs[0])]
+            chosen += [Cell(part=part, config=config, seed=recipe.seeds[0]) for config in configs]
+    return [cell for cell in chosen if is_finished(out / "runs" / cell.name)]
 
 
 def _best(found: Sequence[Entry], data: str, features: str, baseline: str) -> list[str]:
@@ -203,9 +204,7 @@ def _measured(recipe: SweepRecipe, out: Path) -> list[Measured]:
     return found
 
 
-def _report(
-    recipe: SweepRecipe, out: Path, result: SweepResult, curves: dict[str, dict[str, list[RotationCurve]]]
-) -> None:
+def _report(recipe: SweepRecipe, out: Path, result: SweepResult) -> None:
     from aliasfree.pictures import save_png
     from aliasfree.reporting.sweep_answers import answers, answers_text
     from aliasfree.reporting.sweep_page import compose, rotation_figure
@@ -216,6 +215,10 @@ def _report(
         return
     measured = _measured(recipe, out)
     found = entries(measured, recipe.configs)
+    curves: dict[str, dict[str, list[RotationCurve]]] = {}
+    for cell in _to_turn(recipe, out, found):
+        if (known := kept_curves(cell, out / "runs" / cell.name)) is not None:
+            curves.setdefault(cell.part.name, {})[cell.config] = known
     told = answers(measured, recipe.configs[0], curves)
     result.table = "\n\n".join([*([answers_text(told)] if told else []), markdown(found)])
     figures = {name: rotation_figure(by_config) for name, by_config in curves.items()}
@@ -235,15 +238,13 @@ def _report(
 
 
 def _minutes(finished: Sequence[Cell], out: Path) -> list[list[str]]:
-    """Rows of (data set, config, minutes of training, of sampling), means over the seeds whose runs are there."""
+    """Rows of (data set, config, minutes of training, of sampling), means over seeds."""
     from aliasfree.training import RunFolder
     from aliasfree.training.losses import read_losses
 
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for cell in finished:
         run = RunFolder(out / "runs" / cell.name)
-        if not run.losses_file.is_file():  # only its figures were kept
-            continue
         speeds = [float(row["images_per_second"]) for row in read_losses(run.losses_file)]
         metrics, batch = read_metrics(run.path), run.settings.batch_size
         training = sum(batch / v for v in speeds if v > 0)
