@@ -85,9 +85,12 @@ def test_every_cell_is_an_ordinary_run_and_the_table_is_written(tmp_path):
     assert all(p.stat().st_size > 100 for p in result.files)
     before = marks(out)
     figure = (out / "rotation-digits.png").read_bytes()
+    turned_at = {p: p.stat().st_mtime_ns for p in out.glob("runs/*/*/*/rotation.safetensors")}
+    assert len(turned_at) == 2
     again = sweep(recipe, out, device="cpu", console=QUIET)
     assert (again.finished, again.table) == (4, result.table)
     assert marks(out) == before
+    assert {p: p.stat().st_mtime_ns for p in turned_at} == turned_at
     assert (out / "rotation-digits.png").read_bytes() == figure  # from what is kept
     assert "Does turning while sampling work?" in result.table
     more = read_recipe(recipe_file(tmp_path, turned, ("seeds = [1, 2]", "seeds = [1, 2, 3]")))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from aliasfree.estimate import Estimate
+from aliasfree.evaluation.comparison import paired_difference
 from aliasfree.reporting.sweep_answers import answers, answers_text
 from aliasfree.reporting.sweep_table import Measured
 from aliasfree.reporting.turned import RotationCurve
@@ -62,6 +63,18 @@ def test_letters_are_compared_by_ratio_over_data_sets_and_seeds_and_the_first_ex
     assert all("6 pair(s) of data set and seed" in line for line in fidelity.lines)
     assert moved.sentence == "Yes: B, D help."  # more is better there
     assert figures(moved.lines[2])[0] == pytest.approx(6.0, abs=0.5)
+
+
+def test_three_letters_are_three_questions_so_a_small_p_alone_is_not_enough():
+    values = {"A": (10, 10, 10, 10), "B-0": (9.0, 9.1, 9.5, 9.7), "C-0": (10, 11, 9, 10), "D-0": (9, 11, 10, 10)}
+    measured = [Measured("mnist", config, seed, "classifier", {"fid": Estimate(float(value))}, {})
+                for config, seeds in values.items() for seed, value in enumerate(seeds)]  # fmt: skip
+    (answer,) = answers(measured, "A", {})
+    alone = paired_difference(np.log(values["B-0"]).tolist(), np.log(values["A"]).tolist())[1]
+    assert alone is not None
+    assert 0.017 < alone < 0.05 < 3 * alone
+    assert f"p = {3 * alone:.2g};" in answer.lines[0]
+    assert answer.sentence == "Not beyond chance."
 
 
 def test_what_is_chance_is_called_chance_and_one_pair_gets_no_interval():
