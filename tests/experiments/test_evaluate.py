@@ -174,6 +174,26 @@ def test_figures_of_other_features_are_kept_while_the_images_are_the_same(run):
     assert set(other.fidelity) == {"pixels"}
 
 
+def test_of_fewer_images_and_in_another_place_the_networks_own_figures_are_kept(
+    run, tmp_path, monkeypatch
+):
+    base = {"data": "digits", "num": 80, "features": "pixels", "sampling": FAST}
+    first = evaluate(run, EvaluateSettings(**base), device="cpu")
+    moved = Path(shutil.copytree(run, tmp_path / "moved"))
+    for name in ("equivariance.network_equivariance", "samplers.sampler_equivariance"):
+        monkeypatch.setattr(f"aliasfree.experiments.{name}", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(
+        "aliasfree.experiments.evaluate.network_noise_error", lambda *_, **__: pytest.fail("measured again")
+    )
+    fewer = evaluate(moved, EvaluateSettings(**{**base, "num": 79}), device="cpu")
+    assert fewer.num == 79
+    for name in ("equivariance", "sampler", "noise_error"):
+        assert getattr(fewer, name) == getattr(first, name) is not None
+    assert fewer.fidelity["pixels"].images["generated"] == 79
+    with pytest.raises(pytest.fail.Exception):  # another sampler moves otherwise
+        evaluate(moved, EvaluateSettings(**{**base, "sampling": replace(FAST, steps=3)}), device="cpu")
+
+
 def test_real_images_in_a_folder_are_as_good_as_real_images(tmp_path, real):
     folder = save_images(tmp_path / "images", real.test)
     facts = evaluate(folder, EvaluateSettings(data="digits", features="pixels"))

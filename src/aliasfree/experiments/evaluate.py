@@ -362,18 +362,25 @@ def _size(images: Tensor) -> tuple[int, int]:
 
 
 def _kept(path: Path, now: Metrics) -> Metrics | None:
-    """What an earlier call measured on the same images of the same network and data."""
+    """What an earlier call measured: all of it for the same images, what is the network's for more or fewer of them."""
     if not path.is_file():
         return None
     try:
         before = read_metrics(path)
     except ArgumentError:
         return None
-    changing: Any = {
-        "fidelity": {}, "equivariance": None, "sampler": None, "noise_error": None, "accuracy_score": None,
-        "images_per_second": None, "steps": None,
+    figures: dict[str, Any] = {
+        "source": "", "fidelity": {}, "accuracy_score": None, "images_per_second": None, "steps": None,
+        "equivariance": None, "sampler": None, "noise_error": None,
     }  # fmt: skip
-    return before if replace(before, **changing).to_dict() == replace(now, **changing).to_dict() else None
+    images: dict[str, Any] = {"num": 0, "spectra": None, "protocol": "default"}
+
+    def alike(changing: dict[str, Any]) -> bool:
+        return replace(before, **changing).to_dict() == replace(now, **changing).to_dict()
+
+    if alike(figures):
+        return before
+    return replace(before, fidelity={}, accuracy_score=None) if alike(figures | images) else None
 
 
 def _is_ours(path: Path, source: Path) -> bool:
