@@ -174,9 +174,7 @@ def test_figures_of_other_features_are_kept_while_the_images_are_the_same(run):
     assert set(other.fidelity) == {"pixels"}
 
 
-def test_of_fewer_images_and_in_another_place_the_networks_own_figures_are_kept(
-    run, tmp_path, monkeypatch
-):
+def test_of_fewer_images_and_in_another_place_the_networks_own_figures_are_kept(run, tmp_path, monkeypatch):
     base = {"data": "digits", "num": 80, "features": "pixels", "sampling": FAST}
     first = evaluate(run, EvaluateSettings(**base), device="cpu")
     moved = Path(shutil.copytree(run, tmp_path / "moved"))
