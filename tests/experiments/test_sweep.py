@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from aliasfree.cli import app
 from aliasfree.errors import ArgumentError, RunError
 from aliasfree.evaluation import classifier
-from aliasfree.experiments.sweep import sweep
+from aliasfree.experiments.cells import run_cell
+from aliasfree.experiments.sweep import _shown, sweep
 from aliasfree.experiments.sweep_recipe import read_recipe
 from aliasfree.reporting.metrics import read_metrics
 from aliasfree.training import RunFolder
@@ -96,6 +97,24 @@ def test_every_cell_is_an_ordinary_run_and_the_table_is_written(tmp_path):
     more = read_recipe(recipe_file(tmp_path, turned, ("seeds = [1, 2]", "seeds = [1, 2, 3]")))
     stopped = sweep(more, out, device="cpu", console=QUIET, until=time.time() - 1)
     assert (stopped.stopped, stopped.finished, stopped.table) == (True, 4, result.table)  # what is kept is shown
+
+
+def test_progress_names_all_that_takes_long_and_never_goes_back(tmp_path):
+    recipe = read_recipe(recipe_file(tmp_path, ('features = "pixels"', 'features = ["pixels", "classifier"]')))
+    told: list[tuple[str, int, int]] = []
+    run_cell(recipe.cells[0], tmp_path / "cell", device="cpu", report=lambda *a: told.append(a))
+    order = list(dict.fromkeys(stage for stage, _, _ in told))
+    assert order[:2] == ["training", "measuring"]
+    assert {"learning", "comparing", "predicting noise"} <= set(order)
+    shown: list[tuple[float, float, str]] = []
+    report = _shown(lambda *a: shown.append(a), {"training": 3.0, "measuring": 1.0})
+    for stage in told:
+        report(*stage)
+    passed = [one for one, _, _ in shown]
+    assert passed == sorted(passed)
+    assert (passed[-1], {total for _, total, _ in shown}) == (4.0, {4.0})
+    assert {"training 3/3", "measuring 70/70"} <= {words for _, _, words in shown}
+    assert any(words.startswith("learning ") for _, _, words in shown)
 
 
 def test_a_killed_sweep_goes_on_where_it_was_and_ends_with_the_same_figures(tmp_path):

@@ -37,7 +37,7 @@ def run_cell(
     """Train, sample and measure a cell in its run folder, each from where it was stopped; nothing when it is finished.
 
     until   `time.time()` at which to stop; training saves first, and of the images at most a part of 250 is lost
-    report  called with ("training" | "measuring", done, total)
+    report  called with ("training" | "measuring" | what else takes long, done, total)
 
     Raises RunStopped on Ctrl-C, SIGTERM or at `until`, RunError for a folder with another run, and what training and
     measuring raise.
@@ -129,7 +129,8 @@ def _measure(cell: Cell, run: RunFolder, device: str, until: float | None, repor
 
 
 def _told(report: Report | None, until: float | None) -> Callable[[str], Callable[[int, int], None]]:
-    """Progress of the sampling, which is nearly all of the time; a call at or after `until` stops the work."""
+    """Progress of the sampling as "measuring", of what else takes long by its name; a call at or after `until` stops
+    the work."""
     from aliasfree.training import RunStopped
     from aliasfree.training.stopping import TIME_UP
 
@@ -137,8 +138,8 @@ def _told(report: Report | None, until: float | None) -> Callable[[str], Callabl
         def tell(done: int, total: int) -> None:
             if until is not None and time.time() >= until:
                 raise RunStopped("Stopped by the time limit.", TIME_UP)
-            if report is not None and name == "sampling":
-                report("measuring", done, total)
+            if report is not None:
+                report("measuring" if name == "sampling" else name, done, total)
 
         return tell
 

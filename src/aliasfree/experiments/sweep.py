@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,19 +117,7 @@ def run_here(work: Work) -> bool:
             training, measuring = costs[cell.name]
             try:
                 with stages.stage(cell.name) as show:
-
-                    def report(
-                        stage: str,
-                        done: int,
-                        total: int,
-                        show: Any = show,
-                        one: float = training,
-                        two: float = measuring,
-                    ) -> None:
-                        share = done / max(1, total)
-                        passed = one * share if stage == "training" else one + two * share
-                        show(passed, one + two, f"{stage} {done}/{total}")
-
+                    report = _shown(show, {"training": training, "measuring": measuring})
                     run_cell(cell, work.folder(cell), device=work.device, until=work.until, report=report)
             except RunStopped as error:
                 if error.exit_code != TRY_AGAIN:
@@ -138,6 +126,22 @@ def run_here(work: Work) -> bool:
             except Exception as error:  # whatever it is, the other cells can do without
                 work.failed(cell, error)
     return True
+
+
+def _shown(show: Callable[..., None], costs: Mapping[str, float]) -> Callable[[str, int, int], None]:
+    """report(stage, done, total) for a cell's line of progress: the stages in `costs`, one after the other, move it on,
+    others (learning a classifier, say) are named while they last."""
+    order = list(costs)
+    passed = 0.0
+
+    def report(stage: str, done: int, total: int) -> None:
+        nonlocal passed
+        if stage in costs:
+            before = sum(costs[name] for name in order[: order.index(stage)])
+            passed = before + costs[stage] * done / max(1, total)
+        show(passed, sum(costs.values()), f"{stage} {done}/{total}" if total else stage)
+
+    return report
 
 
 def _expected(cell: Cell) -> tuple[float, float]:
@@ -161,10 +165,7 @@ def _turn(recipe: SweepRecipe, work: Work) -> bool:
         for cell in chosen:
             try:
                 with stages.stage(f"{cell.name}, turned") as show:
-
-                    def report(_: str, done: int, total: int, show: Any = show) -> None:
-                        show(done, total)
-
+                    report = _shown(show, {"measuring": 1.0})
                     turn_cell(cell, work.folder(cell), device=work.device, until=work.until, report=report)
             except RunStopped as error:
                 if error.exit_code != TRY_AGAIN:
