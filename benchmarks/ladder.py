@@ -34,9 +34,10 @@ def ladders(real: RealImages, num: int) -> Iterator[tuple[str, list[tuple[str, T
     yield "Gaussian blur", [(f"{radius:g} pixels", _each(images, partial(_blur, radius))) for radius in RADII]
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     yield "noise", [(f"{s:g} of 255", (images + s * noise).round().clamp(0, 255).to(torch.uint8)) for s in SIGMAS]
-    if real.test_labels is not None:
-        kept = [(k, real.test[real.test_labels < k]) for k in CLASSES]
-        yield "fewer classes", [(f"{k} of them", few[:num]) for k, few in kept]
+    if real.test_labels is not None and real.train_labels is not None:
+        # a class has too few test images; those of the training images that are not compared with make up for it
+        every, labels = torch.cat([real.test, real.train[num:]]), torch.cat([real.test_labels, real.train_labels[num:]])
+        yield "fewer classes", [(f"{k} of them", every[labels < k][:num]) for k in CLASSES]
 
 
 def _cell(figure: Estimate, times: float = 1) -> str:
