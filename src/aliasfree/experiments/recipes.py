@@ -44,9 +44,11 @@ RECIPES: dict[str, Recipe] = {
         evaluation={"protocol": "paper"},
     ),
     "fast": Recipe(
-        about="A quarter of the paper's images: a rate that rises and falls, preconditioning; name data and steps.",
+        about="A quarter of the paper's images, in batches of 8: a rate that rises and falls, preconditioning; name data "
+        "and steps.",
         training={
-            "lr": 2e-3, "lr_warmup": 50, "lr_schedule": "cosine", "ema_decay": 0.995, "preconditioning": "spectral",
+            "batch_size": 8, "lr": 2e-3, "lr_warmup": 50, "lr_schedule": "cosine", "ema_decay": 0.995,
+            "preconditioning": "spectral",
         },
     ),
     "digits": Recipe(
