@@ -44,8 +44,7 @@ RECIPES: dict[str, Recipe] = {
         evaluation={"protocol": "paper"},
     ),
     "fast": Recipe(
-        about="A quarter of the paper's images, in batches of 8: a rate that rises and falls, preconditioning; name data "
-        "and steps.",
+        about="A quarter of the paper's images, in batches of 8, at a rate that rises and falls; name data and steps.",
         training={
             "batch_size": 8, "lr": 2e-3, "lr_warmup": 50, "lr_schedule": "cosine", "ema_decay": 0.995,
             "preconditioning": "spectral",
