@@ -15,11 +15,12 @@ from PIL import Image
 from rich.console import Console
 
 from aliasfree.errors import AliasfreeError, ArgumentError
+from aliasfree.estimate import Estimate
 from aliasfree.evaluation import accuracy_score, classifier
 from aliasfree.evaluation.features import ClassifierFeatures, PixelFeatures
 from aliasfree.experiments import sample_store
 from aliasfree.experiments.equivariance import PAPER, Way, every_way, network_equivariance, rotation_curves
-from aliasfree.experiments.evaluate import EvaluateSettings, evaluate, measure_samples
+from aliasfree.experiments.evaluate import EvaluateSettings, _kept, evaluate, measure_samples
 from aliasfree.experiments.extractors import classifier_for, make_extractor
 from aliasfree.experiments.generate import MotionSettings, SampleSettings
 from aliasfree.experiments.noise_errors import network_noise_error
@@ -27,7 +28,7 @@ from aliasfree.experiments.real import RealImages, open_real
 from aliasfree.experiments.sample_store import SampleStore
 from aliasfree.experiments.turned import evaluate_turned
 from aliasfree.files import plain
-from aliasfree.reporting.metrics import Metrics, read_metrics
+from aliasfree.reporting.metrics import AccuracyScore, Metrics, read_metrics
 from aliasfree.reporting.runs import measured_section, write_report
 from aliasfree.reporting.turned import samples_figure, table_text
 from aliasfree.training import RunFolder, RunSettings, train
@@ -190,6 +191,20 @@ def test_of_fewer_images_and_in_another_place_the_networks_own_figures_are_kept(
     assert fewer.fidelity["pixels"].images["generated"] == 79
     with pytest.raises(pytest.fail.Exception):  # another sampler moves otherwise
         evaluate(moved, EvaluateSettings(**{**base, "sampling": replace(FAST, steps=3)}), device="cpu")
+
+
+def test_what_was_measured_of_the_images_is_kept_for_the_same_images_alone(run, tmp_path):
+    found = evaluate(run, EvaluateSettings(data="digits", num=80, features="pixels", sampling=FAST), device="cpu")
+    score = Estimate(0.5, 0.4, 0.6)
+    before = replace(found, accuracy_score=AccuracyScore(generated=score, floor=score))
+    before.write(tmp_path / "metrics.json")
+    same = _kept(tmp_path / "metrics.json", found)
+    assert same is not None
+    assert (same.accuracy_score, same.fidelity) == (before.accuracy_score, before.fidelity)
+    fewer = _kept(tmp_path / "metrics.json", replace(found, num=79))
+    assert fewer is not None
+    assert (fewer.accuracy_score, fewer.fidelity, fewer.equivariance) == (None, {}, found.equivariance)
+    assert _kept(tmp_path / "metrics.json", replace(found, weights="others")) is None
 
 
 def test_real_images_in_a_folder_are_as_good_as_real_images(tmp_path, real):
