@@ -69,6 +69,9 @@ def train(
     num_train_timesteps: Annotated[int | None, _option("1000", "T of the paper.", panel=NETWORK)] = None,
     epochs: Annotated[float | None, _option("100", "Passes over the data.")] = None,
     steps: Annotated[int | None, _option("from --epochs", "Optimizer steps in all.")] = None,
+    coarse_steps: Annotated[
+        int | None, _option("0", "The first so many at half the side, at a quarter of the cost or less.")
+    ] = None,
     batch_size: Annotated[int | None, _option("16", "Images per process and step.")] = None,
     lr: Annotated[float | None, _option("0.0003", "Learning rate, the greatest.")] = None,
     lr_warmup: Annotated[int | None, _option("0", "Steps over which it rises.")] = None,

@@ -186,16 +186,18 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         out = out if finish is None else finish(out).to(sample.dtype)
         return UNet2DOutput(sample=out) if return_dict else (out,)
 
-    def loss_weights(self, exponent: float = 1.0) -> Tensor | None:
+    def loss_weights(self, exponent: float = 1.0, size: tuple[int, int] | None = None) -> Tensor | None:
         """What the squared error at each timestep is multiplied by in training, float32 (T,); None = 1 everywhere.
 
         With spectral preconditioning the network's share of the prediction has the variance r(t) = mean of a S / v, at
         the noisiest times 1e-4 of that at the cleanest: unweighted, these would hardly be learned. The weight is
         r^-exponent (r not below 1e-4), scaled so that the linear predictor alone has the loss 1. 0 = all alike.
+
+        size  (height, width) of the images; None = `sample_size`
         """
         if self.spectrum is None:
             return None
-        height, width = _pair(self.config["sample_size"])
+        height, width = size or _pair(self.config["sample_size"])
         alpha_bar = _alphas_cumprod(self.config["num_train_timesteps"], torch.device("cpu"))
         r = residual_variance(self.spectrum, (height, width), alpha_bar)
         weight = r.clamp(min=LEAST_RESIDUAL) ** -exponent

@@ -55,6 +55,7 @@ class RunSettings:
 
     epochs: float = 100  # passes over the data
     steps: int | None = None  # optimizer steps in all; None = from epochs
+    coarse_steps: int = 0  # of them, the first so many at half the side, at a quarter of the cost or less
     batch_size: int = 16  # images per process and step
     lr: float = 3e-4  # the greatest
     lr_warmup: int = 0  # steps over which it rises; 0 = none, as in the paper
@@ -120,13 +121,19 @@ class RunSettings:
                     f"`image_size` must be a positive multiple of 8 because the network halves it three times, "
                     f"not {side}; try {lower} or {lower + 8}."
                 )
-        for name in ("base_channels", "class_conditional", "preconditioning", "frame_features"):
+        for name in ("base_channels", "class_conditional", "preconditioning", "frame_features", "coarse_steps"):
             if self.model is not None and getattr(self, name):
                 raise ArgumentError(f"`{name}` is of the paper's network; leave it out with `model`.")
         _at_least("base_channels", self.base_channels, 4, none="the image size")
         if self.base_channels is not None and self.base_channels % 4:
             raise ArgumentError(f"`base_channels` must be a multiple of 4 (attention heads), not {self.base_channels}.")
         _at_least("lr_warmup", self.lr_warmup, 0)
+        _at_least("coarse_steps", self.coarse_steps, 0)
+        if self.coarse_steps and any(side % 16 for side in _sides(self.image_size)):
+            raise ArgumentError(
+                "`coarse_steps` halves the images, and the network halves them three times more: `image_size` must be a "
+                "multiple of 16."
+            )
         _at_least("num_images", self.num_images, 1, none="all")
         _at_least("steps", self.steps, 1, none="counting by `epochs`")
         for name in ("batch_size", "checkpoint_every", "keep_checkpoints", "sample_num", "sample_steps"):

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from aliasfree.config import Config
 from aliasfree.data import unit_range
 from aliasfree.diffusion import make_scheduler, training_loss
 from aliasfree.models.compiling import compile_network, lay_out
 from aliasfree.training.checkpoint import Checkpoint, pack_optimizer, unpack_optimizer
+from aliasfree.training.coarse import coarse_frame, coarse_images, coarse_spectrum, size_of
 from aliasfree.training.ema import WeightAverage
 from aliasfree.training.learning_rate import learning_rate
+from aliasfree.training.setup import some_images
 from aliasfree.training.stream import Batch, ImageStream, augment, step_generator
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ class TrainingState:
     """Names of the losses that the loss is a sum of, where they are told apart."""
 
     def __init__(self, settings: Any, data: Any, model: Any, accelerator: Accelerator) -> None:
-        self.settings, self.accelerator, self.device = settings, accelerator, accelerator.device
+        self.settings, self.data, self.accelerator, self.device = settings, data, accelerator, accelerator.device
         self.model = lay_out(model.to(self.device), self.device).train()
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.names, self.parameters = [name for name, _ in trained], [p for _, p in trained]
@@ -56,6 +59,18 @@ class TrainingState:
         self.scheduler = make_scheduler("ddpm", num_train_timesteps=s.num_train_timesteps)
         weights = self.model.loss_weights(s.loss_weighting) if hasattr(self.model, "loss_weights") else None
         self.weights = None if weights is None else weights.to(self.device)
+        self.whole = (getattr(self.model, "spectrum", None), self.weights)
+        self.coarse = self.whole
+        if s.coarse_steps and self.whole[0] is not None:
+            images = some_images(self.data)
+            spectrum = coarse_spectrum(images, Config.parse(s.config).is_radial)
+            self.model.spectrum = spectrum
+            weights = self.model.loss_weights(s.loss_weighting, size_of(images))
+            self.coarse = (spectrum, weights.to(self.device))
+
+    def is_coarse(self, step: int) -> bool:
+        """Whether `step` (from 1) is one of the first, at half the side."""
+        return step <= getattr(self.settings, "coarse_steps", 0)  # tuning has none
 
     def loss(self, batch: Batch, step: int) -> Tensor:
         """The loss of a batch, every random draw being that of (seed, rank, step).
@@ -65,6 +80,11 @@ class TrainingState:
         s = self.settings
         x0 = unit_range(batch.images.to(self.device, non_blocking=True))
         x0, frame = augment(x0, s.augment, s.seed, batch.epochs, batch.indices)
+        if s.coarse_steps:
+            coarse = self.is_coarse(step)
+            self.model.spectrum, self.weights = self.coarse if coarse else self.whole
+            if coarse:
+                x0, frame = coarse_images(x0), coarse_frame(frame)
         labels = batch.labels.to(self.device) if s.class_conditional and batch.labels is not None else None
         generator = step_generator(s.seed, self.accelerator.process_index, step, self.device)
         return training_loss(

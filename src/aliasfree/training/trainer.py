@@ -239,6 +239,7 @@ class Run:
                 last = self.step == self.total
                 save = last or self.step % s.checkpoint_every == 0
                 sample = s.sample_every is not None and (last or self.step % s.sample_every == 0)
+                sample = sample and not self.state.is_coarse(self.step)  # not yet a network for the whole side
                 signal_number = 0
                 if save or sample or len(self.unread) >= self.read_every or (self.alone and stop.signal_number):
                     signal_number = self.read_losses(stop)
