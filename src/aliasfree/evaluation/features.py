@@ -1,10 +1,9 @@
 """Features of images, by which sets of them are compared.
 
-    inception    2,048 features and 1,008 logits of torch-fidelity's Inception v3: photographs, and the paper's tables
     classifier   64 features of a small network trained on the data's own labels: the meaningful one for grey digits
     pixels       the image in at most 8x8 blocks: always there, blind to all that is finer
 
-More networks trained on photographs are in `pretrained`.
+Inception, whose features published tables use, is in `inception`; more networks trained on photographs in `pretrained`.
 
 All take uint8 images (N, C, H, W).
 """
@@ -12,23 +11,18 @@ All take uint8 images (N, C, H, W).
 from __future__ import annotations
 
 import hashlib
-import importlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aliasfree.errors import CheckpointError, DataError, ShapeError
+from aliasfree.errors import ShapeError
 from aliasfree.evaluation.classifier import Classifier
 
-__all__ = [
-    "ClassifierFeatures", "Extractor", "Features", "InceptionFeatures", "PixelFeatures", "check_weights", "extract"
-]  # fmt: skip
+__all__ = ["ClassifierFeatures", "Extractor", "Features", "PixelFeatures", "extract"]
 
 
 @dataclass(frozen=True)
@@ -141,93 +135,3 @@ class ClassifierFeatures:
         x = images.to(device).float() / 127.5 - 1
         values = self.classifier.features(x).mean((2, 3))
         return Features(values.cpu(), self.classifier.head(values).softmax(1).cpu())
-
-
-class InceptionFeatures:
-    """torch-fidelity's Inception v3 (2015-12-05, as in the published FID tables); grey images count as RGB.
-
-    weights  the file of torch-fidelity's weights; None = torch's hub folder, else they are downloaded
-
-    Raises DataError when the weights are not to be had and CheckpointError when the file is another.
-    """
-
-    name = "inception"
-
-    def __init__(self, weights: str | Path | None = None, device: str = "cpu") -> None:
-        try:
-            inception = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
-        except ImportError as error:
-            raise DataError(
-                "The inception features are those of torch-fidelity; install it with `pip install torch-fidelity`, or "
-                "take `features='classifier'`."
-            ) from error
-        address = inception.URL_INCEPTION_V3
-        hub = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[-1]
-        path = Path(weights) if weights is not None else hub
-        if not path.is_file():
-            if weights is not None:
-                raise DataError(f"There are no Inception weights at {path}; {_how_to_get(address)}")
-            self._download(address, hub)
-        self.key = f"inception-{check_weights(path)}"
-        net: Any = inception.FeatureExtractorInceptionV3
-        try:
-            self.net = net("aliasfree", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path))
-        except (RuntimeError, KeyError) as error:
-            raise CheckpointError(
-                f"{path} holds other weights than torch-fidelity's Inception v3 ({str(error).splitlines()[0]}); "
-                f"{_how_to_get(address)}"
-            ) from error
-        self.net = self.net.to(device)
-        self.device = device
-
-    @staticmethod
-    def _download(address: str, path: Path) -> None:
-        try:
-            if os.environ.get("HF_HUB_OFFLINE") == "1":
-                raise OSError("HF_HUB_OFFLINE is set")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(address, str(path), progress=False)
-        except (OSError, RuntimeError) as error:
-            raise DataError(f"The Inception weights cannot be downloaded ({error}); {_how_to_get(address)}") from error
-
-    @torch.inference_mode()
-    def __call__(self, images: Tensor) -> Features:
-        values, logits = [], []
-        for part in images.split(50):  # a batch of 299x299 images takes 50 MB a layer
-            rgb = part.expand(-1, 3, -1, -1) if part.shape[1] == 1 else part
-            one, two = self.net(rgb.to(self.device))
-            values.append(one.cpu())
-            logits.append(two.cpu())
-        return Features(torch.cat(values), torch.cat(logits).double().softmax(1).float())
-
-
-def _how_to_get(address: str) -> str:
-    return (
-        f"fetch {address} on a machine with access and give the file with `weights`, or take `features='classifier'` "
-        "(data with labels) or pixels."
-    )
-
-
-def check_weights(path: str | Path) -> str:
-    """A checksum of a file that holds tensors and nothing else: torch-fidelity itself would unpickle any code.
-
-    Raises CheckpointError for any other file.
-
-    >>> import torch
-    >>> from aliasfree.evaluation.features import check_weights
-    >>> torch.save({"weight": torch.zeros(2)}, "weights.pth")
-    >>> len(check_weights("weights.pth"))
-    16
-    """
-    path = Path(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise CheckpointError(
-            f"{path} cannot be read as weights ({type(error).__name__}); fetch torch-fidelity's Inception "
-            "weights again."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f"{path} holds no plain weights; fetch torch-fidelity's Inception weights.")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

