@@ -18,7 +18,8 @@ from aliasfree.data import open_images
 from aliasfree.errors import RunError
 from aliasfree.experiments import doctor
 from aliasfree.experiments.caches import clear_caches, find_caches
-from aliasfree.ops.backends.cpu import kept
+from aliasfree.ops.backends.cpu.compiling import cache_folder
+from aliasfree.ops.backends.cpu.fir import kernels as fir
 
 
 def told(*arguments: str) -> str:
@@ -83,8 +84,7 @@ def test_kernels_that_cannot_be_kept_or_run_are_told_with_the_reason(cache, monk
 
 def test_only_what_the_library_made_is_removed(cache, tmp_path):
     open_images("digits", image_size=8)
-    kernels = kept.kept_kernels().folder
-    assert kernels is not None
+    kernels = cache_folder(fir.compiled)
     mine = [
         cache / "letter.txt",
         cache / "images" / "holiday.jpg",
@@ -92,14 +92,14 @@ def test_only_what_the_library_made_is_removed(cache, tmp_path):
         cache / "evaluation" / "thesis.json",
         cache / "evaluation" / "my-classifier-1.safetensors",
         kernels / "another.work-1.py311.nbi",
-        kernels / "walk.py",
+        kernels / "kernels.py",
     ]
     made = [
         cache / "evaluation" / "classifier-0bf907f3cbf1fce2-1x16x16.json",
         cache / "evaluation" / "features-pixels-8-52897e4d65b211bf-70.safetensors",
         cache / "images" / "0d9334c3a450213f88068be121ddea3a.new.xyz" / "images.npy",
-        kernels / "walk.compiled.locals.work-391.py311.nbi",
-        kernels / "walk.compiled.locals.work-391.py311.1.nbc",
+        kernels / "kernels.compiled.locals.work-391.py311.nbi",
+        kernels / "kernels.compiled.locals.work-391.py311.1.nbc",
     ]
     for path in (*mine, *made):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from aliasfree.errors import BackendError, ShapeError
 from aliasfree.ops.attention import _attention, _attention_backward, attention, attention_choice, attention_reference
-from aliasfree.ops.backends.cpu import attention as numba_attention
+from aliasfree.ops.backends.cpu.attention import backend as numba_attention
 
 # (images, tokens, heads, numbers a head): one tile, more keys than are held at a time, odd widths, one image, heads in
 # several parts

@@ -20,8 +20,8 @@ from aliasfree.ops import (
     upsample2d,
     upsample2d_reference,
 )
-from aliasfree.ops.backends.cpu.dense import LONGEST
-from aliasfree.ops.backends.cpu.dense_tables import blocks, folding
+from aliasfree.ops.backends.cpu.ideal.plan import LONGEST
+from aliasfree.ops.backends.cpu.ideal.tables import blocks, folding
 from aliasfree.ops.plain import axis_matrices
 
 BELOW = FilterSpec("ideal", cutoff=0.499)

@@ -37,16 +37,16 @@ class Cache:
 def find_caches() -> list[Cache]:
     """Decoded images, what `aliasfree evaluate` keeps of real images, and compiled kernels."""
     from aliasfree.data.cache import cache_root
-    from aliasfree.ops.backends.cpu.kept import kept_kernels
+    from aliasfree.ops.backends.cpu.cache import cached_kernels
 
     root = cache_root()
     found = [
         _cache("decoded images", root / "images", _named(root / "images")),
         _cache("classifiers, features", root / "evaluation", _named(root / "evaluation")),
     ]
-    kept = kept_kernels()
-    if kept.folder is not None:
-        found.append(_cache("compiled kernels", kept.folder, kept.all_files))
+    kernels = cached_kernels()
+    if kernels.folder is not None:
+        found.append(_cache("compiled kernels", kernels.folder, kernels.all_files))
     return found
 
 

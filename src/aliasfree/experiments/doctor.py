@@ -100,20 +100,20 @@ def _kernels(device: str) -> list[Kernel]:
 
     from aliasfree.errors import BackendError
     from aliasfree.ops import explain
-    from aliasfree.ops.backends.cpu.kept import kept_kernels
+    from aliasfree.ops.backends.cpu.cache import cached_kernels
 
-    kept = kept_kernels()
+    cached = cached_kernels()
     plane, tokens = torch.zeros(1, 4, 16, 16, device=device), torch.zeros(1, 64, 48, device=device)
     calls: list[tuple[str, str, tuple[Any, ...]]] = [
-        ("filtered_activation2d", "walk", (plane, "gelu", "hq")),
-        ("upsample2d", "walk", (plane, "hq")),
-        ("downsample2d", "walk", (plane, "hq")),
-        ("filtered_activation2d", "dense_kernels", (plane, "gelu", "ideal")),
-        ("attention", "attention_kernels", (tokens, 4)),
+        ("filtered_activation2d", "fir", (plane, "gelu", "hq")),
+        ("upsample2d", "fir", (plane, "hq")),
+        ("downsample2d", "fir", (plane, "hq")),
+        ("filtered_activation2d", "ideal", (plane, "gelu", "ideal")),
+        ("attention", "attention", (tokens, 4)),
     ]
     found = []
-    for op, module, arguments in calls:
-        shown = f"{op}, ideal filter" if module == "dense_kernels" else op
+    for op, folder, arguments in calls:
+        shown = f"{op}, ideal filter" if folder == "ideal" else op
         try:
             choice = explain(op, *arguments)
         except BackendError as error:  # $ALIASFREE_BACKEND names one that cannot run it
@@ -121,10 +121,10 @@ def _kernels(device: str) -> list[Kernel]:
             continue
         compiled, note = None, "PyTorch's own operations"
         if choice.name == "numba":
-            compiled = any(path.suffix == ".nbc" for path in kept.files[module])
+            compiled = any(path.suffix == ".nbc" for path in cached.files[folder])
             note = "compiled" if compiled else "not compiled yet: the first use does it, in seconds"
-            if kept.folder is None:
-                note = f"compiled anew in every process: {kept.reason}"
+            if cached.folder is None:
+                note = f"compiled anew in every process: {cached.reason}"
         elif choice.name == "triton":
             note = "compiled at first use and kept by Triton"
         elif choice.name == "reference":

@@ -40,7 +40,7 @@ ARGUMENTS = {
 """op -> the fields of `Call` that its arguments after the tensor set, in order; a filter is given as its `key`."""
 _KERNELS = {
     **{(op, "numba"): "aliasfree.ops.backends.cpu.backend:NumbaBackend" for op in ARGUMENTS if op != "attention"},
-    ("attention", "numba"): "aliasfree.ops.backends.cpu.attention",
+    ("attention", "numba"): "aliasfree.ops.backends.cpu.attention.backend",
     **{(op, "triton"): "aliasfree.ops.backends.gpu.backend:TritonBackend" for op in ARGUMENTS if op != "attention"},
 }
 """(op, backend) -> "module:class" of its kernels, or the module itself."""

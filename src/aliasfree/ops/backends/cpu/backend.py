@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from aliasfree.filters import FilterSpec
-from aliasfree.ops.backends.cpu import dense
-from aliasfree.ops.backends.cpu.dense_tables import DenseTables, dense_gather, dense_spread
-from aliasfree.ops.backends.cpu.layout import (
+from aliasfree.ops.backends.cpu.fir.plan import Size, plan, run
+from aliasfree.ops.backends.cpu.fir.tables import Tables, gather, spread
+from aliasfree.ops.backends.cpu.ideal import plan as ideal
+from aliasfree.ops.backends.cpu.ideal.tables import DenseTables, dense_gather, dense_spread
+from aliasfree.ops.backends.cpu.simd.layout import (
     ACTIVATION,
     ACTIVATION_BACKWARD,
     ACTIVATIONS,
@@ -21,8 +23,6 @@ from aliasfree.ops.backends.cpu.layout import (
     LANES,
     SPREAD,
 )
-from aliasfree.ops.backends.cpu.plan import Size, plan, run
-from aliasfree.ops.backends.cpu.tables import Tables, gather, spread
 from aliasfree.ops.backends.cpu.threads import Kernel, compile_kernel
 from aliasfree.ops.dispatch import Call
 from aliasfree.ops.padding import Padding
@@ -50,7 +50,7 @@ class NumbaBackend:
             return f"it computes in float32 and bfloat16, not {str(call.dtype).removeprefix('torch.')}"
         if call.op == "filtered_activation2d" and call.activation not in ACTIVATIONS:
             return "it knows no activation but " + ", ".join(ACTIVATIONS)
-        return dense.refusal(call)
+        return ideal.refusal(call)
 
     def upsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
         low, high = _sizes(x.shape, factor)
@@ -164,7 +164,7 @@ def _walk(
     n, c, size, out, channels = shape
     where = n, c, tuple(size), tuple(out), channels
     if any(isinstance(t, DenseTables) for t in tables):
-        run(dense.plan(mode, activation, *where, *tables, torch.get_num_threads()), dense.kernel(y.dtype), x, grad, y)
+        run(ideal.plan(mode, activation, *where, *tables, torch.get_num_threads()), ideal.kernel(y.dtype), x, grad, y)
     else:
         run(plan(mode, activation, *where, *tables, torch.get_num_threads()), _kernel(y.dtype), x, grad, y)
 
@@ -172,7 +172,7 @@ def _walk(
 @lru_cache(maxsize=2)
 def _kernel(dtype: torch.dtype) -> Kernel:
     """The compiled kernel for a storage type."""
-    from aliasfree.ops.backends.cpu import walk  # Numba takes a second to import
+    from aliasfree.ops.backends.cpu.fir import kernels  # Numba takes a second to import
 
     storage = np.float32(0) if dtype == torch.float32 else np.uint16(0)
-    return compile_kernel(lambda: walk.compiled(storage), "CPU kernels")
+    return compile_kernel(lambda: kernels.compiled(storage), "CPU kernels")

@@ -83,24 +83,20 @@ def keep_apart(typing: Any) -> Any:
 
 
 def sources(path: Path) -> list[Path]:
-    """A file and the files of its folder that it imports, directly or not, by name."""
-    package = __name__.rpartition(".")[0]
-    found = {path}
+    """A file and the files of this package that it imports, directly or not."""
+    package, folder = __name__.rpartition(".")[0], Path(__file__).parent
+    known = {path}
     todo = [path]
     while todo:
         for node in ast.walk(ast.parse(todo.pop().read_bytes())):
-            if not isinstance(node, ast.ImportFrom) or node.module is None:
+            if not isinstance(node, ast.ImportFrom) or not f"{node.module}.".startswith(f"{package}."):
                 continue
-            if node.module == package:
-                names = [alias.name for alias in node.names]
-            elif node.module.startswith(f"{package}."):
-                names = [node.module.removeprefix(f"{package}.")]
-            else:
-                continue
-            new = {path.with_name(f"{name}.py") for name in names} - found
-            found |= new
+            names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+            files = [folder.joinpath(*name.removeprefix(package).split(".")).with_suffix(".py") for name in names]
+            new = {file for file in files if file.is_file()} - known
+            known |= new
             todo += new
-    return sorted(found)
+    return sorted(known)
 
 
 def sources_version(path: Path) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aliasfree.ops.backends.cpu.layout import LANES
+from aliasfree.ops.backends.cpu.simd.layout import LANES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

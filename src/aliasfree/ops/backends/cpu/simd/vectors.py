@@ -13,8 +13,8 @@ import llvmlite.ir as ir
 from numba import types
 from numba.extending import intrinsic, models, register_model
 
-from aliasfree.ops.backends.cpu import emit
-from aliasfree.ops.backends.cpu.layout import BLOCK, LANES
+from aliasfree.ops.backends.cpu.simd import llvm
+from aliasfree.ops.backends.cpu.simd.layout import BLOCK, LANES
 
 
 class _VectorType(types.Type):
@@ -35,13 +35,13 @@ ACCUMULATORS = types.UniTuple(VECTOR, BLOCK)
 @register_model(_VectorType)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: Any) -> None:
-        super().__init__(manager, fe_type, emit.FLOATS)
+        super().__init__(manager, fe_type, llvm.FLOATS)
 
 
 @register_model(_PairsType)
 class _PairsModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: Any) -> None:
-        super().__init__(manager, fe_type, emit.INTS)
+        super().__init__(manager, fe_type, llvm.INTS)
 
 
 @intrinsic
@@ -49,7 +49,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
     """16 elements from array[index]."""
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return emit.load(b, sig.args[0], *args)
+        return llvm.load(b, sig.args[0], *args)
 
     return VECTOR(array, types.intp), build
 
@@ -59,7 +59,7 @@ def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     """16 elements to array[index]."""
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        emit.store(b, args[2], sig.args[0], *args[:2])
+        llvm.store(b, args[2], sig.args[0], *args[:2])
         return context.get_dummy_value()
 
     return types.void(array, types.intp, VECTOR), build
@@ -70,7 +70,7 @@ def splat(typing: Any, scalar: Any) -> Any:
     """16 times the same number."""
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return emit.splat(b, args[0])
+        return llvm.splat(b, args[0])
 
     return VECTOR(types.float32), build
 
@@ -80,7 +80,7 @@ def zeros(typing: Any) -> Any:
     """BLOCK vectors of zeros, to accumulate in."""
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        return context.make_tuple(b, sig.return_type, [emit.constant(emit.FLOATS, 0.0)] * BLOCK)
+        return context.make_tuple(b, sig.return_type, [llvm.constant(llvm.FLOATS, 0.0)] * BLOCK)
 
     return ACCUMULATORS(), build
 
@@ -93,7 +93,7 @@ def get(typing: Any, array: Any, index: Any, stride: Any) -> Any:
         array, index, stride = args
         out = []
         for _ in range(BLOCK):
-            out.append(emit.load(b, sig.args[0], array, index))
+            out.append(llvm.load(b, sig.args[0], array, index))
             index = b.add(index, stride)
         return context.make_tuple(b, sig.return_type, out)
 
@@ -107,7 +107,7 @@ def put(typing: Any, array: Any, index: Any, stride: Any, vectors: Any) -> Any:
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         array, index, stride, vectors = args
         for j in range(sig.args[3].count):
-            emit.store(b, b.extract_value(vectors, j), sig.args[0], array, index)
+            llvm.store(b, b.extract_value(vectors, j), sig.args[0], array, index)
             index = b.add(index, stride)
         return context.get_dummy_value()
 
@@ -120,10 +120,10 @@ def accumulate(typing: Any, sums: Any, weight: Any, array: Any, index: Any, stri
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         sums, weight, array, index, stride = args
-        factor, out = emit.splat(b, weight), []
+        factor, out = llvm.splat(b, weight), []
         for j in range(BLOCK):
-            x = emit.load(b, sig.args[2], array, index)
-            out.append(emit.fma(b, factor, x, b.extract_value(sums, j)))
+            x = llvm.load(b, sig.args[2], array, index)
+            out.append(llvm.fma(b, factor, x, b.extract_value(sums, j)))
             index = b.add(index, stride)
         return context.make_tuple(b, sig.return_type, out)
 
@@ -136,9 +136,9 @@ def accumulate_outer(typing: Any, sums: Any, weights: Any, w: Any, array: Any, i
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         sums, weights, w, array, index = args
-        x = emit.load(b, sig.args[3], array, index)
-        factors = [emit.splat(b, b.load(b.gep(weights, [emit.plus(b, w, j)]))) for j in range(BLOCK)]
-        out = [emit.fma(b, factor, x, b.extract_value(sums, j)) for j, factor in enumerate(factors)]
+        x = llvm.load(b, sig.args[3], array, index)
+        factors = [llvm.splat(b, b.load(b.gep(weights, [llvm.plus(b, w, j)]))) for j in range(BLOCK)]
+        out = [llvm.fma(b, factor, x, b.extract_value(sums, j)) for j, factor in enumerate(factors)]
         return context.make_tuple(b, sig.return_type, out)
 
     return ACCUMULATORS(ACCUMULATORS, weights, types.intp, array, types.intp), build
@@ -154,12 +154,12 @@ def consecutive(taps: int, every: int) -> Any:
         def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
             sums, weights, array, index = args
             out = [b.extract_value(sums, j) for j in range(BLOCK)]
-            factors = [emit.splat(b, b.load(b.gep(weights, [ir.Constant(emit.I64, k)]))) for k in range(taps)]
+            factors = [llvm.splat(b, b.load(b.gep(weights, [ir.Constant(llvm.I64, k)]))) for k in range(taps)]
             for i in range(every * (BLOCK - 1) + taps):
-                x = emit.load(b, sig.args[2], array, emit.plus(b, index, LANES * i))
+                x = llvm.load(b, sig.args[2], array, llvm.plus(b, index, LANES * i))
                 for j in range(BLOCK):
                     if 0 <= i - every * j < taps:
-                        out[j] = emit.fma(b, factors[i - every * j], x, out[j])
+                        out[j] = llvm.fma(b, factors[i - every * j], x, out[j])
             return context.make_tuple(b, sig.return_type, out)
 
         return ACCUMULATORS(ACCUMULATORS, weights, array, types.intp), build
@@ -207,10 +207,10 @@ def load_tile(typing: Any, x: Any, base: Any, stride: Any, last: Any, buffer: An
         for plane in range(LANES):
             p = ir.Constant(word, plane)
             p = b.select(b.icmp_signed("<", p, last), p, last)
-            rows.append(emit.load(b, sig.args[0], array, b.add(base, b.mul(p, stride))))
-        for pixel, row in enumerate(emit.transposed(b, rows)):
+            rows.append(llvm.load(b, sig.args[0], array, b.add(base, b.mul(p, stride))))
+        for pixel, row in enumerate(llvm.transposed(b, rows)):
             index = b.add(at, ir.Constant(word, LANES * pixel))
-            emit.store(b, row, sig.args[4], buffer, index)
+            llvm.store(b, row, sig.args[4], buffer, index)
         return context.get_dummy_value()
 
     return types.void(x, types.intp, types.intp, types.intp, buffer, types.intp), build
@@ -226,11 +226,11 @@ def store_tile(typing: Any, buffer: Any, at: Any, y: Any, base: Any, stride: Any
         rows = []
         for pixel in range(LANES):
             index = b.add(at, ir.Constant(word, LANES * pixel))
-            rows.append(emit.load(b, sig.args[0], buffer, index))
-        for plane, row in enumerate(emit.transposed(b, rows)):
+            rows.append(llvm.load(b, sig.args[0], buffer, index))
+        for plane, row in enumerate(llvm.transposed(b, rows)):
             p = ir.Constant(word, plane)
             with b.if_then(b.icmp_signed("<=", p, last), likely=True):
-                emit.store(b, row, sig.args[2], array, b.add(base, b.mul(p, stride)))
+                llvm.store(b, row, sig.args[2], array, b.add(base, b.mul(p, stride)))
         return context.get_dummy_value()
 
     return types.void(buffer, types.intp, y, types.intp, types.intp, types.intp), build

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aliasfree.ops.backends.cpu.layout import BACKWARD_JOB, FORWARD_JOB, KEYS, LANES
+from aliasfree.ops.backends.cpu.simd.layout import BACKWARD_JOB, FORWARD_JOB, KEYS, LANES
 from aliasfree.ops.backends.cpu.threads import Kernel, compile_kernel, run_on, scratch
 from aliasfree.ops.dispatch import Call
 
@@ -120,16 +120,16 @@ def scratch_layout(tokens: int, width: int, backward: bool, paired: bool) -> Scr
 
 @lru_cache(maxsize=4 * PART)
 def _function(part: int, dtype: torch.dtype, paired: bool, backward: bool) -> Kernel:
-    from aliasfree.ops.backends.cpu import attention_kernels  # Numba takes a second to import
+    from aliasfree.ops.backends.cpu.attention import kernels  # Numba takes a second to import
 
     storage = np.float32(0) if dtype == torch.float32 else np.uint16(0)
     name = f"CPU attention for heads of {part} numbers" + (", backward" if backward else "")
-    return compile_kernel(lambda: attention_kernels.compiled(part, storage, paired, backward), name)
+    return compile_kernel(lambda: kernels.compiled(part, storage, paired, backward), name)
 
 
 @lru_cache(maxsize=1)
 def multiplies_pairs() -> bool:
     """Whether the processor multiplies two bfloat16 at once."""
-    from aliasfree.ops.backends.cpu import words
+    from aliasfree.ops.backends.cpu.attention import arithmetic
 
-    return words.multiplies_pairs()
+    return arithmetic.multiplies_pairs()

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from aliasfree.ops.backends.cpu.compiling import inlined, jit, keep_apart, kernel, sources_version, unliteral
-from aliasfree.ops.backends.cpu.functions import gelu, gelu_slope, relu, relu_slope, silu, silu_slope
-from aliasfree.ops.backends.cpu.layout import (
+from aliasfree.ops.backends.cpu.simd.functions import gelu, gelu_slope, relu, relu_slope, silu, silu_slope
+from aliasfree.ops.backends.cpu.simd.layout import (
     ACTIVATION_BACKWARD,
     BLOCK,
     FOLD,
@@ -42,9 +42,9 @@ from aliasfree.ops.backends.cpu.layout import (
     TABLE,
     TIMES,
 )
-from aliasfree.ops.backends.cpu.memory import advance, entry, floats, ints, pointer, record, take_number
-from aliasfree.ops.backends.cpu.planes import group_of, load_pixels, load_plane, store_pixels
-from aliasfree.ops.backends.cpu.vectors import (
+from aliasfree.ops.backends.cpu.simd.memory import advance, entry, floats, ints, pointer, record, take_number
+from aliasfree.ops.backends.cpu.simd.planes import group_of, load_pixels, load_plane, store_pixels
+from aliasfree.ops.backends.cpu.simd.vectors import (
     accumulate,
     add,
     consecutive,

@@ -12,7 +12,7 @@ from numba import types
 from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
 
-from aliasfree.ops.backends.cpu import emit
+from aliasfree.ops.backends.cpu.simd import llvm
 
 
 @intrinsic
@@ -64,7 +64,7 @@ def entry(typing: Any, address: Any, i: Any, dtype: Any) -> Any:
     """The i-th record of an array of them at `address`."""
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        at = b.add(args[0], b.mul(args[1], ir.Constant(emit.I64, sig.return_type.size)))
+        at = b.add(args[0], b.mul(args[1], ir.Constant(llvm.I64, sig.return_type.size)))
         return b.inttoptr(at, context.get_value_type(sig.return_type))
 
     return dtype.dtype(types.int64, types.int64, dtype), build
@@ -79,7 +79,7 @@ def take_number(typing: Any, record: Any, field: Any) -> Any:
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         start = b.bitcast(args[0], ir.IntType(8).as_pointer())
-        counter = b.bitcast(b.gep(start, [ir.Constant(emit.I64, offset)]), emit.I64.as_pointer())
-        return b.atomic_rmw("add", counter, ir.Constant(emit.I64, 1), "seq_cst")
+        counter = b.bitcast(b.gep(start, [ir.Constant(llvm.I64, offset)]), llvm.I64.as_pointer())
+        return b.atomic_rmw("add", counter, ir.Constant(llvm.I64, 1), "seq_cst")
 
     return types.int64(record, field), build

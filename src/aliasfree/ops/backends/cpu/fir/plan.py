@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from aliasfree.ops.backends.cpu.layout import ACTIVATIONS, BLOCK, GATHER, JOB, LANES, PLAN
-from aliasfree.ops.backends.cpu.tables import Tables
+from aliasfree.ops.backends.cpu.fir.tables import Tables
+from aliasfree.ops.backends.cpu.simd.layout import ACTIVATIONS, BLOCK, GATHER, JOB, LANES, PLAN
 from aliasfree.ops.backends.cpu.threads import Kernel, run_on, scratch
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from aliasfree.filters import Array, FilterSpec
-from aliasfree.ops.backends.cpu.layout import BLOCK
+from aliasfree.ops.backends.cpu.simd.layout import BLOCK
 from aliasfree.ops.plain import axis_matrices
 
 __all__ = ["DenseTables", "blocks", "dense_gather", "dense_spread", "folding"]

@@ -7,8 +7,8 @@ from typing import Any
 
 from numba.extending import intrinsic
 
-from aliasfree.ops.backends.cpu import emit
-from aliasfree.ops.backends.cpu.vectors import VECTOR
+from aliasfree.ops.backends.cpu.simd import llvm
+from aliasfree.ops.backends.cpu.simd.vectors import VECTOR
 
 
 class Expression:
@@ -22,7 +22,7 @@ class Expression:
         self.b, self.values = b, values
 
     def constant(self, value: float) -> Expression:
-        return Expression(self.b, [emit.constant(emit.FLOATS, value)] * len(self.values))
+        return Expression(self.b, [llvm.constant(llvm.FLOATS, value)] * len(self.values))
 
     def each(self, make: Callable[..., Any], *others: Expression | float) -> Expression:
         """make(value, others' value ...) of each vector; numbers stand for vectors of them."""
@@ -49,7 +49,7 @@ class Expression:
 
     def times_plus(self, y: Expression | float, z: Expression | float) -> Expression:
         """self y + z, rounded once."""
-        return self.each(lambda u, v, w: emit.fma(self.b, u, v, w), y, z)
+        return self.each(lambda u, v, w: llvm.fma(self.b, u, v, w), y, z)
 
     def where_less(self, bound: float, a: Expression | float) -> Expression:
         """a where self < bound, else self; NaN is not less than anything."""

@@ -7,9 +7,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from aliasfree.ops.backends.cpu.dense_tables import DenseTables
-from aliasfree.ops.backends.cpu.layout import ACTIVATION_BACKWARD, ACTIVATIONS, DENSE_PLAN, GATHER, LANES, SPREAD
-from aliasfree.ops.backends.cpu.plan import Plan, Scratch, Size, divide, spaced
+from aliasfree.ops.backends.cpu.fir.plan import Plan, Scratch, Size, divide, spaced
+from aliasfree.ops.backends.cpu.ideal.tables import DenseTables
+from aliasfree.ops.backends.cpu.simd.layout import ACTIVATION_BACKWARD, ACTIVATIONS, DENSE_PLAN, GATHER, LANES, SPREAD
 from aliasfree.ops.backends.cpu.threads import Kernel, compile_kernel
 from aliasfree.ops.dispatch import Call
 
@@ -85,7 +85,7 @@ def plan(
 @lru_cache(maxsize=2)
 def kernel(dtype: torch.dtype) -> Kernel:
     """The compiled kernel for a storage type."""
-    from aliasfree.ops.backends.cpu import dense_kernels  # Numba takes a second to import
+    from aliasfree.ops.backends.cpu.ideal import kernels  # Numba takes a second to import
 
     storage = np.float32(0) if dtype == torch.float32 else np.uint16(0)
-    return compile_kernel(lambda: dense_kernels.compiled(storage), "CPU kernels for dense matrices")
+    return compile_kernel(lambda: kernels.compiled(storage), "CPU kernels for dense matrices")

@@ -30,7 +30,7 @@ from aliasfree.filters import (
     upsampling_kernel,
     upsampling_offset,
 )
-from aliasfree.ops.backends.cpu.layout import FOLD, LANES, PAD, SEGMENT, TABLE
+from aliasfree.ops.backends.cpu.simd.layout import FOLD, LANES, PAD, SEGMENT, TABLE
 from aliasfree.ops.padding import Padding, outside
 from aliasfree.ops.taps import axis_taps
 

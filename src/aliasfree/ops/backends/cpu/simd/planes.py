@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from aliasfree.ops.backends.cpu.compiling import inlined, jit, keep_apart, unliteral
-from aliasfree.ops.backends.cpu.layout import LANES
-from aliasfree.ops.backends.cpu.vectors import load, load_tile, store, store_tile
+from aliasfree.ops.backends.cpu.simd.layout import LANES
+from aliasfree.ops.backends.cpu.simd.vectors import load, load_tile, store, store_tile
 
 
 class Group(NamedTuple):

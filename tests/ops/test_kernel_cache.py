@@ -25,7 +25,7 @@ def compiled(path: Path):
     """A small kernel of a file of its own, that adds one to the number at an address."""
     path.write_text(
         "from aliasfree.ops.backends.cpu.compiling import kernel\n"
-        "from aliasfree.ops.backends.cpu.memory import ints\n\n"
+        "from aliasfree.ops.backends.cpu.simd.memory import ints\n\n"
         "def make():\n"
         "    @kernel\n"
         "    def work(address):\n"

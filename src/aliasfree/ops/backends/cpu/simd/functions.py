@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from aliasfree.ops.backends.cpu import emit
-from aliasfree.ops.backends.cpu.expressions import Expression, pointwise
+from aliasfree.ops.backends.cpu.simd import llvm
+from aliasfree.ops.backends.cpu.simd.expressions import Expression, pointwise
 
 
 def _odd_rational(numerator: tuple[float, ...], denominator: tuple[float, ...], bound: float) -> Any:
@@ -71,8 +71,8 @@ def power_of_2(u: Expression, coefficients: tuple[float, ...]) -> Expression:
     power = (u - (shifted - _ROUND)).polynomial(coefficients)
 
     def scaled_by(power: Any, shifted: Any) -> Any:
-        exponent = b.shl(b.bitcast(shifted, emit.INTS), emit.constant(emit.INTS, 23))
-        return b.bitcast(b.add(b.bitcast(power, emit.INTS), exponent), emit.FLOATS)
+        exponent = b.shl(b.bitcast(shifted, llvm.INTS), llvm.constant(llvm.INTS, 23))
+        return b.bitcast(b.add(b.bitcast(power, llvm.INTS), exponent), llvm.FLOATS)
 
     return power.each(scaled_by, shifted)
 

@@ -21,12 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from aliasfree.ops.backends.cpu.compiling import inlined, jit, kernel, sources_version, unliteral
-from aliasfree.ops.backends.cpu.functions import exp2, inverse
-from aliasfree.ops.backends.cpu.layout import BACKWARD_JOB, BLOCK, FORWARD_JOB, KEYS, LANES
-from aliasfree.ops.backends.cpu.memory import floats, pointer, record, take_number
-from aliasfree.ops.backends.cpu.vectors import get, larger, load, mul, product, put, splat, store, sub
-from aliasfree.ops.backends.cpu.words import (
+from aliasfree.ops.backends.cpu.attention.arithmetic import (
     columns,
     dot,
     largest,
@@ -44,6 +39,11 @@ from aliasfree.ops.backends.cpu.words import (
     with_sum,
     write_row,
 )
+from aliasfree.ops.backends.cpu.compiling import inlined, jit, kernel, sources_version, unliteral
+from aliasfree.ops.backends.cpu.simd.functions import exp2, inverse
+from aliasfree.ops.backends.cpu.simd.layout import BACKWARD_JOB, BLOCK, FORWARD_JOB, KEYS, LANES
+from aliasfree.ops.backends.cpu.simd.memory import floats, pointer, record, take_number
+from aliasfree.ops.backends.cpu.simd.vectors import get, larger, load, mul, product, put, splat, store, sub
 
 _LOWEST = np.float32(-1e38)
 _LN2 = np.float32(math.log(2))

@@ -19,11 +19,11 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from aliasfree.ops.backends.cpu import emit
-from aliasfree.ops.backends.cpu.expressions import Expression
-from aliasfree.ops.backends.cpu.functions import EXP2, EXP2_COARSE, power_of_2
-from aliasfree.ops.backends.cpu.layout import BLOCK, LANES
-from aliasfree.ops.backends.cpu.vectors import ACCUMULATORS, PAIRS, VECTOR
+from aliasfree.ops.backends.cpu.simd import llvm
+from aliasfree.ops.backends.cpu.simd.expressions import Expression
+from aliasfree.ops.backends.cpu.simd.functions import EXP2, EXP2_COARSE, power_of_2
+from aliasfree.ops.backends.cpu.simd.layout import BLOCK, LANES
+from aliasfree.ops.backends.cpu.simd.vectors import ACCUMULATORS, PAIRS, VECTOR
 
 
 def multiplies_pairs() -> bool:
@@ -61,15 +61,15 @@ _BFLOATS = ir.VectorType(_BFloat(), 2 * LANES)
 def _plus_product(b: Any, paired: bool, total: Any, x: Any, y: Any) -> Any:
     """total + x y, words multiplied by words."""
     if not paired:
-        return emit.fma(b, x, y, total)
-    signature = ir.FunctionType(emit.FLOATS, [emit.FLOATS, _BFLOATS, _BFLOATS])
+        return llvm.fma(b, x, y, total)
+    signature = ir.FunctionType(llvm.FLOATS, [llvm.FLOATS, _BFLOATS, _BFLOATS])
     multiply = cgutils.get_or_insert_function(b.module, signature, "llvm.x86.avx512bf16.dpbf16ps.512")
     return b.call(multiply, (total, b.bitcast(x, _BFLOATS), b.bitcast(y, _BFLOATS)))
 
 
 def _word_in_all_lanes(b: Any, array: Any, index: Any) -> Any:
     """array[index] in all lanes."""
-    return emit.splat(b, b.load(b.gep(array, [index]), align=4))
+    return llvm.splat(b, b.load(b.gep(array, [index]), align=4))
 
 
 @intrinsic
@@ -88,7 +88,7 @@ def _number(b: Any, element: Any, at: Any) -> Any:
     return (
         number
         if element == types.float32
-        else b.bitcast(b.shl(b.zext(number, emit.I32), ir.Constant(emit.I32, 16)), emit.F32)
+        else b.bitcast(b.shl(b.zext(number, llvm.I32), ir.Constant(llvm.I32, 16)), llvm.F32)
     )
 
 
@@ -101,9 +101,9 @@ def row_product(typing: Any, blank: Any, x: Any, i: Any, y: Any, j: Any) -> Any:
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         _, x, i, y, j = args
-        total = ir.Constant(emit.F32, 0.0)
+        total = ir.Constant(llvm.F32, 0.0)
         for c in range(sig.args[0].count):
-            one, other = b.gep(x, [emit.plus(b, i, c)]), b.gep(y, [emit.plus(b, j, c)])
+            one, other = b.gep(x, [llvm.plus(b, i, c)]), b.gep(y, [llvm.plus(b, j, c)])
             total = b.fadd(total, b.fmul(_number(b, sig.args[1].dtype, one), _number(b, sig.args[3].dtype, other)))
         return total
 
@@ -119,8 +119,8 @@ def write_row(typing: Any, blank: Any, x: Any, index: Any, s: Any, at: Any, stri
         for c in range(sig.args[0].count):
             number = b.fmul(b.load(b.gep(s, [at])), factor)
             b.store(
-                number if sig.args[1].dtype == types.float32 else emit.rounded(b, number),
-                b.gep(x, [emit.plus(b, index, c)]),
+                number if sig.args[1].dtype == types.float32 else llvm.rounded(b, number),
+                b.gep(x, [llvm.plus(b, index, c)]),
             )
             at = b.add(at, stride)
         return context.get_dummy_value()
@@ -136,9 +136,9 @@ def set_words(typing: Any, blank: Any, words: Any, to: Any, stride: Any, x: Any,
         _, target, to, stride, source, index, factor = args
         paired = _paired(sig.args[1])
         for i in range(0, sig.args[0].count, 2 if paired else 1):
-            at = b.gep(source, [emit.plus(b, index, i)])
+            at = b.gep(source, [llvm.plus(b, index, i)])
             if paired:
-                word = b.load(b.bitcast(at, emit.I32.as_pointer()), align=2)
+                word = b.load(b.bitcast(at, llvm.I32.as_pointer()), align=2)
             else:
                 word = b.fmul(_number(b, sig.args[4].dtype, at), factor)
             b.store(word, b.gep(target, [to]))
@@ -155,15 +155,15 @@ def set_steps(typing: Any, blank: Any, words: Any, to: Any, x: Any, index: Any, 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         _, target, to, source, index, row = args
         for i in range(sig.args[0].count):
-            at = b.gep(source, [emit.plus(b, index, i)])
+            at = b.gep(source, [llvm.plus(b, index, i)])
             if _paired(sig.args[1]):
-                above = b.gep(source, [b.add(emit.plus(b, index, i), row)])
+                above = b.gep(source, [b.add(llvm.plus(b, index, i), row)])
                 word = b.or_(
-                    b.shl(b.zext(b.load(above), emit.I32), ir.Constant(emit.I32, 16)), b.zext(b.load(at), emit.I32)
+                    b.shl(b.zext(b.load(above), llvm.I32), ir.Constant(llvm.I32, 16)), b.zext(b.load(at), llvm.I32)
                 )
             else:
                 word = _number(b, sig.args[3].dtype, at)
-            b.store(word, b.gep(target, [emit.plus(b, to, i)]))
+            b.store(word, b.gep(target, [llvm.plus(b, to, i)]))
         return context.get_dummy_value()
 
     return types.void(blank, words, types.intp, x, types.intp, types.intp), build
@@ -178,7 +178,7 @@ def columns(typing: Any, blank: Any, array: Any, index: Any, stride: Any) -> Any
         _, array, index, stride = args
         out = []
         for _ in range(count):
-            out.append(emit.load(b, sig.args[1], array, index))
+            out.append(llvm.load(b, sig.args[1], array, index))
             index = b.add(index, stride)
         return context.make_tuple(b, sig.return_type, out)
 
@@ -192,7 +192,7 @@ def tile(typing: Any, array: Any, index: Any) -> Any:
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         array, index = args
-        out = [emit.load(b, sig.args[0], array, emit.plus(b, index, LANES * i)) for i in range(count)]
+        out = [llvm.load(b, sig.args[0], array, llvm.plus(b, index, LANES * i)) for i in range(count)]
         return context.make_tuple(b, sig.return_type, out)
 
     return _vectors(array, count)(array, types.intp), build
@@ -204,7 +204,7 @@ def splats(typing: Any, array: Any, index: Any) -> Any:
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         array, index = args
-        out = [_word_in_all_lanes(b, array, emit.plus(b, index, g)) for g in range(BLOCK)]
+        out = [_word_in_all_lanes(b, array, llvm.plus(b, index, g)) for g in range(BLOCK)]
         return context.make_tuple(b, sig.return_type, out)
 
     return ACCUMULATORS(array, types.intp), build
@@ -223,7 +223,7 @@ def dot(typing: Any, start: Any, vectors: Any, array: Any, index: Any, stride: A
         for i in range(sig.args[1].count):
             x = b.extract_value(vectors, i)
             for g in range(BLOCK):
-                word = _word_in_all_lanes(b, array, emit.plus(b, rows[g], i))
+                word = _word_in_all_lanes(b, array, llvm.plus(b, rows[g], i))
                 totals[g] = _plus_product(b, _paired(sig.args[2]), totals[g], x, word)
         return context.make_tuple(b, sig.return_type, totals)
 
@@ -240,7 +240,7 @@ def onto(typing: Any, vectors: Any, weights: Any, array: Any, index: Any, stride
         for k in range(sig.args[1].count):
             weight = b.extract_value(weights, k)
             for i in range(len(out)):
-                word = _word_in_all_lanes(b, array, emit.plus(b, index, i))
+                word = _word_in_all_lanes(b, array, llvm.plus(b, index, i))
                 out[i] = _plus_product(b, _paired(sig.args[2]), out[i], weight, word)
             index = b.add(index, stride)
         return context.make_tuple(b, sig.return_type, out)
@@ -296,10 +296,10 @@ def packed(typing: Any, vectors: Any, words: Any) -> Any:
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         if not paired:
             return args[0]
-        half, upper = emit.constant(emit.INTS, 0x8000), emit.constant(emit.INTS, -0x10000)
-        bits = [b.add(b.bitcast(b.extract_value(args[0], g), emit.INTS), half) for g in range(BLOCK)]
+        half, upper = llvm.constant(llvm.INTS, 0x8000), llvm.constant(llvm.INTS, -0x10000)
+        bits = [b.add(b.bitcast(b.extract_value(args[0], g), llvm.INTS), half) for g in range(BLOCK)]
         out = [
-            b.or_(b.lshr(x, emit.constant(emit.INTS, 16)), b.and_(y, upper))
+            b.or_(b.lshr(x, llvm.constant(llvm.INTS, 16)), b.and_(y, upper))
             for x, y in zip(bits[::2], bits[1::2], strict=True)
         ]
         return context.make_tuple(b, sig.return_type, out)
@@ -317,7 +317,7 @@ def with_sum(typing: Any, total: Any, weights: Any) -> Any:
         total = args[0]
         if paired:
             for x in values:
-                total = _plus_product(b, True, total, x, emit.constant(emit.INTS, 0x3F803F80))  # two ones
+                total = _plus_product(b, True, total, x, llvm.constant(llvm.INTS, 0x3F803F80))  # two ones
             return total
         while len(values) > 1:
             values = [b.fadd(x, y) for x, y in zip(values[::2], values[1::2], strict=True)]
@@ -338,15 +338,15 @@ def mirrored(typing: Any, array: Any, index: Any) -> Any:
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
         array, index = args
-        rows = [emit.load(b, sig.args[0], array, emit.plus(b, index, LANES * i)) for i in range(count)]
+        rows = [llvm.load(b, sig.args[0], array, llvm.plus(b, index, LANES * i)) for i in range(count)]
         if paired:
-            shorts, longs = ir.VectorType(emit.I16, 2 * LANES), ir.VectorType(ir.IntType(64), LANES // 2)
+            shorts, longs = ir.VectorType(llvm.I16, 2 * LANES), ir.VectorType(ir.IntType(64), LANES // 2)
             swap = np.arange(2 * LANES).reshape(-1, 2, 2).swapaxes(1, 2).ravel()  # within two words
             nothing = ir.Constant(shorts, ir.Undefined)
-            rows = [b.shuffle_vector(b.bitcast(row, shorts), nothing, emit.indices(swap)) for row in rows]
-            rows = [b.bitcast(row, emit.INTS) for row in emit.transposed(b, [b.bitcast(row, longs) for row in rows])]
+            rows = [b.shuffle_vector(b.bitcast(row, shorts), nothing, llvm.indices(swap)) for row in rows]
+            rows = [b.bitcast(row, llvm.INTS) for row in llvm.transposed(b, [b.bitcast(row, longs) for row in rows])]
         else:
-            rows = emit.transposed(b, rows)
+            rows = llvm.transposed(b, rows)
         return context.make_tuple(b, sig.return_type, rows)
 
     return _vectors(array, count)(array, types.intp), build

@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 from numba.core import cgutils
 
-from aliasfree.ops.backends.cpu.layout import LANES
+from aliasfree.ops.backends.cpu.simd.layout import LANES
 
 F32, I16, I32, I64 = ir.FloatType(), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 FLOATS, SHORTS, INTS = (ir.VectorType(t, LANES) for t in (F32, I16, I32))

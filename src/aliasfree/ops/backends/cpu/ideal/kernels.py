@@ -1,4 +1,4 @@
-"""The CPU kernels for dense matrices: 16 planes side by side in vector lanes, both axes folded (`dense_tables`).
+"""The CPU kernels for dense matrices: 16 planes side by side in vector lanes, both axes folded (`tables`).
 
     ACTIVATION           x --columns--> T --per column of T: rows, activation, rows back--> T --columns back--> y
     ACTIVATION_BACKWARD  the same with act'(.) dy, dy raised beside x
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from aliasfree.ops.backends.cpu.compiling import inlined, jit, keep_apart, kernel, sources_version, unliteral
-from aliasfree.ops.backends.cpu.expressions import Expression, pointwise
-from aliasfree.ops.backends.cpu.functions import gelu, gelu_slope, relu, relu_slope, silu, silu_slope
-from aliasfree.ops.backends.cpu.layout import (
+from aliasfree.ops.backends.cpu.simd.expressions import Expression, pointwise
+from aliasfree.ops.backends.cpu.simd.functions import gelu, gelu_slope, relu, relu_slope, silu, silu_slope
+from aliasfree.ops.backends.cpu.simd.layout import (
     ACTIVATION_BACKWARD,
     BLOCK,
     DENSE_PLAN,
@@ -28,9 +28,9 @@ from aliasfree.ops.backends.cpu.layout import (
     SILU,
     SPREAD,
 )
-from aliasfree.ops.backends.cpu.memory import floats, pointer, record, take_number
-from aliasfree.ops.backends.cpu.planes import group_of, load_plane, store_plane
-from aliasfree.ops.backends.cpu.vectors import accumulate_outer, load, mul, product, store, zeros
+from aliasfree.ops.backends.cpu.simd.memory import floats, pointer, record, take_number
+from aliasfree.ops.backends.cpu.simd.planes import group_of, load_plane, store_plane
+from aliasfree.ops.backends.cpu.simd.vectors import accumulate_outer, load, mul, product, store, zeros
 
 __all__ = ["compiled"]
 

@@ -1,0 +1,1 @@
+"""Attention of narrow heads on the CPU."""

@@ -1,0 +1,1 @@
+"""FIR filters on the CPU: filtered activations, up- and downsampling."""

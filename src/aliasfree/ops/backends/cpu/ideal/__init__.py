@@ -1,0 +1,1 @@
+"""The ideal filter on the CPU, as products with dense matrices."""
