@@ -20,7 +20,7 @@ from aliasfree.nn import DoubleConv, DownBlock, Frame, Layers, UpBlock, time_enc
 from aliasfree.nn.preconditioning import Spectrum, precondition, residual_variance
 from aliasfree.ops.radial import centre2d
 from aliasfree.ops.resample import Padding
-from aliasfree.ops.tracing import kept
+from aliasfree.ops.tracing import cache_constants
 
 __all__ = ["AliasFreeUNet2DModel", "UNet2DOutput"]
 
@@ -113,7 +113,7 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
         self.gradient_checkpointing = False
 
         layers, e = Layers(parsed, padding_mode), EMBEDDING_WIDTH
-        self.plane = layers.plane()
+        self.plane = layers.input_window()
         self.inc = DoubleConv(layers, in_channels + 4 * frame_features, c)
         self.down1 = DownBlock(layers, c, 2 * c, e)
         self.attn1 = layers.attention(2 * c)
@@ -290,7 +290,7 @@ def _spectrum(
     return given
 
 
-@kept(maxsize=8)
+@cache_constants(maxsize=8)
 def _alphas_cumprod(total: int, device: torch.device) -> Tensor:
     """a = cumulative alpha of the paper's noise schedule, float32 (T,), as `PaperDDPMScheduler` has it."""
     with torch.inference_mode(False), torch.no_grad():

@@ -3,9 +3,10 @@
 from aliasfree.nn.attention import CrossCovarianceAttention, SelfAttention
 from aliasfree.nn.blocks import DoubleConv, DownBlock, UpBlock, time_encoding
 from aliasfree.nn.frame import Frame
-from aliasfree.nn.layers import BilinearUpsample2d, Downsample2d, FilteredActivation2d, Layers, Upsample2d
+from aliasfree.nn.layers import Layers
 from aliasfree.nn.preconditioning import Spectrum, measure_spectrum
 from aliasfree.nn.radial import DiscFilter2d, DiscWindow2d, RadialConv2d
+from aliasfree.nn.resampling import BilinearUpsample2d, Downsample2d, FilteredActivation2d, Upsample2d
 
 __all__ = [
     "BilinearUpsample2d",

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aliasfree.ops.attention import attention
 
-if TYPE_CHECKING:
-    from aliasfree.nn.layers import Layers
-
 __all__ = ["CrossCovarianceAttention", "SelfAttention"]
+
+
+class _Layers(Protocol):
+    """What `CrossCovarianceAttention` asks of `aliasfree.nn.Layers`."""
+
+    def norm(self, channels: int) -> nn.Module: ...
+    def activation(self) -> nn.Module: ...
+    def band_limit(self) -> nn.Module: ...
 
 
 class SelfAttention(nn.Module):
@@ -53,7 +58,7 @@ class CrossCovarianceAttention(nn.Module):
         weights = softmax(4 q' k)    (d, d) a head, q and k of length 1 over the pixels
         y = x + W weights v,   then y + W2 GELU(W1 norm(y)) with the GELU filtered
 
-    (N, channels, H, W) to the same shape; channels is a multiple of heads.
+    (N, channels, H, W) to the same shape; channels is a multiple of heads. `layers` is an `aliasfree.nn.Layers`.
 
     A softmax over pixels is a sum on the grid that stands for an integral, and its integrand has more bandwidth than
     the keys; here the products of planes without a Nyquist component are summed, which is exact on the grid, and the
@@ -68,7 +73,7 @@ class CrossCovarianceAttention(nn.Module):
     (1, 8, 4, 4)
     """
 
-    def __init__(self, layers: Layers, channels: int, heads: int = 4) -> None:
+    def __init__(self, layers: _Layers, channels: int, heads: int = 4) -> None:
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(channels, 3 * channels)
@@ -78,7 +83,7 @@ class CrossCovarianceAttention(nn.Module):
         self.ff1 = nn.Linear(channels, channels)
         self.ff2 = nn.Linear(channels, channels)
         self.act = layers.activation()
-        self.band = layers.band()
+        self.band = layers.band_limit()
         _initialise(self.qkv, self.out)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aliasfree.nn.layers import Layers
-from aliasfree.ops.tracing import kept
+from aliasfree.ops.tracing import cache_constants
 
 __all__ = ["DoubleConv", "DownBlock", "UpBlock", "time_encoding"]
 
@@ -99,7 +99,7 @@ class UpBlock(nn.Module):
         return y + self.emb(F.silu(embedding))[:, :, None, None]
 
 
-@kept(maxsize=16)
+@cache_constants(maxsize=16)
 def _inverse_frequencies(width: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         exponents = torch.arange(0, width, 2, device=device).float() / width

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aliasfree.errors import ArgumentError, ShapeError
-from aliasfree.ops.tracing import kept
+from aliasfree.ops.tracing import cache_constants
 
 __all__ = ["Frame"]
 
@@ -108,7 +108,7 @@ class Frame:
         return rotate, down, right, zoom
 
 
-@kept(maxsize=16)
+@cache_constants(maxsize=16)
 def _unmoved_features(size: tuple[int, int], count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     # a tensor born in inference mode could never take part in training afterwards
     with torch.inference_mode(False), torch.no_grad():

@@ -1,107 +1,21 @@
-"""Modules over the ops, and the one place where a `Config` becomes layers."""
+"""The one place where a `Config` becomes layers."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from typing import get_args
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from aliasfree.config import Config
 from aliasfree.errors import ArgumentError, did_you_mean
-from aliasfree.filters import FilterSpec
 from aliasfree.nn.attention import CrossCovarianceAttention, SelfAttention
 from aliasfree.nn.radial import DiscFilter2d, DiscWindow2d, RadialConv2d
-from aliasfree.ops.activation import filtered_activation2d
+from aliasfree.nn.resampling import BilinearUpsample2d, Downsample2d, FilteredActivation2d, Upsample2d
+from aliasfree.ops.padding import PADDINGS, Padding
 from aliasfree.ops.radial import FALL
-from aliasfree.ops.resample import Padding, downsample2d, upsample2d
 
-__all__ = ["BilinearUpsample2d", "Downsample2d", "FilteredActivation2d", "Layers", "Upsample2d"]
-
-
-class Upsample2d(nn.Module):
-    """`upsample2d` as a module: (N, C, H, W) to (N, C, 2H, 2W). Holds no parameter and no state.
-
-    >>> import torch
-    >>> from aliasfree import FilterSpec
-    >>> from aliasfree.nn import Upsample2d
-    >>> tuple(Upsample2d(FilterSpec.named("hq"))(torch.zeros(1, 4, 8, 8)).shape)
-    (1, 4, 16, 16)
-    """
-
-    def __init__(self, filter: FilterSpec, padding: Padding = "zeros") -> None:
-        super().__init__()
-        self.filter, self.padding = filter, padding
-
-    def forward(self, x: Tensor) -> Tensor:
-        return upsample2d(x, self.filter, 2, self.padding)
-
-
-class Downsample2d(nn.Module):
-    """`downsample2d` as a module: (N, C, H, W) to (N, C, H/2, W/2). Holds no parameter and no state.
-
-    >>> import torch
-    >>> from aliasfree import FilterSpec
-    >>> from aliasfree.nn import Downsample2d
-    >>> tuple(Downsample2d(FilterSpec.named("hq"))(torch.zeros(1, 4, 8, 8)).shape)
-    (1, 4, 4, 4)
-    """
-
-    def __init__(self, filter: FilterSpec, padding: Padding = "zeros") -> None:
-        super().__init__()
-        self.filter, self.padding = filter, padding
-
-    def forward(self, x: Tensor) -> Tensor:
-        return downsample2d(x, self.filter, 2, self.padding)
-
-
-class BilinearUpsample2d(nn.Module):
-    """The baseline's upsampling, (N, C, H, W) to (N, C, 2H, 2W): bilinear with corners aligned.
-
-    Source: arXiv 2411.09174, Config A.
-
-    >>> import torch
-    >>> from aliasfree.nn import BilinearUpsample2d
-    >>> tuple(BilinearUpsample2d()(torch.zeros(1, 4, 8, 8)).shape)
-    (1, 4, 16, 16)
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-
-
-class FilteredActivation2d(nn.Module):
-    """`filtered_activation2d` as a module, same shape out. Holds no parameter and no state.
-
-    running_factor   the rate in `eval()`; None = `factor`, that of training
-
-    >>> import torch
-    >>> from aliasfree import FilterSpec
-    >>> from aliasfree.nn import FilteredActivation2d
-    >>> hq = FilterSpec.named("hq")
-    >>> act = FilteredActivation2d("silu", hq, hq, padding="circular", running_factor=4)
-    >>> tuple(act.eval()(torch.zeros(1, 4, 8, 8)).shape)  # at 4 times the rate
-    (1, 4, 8, 8)
-    """
-
-    def __init__(
-        self,
-        activation: str,
-        up: FilterSpec,
-        down: FilterSpec,
-        factor: int = 2,
-        padding: Padding = "zeros",
-        running_factor: int | None = None,
-    ) -> None:
-        super().__init__()
-        self.activation, self.factor, self.padding = activation, factor, padding
-        self.running_factor = running_factor or factor
-        self._filters = {rate: (up.at_rate(rate), down.at_rate(rate)) for rate in (factor, self.running_factor)}
-
-    def forward(self, x: Tensor) -> Tensor:
-        rate = self.factor if self.training else self.running_factor
-        return filtered_activation2d(x, self.activation, *self._filters[rate], rate, self.padding)
+__all__ = ["Layers"]
 
 
 EDGE, START = 0.98, 0.4
@@ -128,18 +42,17 @@ class Layers:
     padding_mode: Padding = "zeros"
 
     def __post_init__(self) -> None:
-        modes = get_args(Padding)
-        if self.padding_mode not in modes:
+        if self.padding_mode not in PADDINGS:
             raise ArgumentError(
-                f"unknown padding_mode {self.padding_mode!r}{did_you_mean(str(self.padding_mode), modes)}"
+                f"unknown padding_mode {self.padding_mode!r}{did_you_mean(str(self.padding_mode), PADDINGS)}"
             )
         if self.config.is_radial and self.padding_mode != "circular":
             raise ArgumentError(
                 f"config R works on a periodic plane: `padding_mode` must be 'circular', not {self.padding_mode!r}"
             )
 
-    def plane(self) -> nn.Module:
-        """What the network's input goes through first: nothing, or the window of a disc on a larger plane (R)."""
+    def input_window(self) -> nn.Module:
+        """Of the network's input: the window of a disc, on a larger plane (R), or nothing."""
         return DiscWindow2d() if self.config.is_radial else nn.Identity()
 
     def conv(self, in_channels: int, out_channels: int) -> nn.Module:
@@ -154,7 +67,7 @@ class Layers:
 
     def activation(self) -> nn.Module:
         """Exact GELU of the convolution blocks, filtered in C and D. In R its band is a square still: what reads it, a
-        radial convolution or `band`, takes the disc."""
+        radial convolution or `band_limit`, takes the disc."""
         c = self.config
         if c.filters_activations and c.up and c.down:
             return FilteredActivation2d(
@@ -162,8 +75,8 @@ class Layers:
             )
         return nn.GELU()
 
-    def band(self) -> nn.Module:
-        """What keeps the disc of an activation that no convolution reads (R), or nothing."""
+    def band_limit(self) -> nn.Module:
+        """Of an activation that no convolution reads: the low-pass that keeps the disc |f| < 1 (R), or nothing."""
         return DiscFilter2d(1.0, FALL) if self.config.is_radial else nn.Identity()
 
     def attention(self, channels: int) -> nn.Module:
@@ -184,3 +97,13 @@ class Layers:
         if c.is_radial and c.up:
             return nn.Sequential(Upsample2d(c.up, self.padding_mode), DiscFilter2d(EDGE / 2, START / 2))
         return Upsample2d(c.up, self.padding_mode) if c.filters_resampling and c.up else BilinearUpsample2d()
+
+    def plane(self) -> nn.Module:
+        """The old name of `input_window`."""
+        warnings.warn("Layers.plane() is now called Layers.input_window()", DeprecationWarning, stacklevel=2)
+        return self.input_window()
+
+    def band(self) -> nn.Module:
+        """The old name of `band_limit`."""
+        warnings.warn("Layers.band() is now called Layers.band_limit()", DeprecationWarning, stacklevel=2)
+        return self.band_limit()

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from aliasfree.errors import ArgumentError, ShapeError
 from aliasfree.ops.radial import disc_filter2d
-from aliasfree.ops.tracing import kept
+from aliasfree.ops.tracing import cache_constants
 
 __all__ = ["Spectrum", "measure_spectrum", "precondition"]
 
@@ -235,7 +235,7 @@ def _by_distance(lines: tuple[tuple[float, ...], ...], h: int, w: int, side: int
     return torch.lerp(values[:, low], values[:, high], (place - low).expand(len(values), -1, -1))
 
 
-@kept(maxsize=32)
+@cache_constants(maxsize=32)
 def _constants(
     spectrum: Spectrum, h: int, w: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:

@@ -18,7 +18,7 @@ from aliasfree.ops.plain import filtered_activation
 from aliasfree.ops.pointwise import ACTIVATIONS, activation_function, activation_name
 from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
 from aliasfree.ops.resample import check, downsample2d, upsample2d
-from aliasfree.ops.tracing import is_recorded
+from aliasfree.ops.tracing import is_tracing
 
 __all__ = ["ACTIVATIONS", "filtered_activation2d", "filtered_activation2d_reference"]
 
@@ -57,10 +57,10 @@ def filtered_activation2d(
     chosen = backend_for("filtered_activation2d", x, arguments, backend)
     if chosen == "reference":
         return filtered_activation2d_reference(x, activation, up_spec, down_spec, factor, padding)
-    if name is None and is_recorded():  # the tables of the plain path are made where no compiler looks
+    if name is None and is_tracing():  # the tables of the plain path are made where no compiler looks
         high = upsample2d(x, up_spec, factor, padding, backend)
         return downsample2d(activation_function(activation)(high), down_spec, factor, padding, backend)
-    if name is None or (chosen == "torch" and not is_recorded()):
+    if name is None or (chosen == "torch" and not is_tracing()):
         return filtered_activation(x, activation_function(activation), up_spec, down_spec, factor, padding)
     return custom_ops.filtered_activation2d(x, name, up_spec.key, down_spec.key, factor, padding, chosen)
 

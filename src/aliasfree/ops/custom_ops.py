@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from aliasfree.ops.dispatch import call_of, choose, kernels, spec_of
-from aliasfree.ops.layout import memory_format
+from aliasfree.ops.memory_format import memory_format
 from aliasfree.ops.plain import PlainBackend, double_backward
 
 __all__ = ["downsample2d", "filtered_activation2d", "upsample2d"]

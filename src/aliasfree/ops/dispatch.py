@@ -21,8 +21,8 @@ from torch import Tensor
 
 from aliasfree.errors import BackendError, did_you_mean
 from aliasfree.filters import FilterSpec
-from aliasfree.ops.layout import is_channels_last
-from aliasfree.ops.tracing import is_plain, is_recorded, is_transformed
+from aliasfree.ops.memory_format import is_channels_last
+from aliasfree.ops.tracing import is_plain, is_tracing, is_transformed
 
 __all__ = ["ENVIRONMENT", "NAMES", "Call", "Choice", "PlaneKernels", "backend_for", "call_of", "choose", "kernels"]
 
@@ -111,7 +111,7 @@ def backend_for(op: str, x: Tensor, arguments: tuple[Any, ...], backend: str) ->
     Transforms of `torch.func` and `plain_only` take PyTorch's own operations. Warns once when a large tensor goes
     without a kernel. Raises BackendError as `choose`.
     """
-    if is_recorded():
+    if is_tracing():
         return backend
     if is_plain() or is_transformed(x):
         return _transformed(backend)

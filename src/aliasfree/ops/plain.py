@@ -23,12 +23,12 @@ from aliasfree.filters import (
     separable_terms,
     upsampling_offset,
 )
-from aliasfree.ops.layout import in_format_of, is_channels_last
+from aliasfree.ops.memory_format import in_format_of, is_channels_last
 from aliasfree.ops.padding import Padding, extend_axis, outside
 from aliasfree.ops.pointwise import ACTIVATIONS
 from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
 from aliasfree.ops.taps import axis_taps
-from aliasfree.ops.tracing import kept
+from aliasfree.ops.tracing import cache_constants
 
 __all__ = ["axis_matrices", "filtered_activation", "resample"]
 
@@ -80,7 +80,7 @@ def sum_terms(terms: list[Tensor]) -> Tensor:
     return total
 
 
-@kept(maxsize=1024)
+@cache_constants(maxsize=1024)
 def axis_matrices(
     n: int,
     axis: int,
@@ -167,7 +167,7 @@ def _downsample_axis(x: Tensor, axis: int, term: int, spec: FilterSpec, factor: 
     )
 
 
-@kept(maxsize=64)
+@cache_constants(maxsize=64)
 def _phase_kernels(
     axis: int, term: int, spec: FilterSpec, factor: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[int, Tensor]:
@@ -185,7 +185,7 @@ def _phase_kernels(
         return start, torch.from_numpy(kernels).to(device=device, dtype=dtype).reshape(shape)
 
 
-@kept(maxsize=64)
+@cache_constants(maxsize=64)
 def _line_kernel(
     axis: int, term: int, spec: FilterSpec, factor: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
@@ -210,7 +210,7 @@ def _by_spectrum(x: Tensor, spec: FilterSpec, factor: int, *, up: bool) -> Tenso
     return y.to(x.dtype)
 
 
-@kept(maxsize=256)
+@cache_constants(maxsize=256)
 def _spectral_gain(
     low: int, axis: int, spec: FilterSpec, factor: int, up: bool, dtype: torch.dtype, device: torch.device
 ) -> Tensor:

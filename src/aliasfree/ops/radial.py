@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from aliasfree.errors import ArgumentError, ShapeError
 from aliasfree.filters import BELOW_NYQUIST
 from aliasfree.ops.plain import resample
-from aliasfree.ops.tracing import kept
+from aliasfree.ops.tracing import cache_constants
 
 FALL, WINDOW_FALL = 0.8, 0.6
 """Where the bands of `radial_conv2d` and `disc_window2d` begin to fall towards the rim. Cut sharply where a plane is
@@ -191,14 +191,14 @@ def _fall(f: Tensor, edge: float, start: float) -> Tensor:
     return (0.5 + 0.5 * torch.cos(torch.pi * share)) * (f < edge - 1e-9)
 
 
-@kept(maxsize=64)
+@cache_constants(maxsize=64)
 def _disc(h: int, w: int, edge: float, start: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     # a tensor born in inference mode could never take part in training afterwards
     with torch.inference_mode(False), torch.no_grad():
         return _fall(_radius(h, w), edge, start).to(device=device, dtype=dtype)
 
 
-@kept(maxsize=64)
+@cache_constants(maxsize=64)
 def _gaussians(h: int, w: int, widths: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Gains of a point and of the Gaussians within the disc, (1 + B, H, W // 2 + 1)."""
     with torch.inference_mode(False), torch.no_grad():
@@ -207,7 +207,7 @@ def _gaussians(h: int, w: int, widths: tuple[float, ...], dtype: torch.dtype, de
         return (gains * _fall(f, 1.0, FALL)).to(device=device, dtype=dtype)
 
 
-@kept(maxsize=16)
+@cache_constants(maxsize=16)
 def _window(h: int, w: int, taper: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """1 inside the inscribed disc, 0 outside, at twice the rate: (2 H, 2 W)."""
     with torch.inference_mode(False), torch.no_grad():

@@ -22,7 +22,7 @@ from aliasfree.ops.dispatch import backend_for
 from aliasfree.ops.padding import PADDINGS, Padding
 from aliasfree.ops.plain import resample
 from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
-from aliasfree.ops.tracing import is_recorded
+from aliasfree.ops.tracing import is_tracing
 
 __all__ = ["Padding", "downsample2d", "downsample2d_reference", "upsample2d", "upsample2d_reference"]
 
@@ -53,7 +53,7 @@ def upsample2d(
     """
     spec = check(x, filter, factor, padding)
     chosen = backend_for("upsample2d", x, (spec.key, factor, padding), backend)
-    if chosen == "torch" and not is_recorded():
+    if chosen == "torch" and not is_tracing():
         return resample(x, spec, factor, padding, up=True)
     if chosen == "reference":
         return upsample2d_reference(x, spec, factor, padding)
@@ -81,7 +81,7 @@ def downsample2d(
     """
     spec = check(x, filter, factor, padding)
     chosen = backend_for("downsample2d", x, (spec.key, factor, padding), backend)
-    if chosen == "torch" and not is_recorded():
+    if chosen == "torch" and not is_tracing():
         return resample(x, spec, factor, padding, up=False)
     if chosen == "reference":
         return downsample2d_reference(x, spec, factor, padding)

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aliasfree.ops.tracing import kept
+from aliasfree.ops.tracing import cache_constants
 
-KEPT = 16
+CACHED = 16
 """How many tables of one kind are kept."""
 LARGEST = 1 << 16
 """Samples x pixels above which a table is built anew at each call (spline tables take 192 bytes a pixel)."""
@@ -51,9 +51,9 @@ def magnification(factor: float) -> Affine:
     return Affine((1 / factor, 0.0, 0.0, 1 / factor), (0.0, 0.0))
 
 
-def _kept(build: Callable[..., T]) -> Callable[..., T]:
+def _cached(build: Callable[..., T]) -> Callable[..., T]:
     """Cache of bounded length and, by refusing big tables, of bounded memory."""
-    cached = kept(KEPT)(build)
+    cached = cache_constants(CACHED)(build)
 
     @functools.wraps(build)
     def table(*key: Any) -> T:
@@ -90,7 +90,7 @@ def _offsets(n: int) -> Floats:
     return np.arange(n, dtype=np.float64) - (n - 1) / 2
 
 
-@_kept
+@_cached
 def shears(
     h: int, w: int, degrees: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
@@ -106,13 +106,13 @@ def shift(n: int, shifts: tuple[float, ...], axis: int, dtype: torch.dtype, devi
     return _shift(n, 1, shifts, axis, dtype, device)
 
 
-@_kept
+@_cached
 def _shift(n: int, _: int, shifts: tuple[float, ...], axis: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     phase = _tensor(_phases(-np.asarray(shifts), n), dtype, device)
     return phase[:, None, :, None] if axis == 2 else phase[:, None, None, :]
 
 
-@_kept
+@_cached
 def dirichlet(
     h: int, w: int, factors: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
@@ -140,14 +140,14 @@ def _sources(h: int, w: int, maps: tuple[Affine, ...]) -> tuple[Floats, Floats]:
     return np.stack(rows), np.stack(columns)
 
 
-@_kept
+@_cached
 def grid(h: int, w: int, maps: tuple[Affine, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Sampling grid of `grid_sample` with align_corners=False, (1 or N, H, W, 2)."""
     rows, columns = _sources(h, w, maps)
     return _tensor(np.stack([(2 * columns + 1) / w - 1, (2 * rows + 1) / h - 1], -1), dtype, device)
 
 
-@kept(KEPT)
+@cache_constants(CACHED)
 def spline_prefilter(h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """1 / frequency response of the sampled cubic B-spline, (H, W//2+1): samples to periodic spline coefficients."""
     rows = (2 + np.cos(2 * np.pi * np.fft.fftfreq(h))) / 3
@@ -156,7 +156,7 @@ def spline_prefilter(h: int, w: int, dtype: torch.dtype, device: torch.device) -
         return _tensor(1 / (rows[:, None] * columns), dtype, device)
 
 
-@_kept
+@_cached
 def spline_taps(
     h: int, w: int, maps: tuple[Affine, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
@@ -176,7 +176,7 @@ def spline_taps(
     return _tensor(index, torch.int64, device), _tensor(weight, dtype, device)
 
 
-@kept(KEPT)
+@cache_constants(CACHED)
 def disc(h: int, w: int, device: torch.device) -> Tensor:
     """Pixels within (min(H, W) - 1) / 2 of the centre, bool (1, 1, H, W)."""
     inside = np.hypot(_offsets(h)[:, None], _offsets(w)) <= (min(h, w) - 1) / 2
@@ -184,7 +184,7 @@ def disc(h: int, w: int, device: torch.device) -> Tensor:
         return torch.from_numpy(inside)[None, None].to(device)
 
 
-@_kept
+@_cached
 def inside(h: int, w: int, maps: tuple[Affine, ...], device: torch.device) -> Tensor:
     """Output pixels that read within the outermost pixel centres, bool (1 or N, 1, H, W)."""
     rows, columns = _sources(h, w, maps)

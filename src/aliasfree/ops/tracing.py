@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch._guards import detect_fake_mode
 
-__all__ = ["is_plain", "is_recorded", "is_transformed", "kept", "plain_only"]
+__all__ = ["cache_constants", "is_plain", "is_tracing", "is_transformed", "plain_only"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -35,8 +35,8 @@ def is_plain() -> bool:
     return _PLAIN.get()
 
 
-def is_recorded() -> bool:
-    """Whether the ops are being recorded, to run later on tensors of other sizes, dtypes and devices."""
+def is_tracing() -> bool:
+    """Whether a compiler, an exporter or `torch.jit.trace` records the ops, to run later on other tensors."""
     return not is_plain() and (torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
@@ -47,9 +47,9 @@ def is_transformed(*tensors: object) -> bool:
     return any(isinstance(x, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(x) for x in tensors)
 
 
-def kept(maxsize: int) -> Callable[[T], T]:
-    """`functools.lru_cache` for functions that make tensors: what is made of fake tensors is not kept for real ones,
-    nor the other way round."""
+def cache_constants(maxsize: int) -> Callable[[T], T]:
+    """`functools.lru_cache` for functions that make constant tensors (matrices, phases, masks): what is made of fake
+    tensors does not serve real ones, nor the other way round."""
 
     def decorate(build: T) -> T:
         cached = functools.lru_cache(maxsize)(build)

@@ -16,7 +16,7 @@ from torch import Tensor
 from aliasfree.filters import FilterSpec
 from aliasfree.ops.backends.gpu.plan import Chain, Plan, activation_chain, bands, plan, resampling_chain
 from aliasfree.ops.backends.gpu.tables import Tiling, tiling
-from aliasfree.ops.layout import is_channels_last, memory_format
+from aliasfree.ops.memory_format import is_channels_last, memory_format
 from aliasfree.ops.padding import Padding
 
 if TYPE_CHECKING:
