@@ -115,7 +115,7 @@ def test_an_installed_wheel_runs_from_its_own_files(installed, tmp_path):
     where = run(installed / "python", "-c", "import aliasfree; print(aliasfree.__file__)", cwd=tmp_path).strip()
     assert Path(where).is_relative_to(installed.parent)
     assert run(installed / "aliasfree", "--version", cwd=tmp_path).startswith("aliasfree ")
-    code = "from aliasfree.experiments.sweep_recipe import shipped; print(shipped('paper-small'))"
+    code = "from aliasfree.sweep.recipe import shipped; print(shipped('paper-small'))"
     recipe = run(installed / "python", "-c", code, cwd=tmp_path).strip()
     assert Path(recipe).is_relative_to(installed.parent)
 

@@ -33,9 +33,9 @@ from aliasfree.data import open_images
 from aliasfree.errors import RunError
 from aliasfree.experiments import sample_store
 from aliasfree.experiments.evaluate import EvaluateSettings, evaluate
-from aliasfree.experiments.generate import SampleSettings
-from aliasfree.experiments.sweep import sweep
-from aliasfree.experiments.sweep_recipe import read_recipe
+from aliasfree.sampling.sampler import SampleSettings
+from aliasfree.sweep.recipe import read_recipe
+from aliasfree.sweep.sweep import sweep
 from aliasfree.training import RunFolder, RunSettings, train
 
 KILLS = int(os.environ.get("CAMPAIGN_KILLS", "30"))

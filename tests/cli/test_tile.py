@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from aliasfree.cli import app
 from aliasfree.conversion import rolled_db
-from aliasfree.experiments.loading import load_model, load_pipeline
+from aliasfree.loading import load_model, load_pipeline
 
 BLOCKS = {"block_out_channels": (8, 16), "norm_num_groups": 4, "layers_per_block": 1, "sample_size": 16}
 

@@ -34,12 +34,12 @@ from aliasfree.diffusion import (
     pipeline,
     sample_generators,
 )
+from aliasfree.diffusion.names import LATE, WHOLE
 from aliasfree.errors import ArgumentError, ShapeError
 from aliasfree.experiments.equivariance import Way
-from aliasfree.experiments.generate import MotionSettings
 from aliasfree.models import AliasFreeUNet2DModel
 from aliasfree.ops import rotate2d
-from aliasfree.sampling import LATE, WHOLE
+from aliasfree.sampling.sampler import MotionSettings
 
 
 def quiet(unet, scheduler) -> AliasFreePipeline:

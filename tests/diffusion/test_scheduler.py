@@ -9,8 +9,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
-from aliasfree.diffusion import PaperDDPMScheduler, Rotation, make_scheduler, sample_generators
-from aliasfree.diffusion.scheduler import SCHEDULERS, AnyStepDDIMScheduler, ClippedDDIMScheduler, ClippedDDPMScheduler
+from aliasfree.diffusion import SCHEDULERS, PaperDDPMScheduler, Rotation, make_scheduler, sample_generators
+from aliasfree.diffusion.scheduler import AnyStepDDIMScheduler, ClippedDDIMScheduler, ClippedDDPMScheduler
 from aliasfree.errors import ArgumentError
 
 STEPS = (1, 2, 3, 7, 50, 60, 333, 500, 501, 667, 998, 999)

@@ -16,11 +16,11 @@ from rich.console import Console
 from aliasfree.errors import ArgumentError, RunError
 from aliasfree.estimate import Estimate
 from aliasfree.experiments.demo import DemoSettings, _run_settings, run_demo
-from aliasfree.experiments.generate import Sampler
 from aliasfree.reporting.demo import compose, duration, uncertainty
 from aliasfree.reporting.demo_result import ConfigResult, DemoResult
 from aliasfree.reporting.film import Film
 from aliasfree.reporting.metrics import SampledMotion, SamplerEquivariance
+from aliasfree.sampling.sampler import Sampler
 from aliasfree.training import RunFolder, RunStopped, train
 
 TINY = DemoSettings(

@@ -22,7 +22,6 @@ from aliasfree.experiments import sample_store
 from aliasfree.experiments.equivariance import PAPER, Way, every_way, network_equivariance, rotation_curves
 from aliasfree.experiments.evaluate import EvaluateSettings, _kept, evaluate, measure_samples
 from aliasfree.experiments.extractors import classifier_for, make_extractor
-from aliasfree.experiments.generate import MotionSettings, SampleSettings
 from aliasfree.experiments.noise_errors import network_noise_error
 from aliasfree.experiments.real import RealImages, open_real
 from aliasfree.experiments.sample_store import SampleStore
@@ -31,6 +30,7 @@ from aliasfree.files import plain
 from aliasfree.reporting.metrics import AccuracyScore, Metrics, read_metrics
 from aliasfree.reporting.runs import measured_section, write_report
 from aliasfree.reporting.turned import samples_figure, table_text
+from aliasfree.sampling.sampler import MotionSettings, SampleSettings
 from aliasfree.training import RunFolder, RunSettings, train
 from aliasfree.training.setup import open_data
 

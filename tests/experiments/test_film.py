@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from aliasfree.cli import app
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments.film import film_runs
-from aliasfree.experiments.generate import SampleSettings
 from aliasfree.reporting.film import PATCH, Film, film_frames, film_shifts, film_strip
+from aliasfree.sampling.sampler import SampleSettings
 from aliasfree.training import RunFolder, RunSettings, train
 
 FAST = SampleSettings(steps=3, scheduler="ddpm-clipped", class_label="each", batch_size=5)

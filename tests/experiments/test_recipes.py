@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from aliasfree.cli import app
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments.evaluate import EvaluateSettings
-from aliasfree.experiments.generate import SampleSettings
 from aliasfree.experiments.recipes import RECIPES, find_recipe
 from aliasfree.reporting.demo_result import DemoSettings
+from aliasfree.sampling.sampler import SampleSettings
 from aliasfree.training import RunSettings
 
 

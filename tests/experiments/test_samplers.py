@@ -10,11 +10,11 @@ import torch
 from aliasfree import AliasFreePipeline, AliasFreeUNet2DModel
 from aliasfree.diffusion import make_scheduler
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.generate import Sampler, SampleSettings
 from aliasfree.experiments.samplers import sampler_equivariance
 from aliasfree.files import plain
 from aliasfree.models.unet import UNet2DOutput
 from aliasfree.reporting.metrics import SamplerEquivariance
+from aliasfree.sampling.sampler import Sampler, SampleSettings
 
 
 def sampler(config: str, scheduler: str = "ddpm", clip_rate: int = 1, **options: object) -> Sampler:

@@ -22,7 +22,7 @@ from aliasfree.errors import AliasfreeError, ArgumentError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aliasfree.experiments.generate import MotionSettings, Sampler, SampleSettings
+    from aliasfree.sampling.sampler import MotionSettings, Sampler, SampleSettings
 
 __all__ = ["OWN", "START", "WINDOWS", "Controls", "Mover"]
 
@@ -69,7 +69,7 @@ class Controls:
 
     def settings(self) -> SampleSettings:
         """Raises ArgumentError."""
-        from aliasfree.experiments.generate import SampleSettings
+        from aliasfree.sampling.sampler import SampleSettings
 
         asked = None if self.class_ in (None, "none") else limits.whole(_int(self.class_), "class", 0, 10**6)
         return SampleSettings(
@@ -82,8 +82,8 @@ class Controls:
 
     def motion(self) -> MotionSettings:
         """Raises ArgumentError."""
-        from aliasfree.experiments.generate import MotionSettings
-        from aliasfree.sampling import LATE, WHOLE
+        from aliasfree.diffusion.names import LATE, WHOLE
+        from aliasfree.sampling.sampler import MotionSettings
 
         start, end = (limits.number(v, "window", 0, 1) for v in (self.start, self.end))
         windows = {START: (0.0, 0.0), OWN: None, "over all steps": WHOLE, "at 95 % of the steps": LATE}

@@ -13,8 +13,8 @@ from aliasfree.app import limits
 from aliasfree.errors import AliasfreeError, ArgumentError
 
 if TYPE_CHECKING:
-    from aliasfree.experiments.denoisers import DenoiserFolder
-    from aliasfree.experiments.generate import Sampler, SampleSettings
+    from aliasfree.sampling.denoisers import DenoiserFolder
+    from aliasfree.sampling.sampler import Sampler, SampleSettings
     from aliasfree.training import RunFolder
 
 __all__ = ["Networks", "is_model", "model_folder"]
@@ -68,7 +68,7 @@ class Networks:
 
     def movable(self) -> list[str]:
         """Names of all that `sampler` takes: runs with weights, then models of diffusers that are as simple."""
-        from aliasfree.experiments.denoisers import is_denoiser
+        from aliasfree.sampling.denoisers import is_denoiser
 
         return [*self.runs(), *(name for name in self.models() if is_denoiser(Path(name)))]
 
@@ -92,7 +92,7 @@ class Networks:
 
     def source(self, name: str | None) -> RunFolder | DenoiserFolder:
         """The run of a name, or the folder of diffusers that can be sampled like one. Raises ArgumentError."""
-        from aliasfree.experiments.denoisers import DenoiserFolder, is_denoiser
+        from aliasfree.sampling.denoisers import DenoiserFolder, is_denoiser
 
         path = self.find(name)
         if is_run(path):
@@ -112,7 +112,7 @@ class Networks:
 
     def sampler(self, name: str, settings: SampleSettings) -> Sampler:
         """A sampler over the network of a name, which is loaded once. Raises what `Sampler` raises."""
-        from aliasfree.experiments.generate import Sampler
+        from aliasfree.sampling.sampler import Sampler
 
         run, key = self.source(name), self.version(name)
         with self._lock:

@@ -11,7 +11,7 @@ import typer
 from aliasfree.cli import generate
 from aliasfree.cli.commands import Answer
 from aliasfree.cli.recipes import MEASURE, recipe_option
-from aliasfree.sampling import NOISES
+from aliasfree.diffusion.names import NOISES
 
 if TYPE_CHECKING:
     from aliasfree.experiments.evaluate import EvaluateSettings
@@ -90,7 +90,7 @@ def evaluate(
     from aliasfree.cli.parse import parse_class, parse_size
     from aliasfree.errors import ArgumentError
     from aliasfree.experiments.evaluate import EvaluateSettings
-    from aliasfree.experiments.generate import SampleSettings
+    from aliasfree.sampling.sampler import SampleSettings
 
     steps = steps or (999 if protocol == "paper" else 50)
     sampling = SampleSettings(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aliasfree.cli.recipes import SAMPLE, recipe_option
-from aliasfree.sampling import LATE, METHODS, NOISE
+from aliasfree.diffusion.names import LATE, METHODS, NOISE
 
 if TYPE_CHECKING:
     from aliasfree.training import RunFolder
@@ -77,8 +77,9 @@ def sample(
 ) -> None:
     """Sample images from a trained run: numbered PNGs, a grid and the settings."""
     from aliasfree.cli.parse import parse_class, parse_window
-    from aliasfree.experiments.generate import MotionSettings, SampleSettings, sample_run
+    from aliasfree.experiments.generate import sample_run
     from aliasfree.progress import bar
+    from aliasfree.sampling.sampler import MotionSettings, SampleSettings
 
     window = parse_window(schedule) if schedule else None
     settings = SampleSettings(
@@ -119,8 +120,9 @@ def rotate(
 ) -> None:
     """Sample the same seeds at many angles: a table (PNG) and an animation (GIF, MP4)."""
     from aliasfree.cli.parse import parse_angles, parse_class, parse_window
-    from aliasfree.experiments.generate import MotionSettings, SampleSettings, rotate_run
+    from aliasfree.experiments.generate import rotate_run
     from aliasfree.progress import bar
+    from aliasfree.sampling.sampler import MotionSettings, SampleSettings
 
     degrees, window = parse_angles(angles), parse_window(schedule) if schedule else None
     settings = SampleSettings(
@@ -158,8 +160,8 @@ def film(
     """Film what networks make while their noise moves by fractions of a pixel: does the image move, or stick?"""
     from aliasfree.cli.parse import parse_class
     from aliasfree.experiments.film import check_film, film_runs
-    from aliasfree.experiments.generate import SampleSettings
     from aliasfree.progress import bar
+    from aliasfree.sampling.sampler import SampleSettings
 
     check_film(num, frames, travel, out, overwrite)
     settings = SampleSettings(

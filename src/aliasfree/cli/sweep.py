@@ -37,7 +37,7 @@ def sweep(
     """
     from aliasfree.cli.parse import parse_duration
     from aliasfree.errors import ArgumentError
-    from aliasfree.experiments.sweep_recipe import read_recipe
+    from aliasfree.sweep.recipe import read_recipe
 
     of_cluster = {"gpus_per_run": gpus_per_run, "cpus_per_run": cpus_per_run, "storage": storage}
     given: dict[str, Any] = {name: value for name, value in of_cluster.items() if value is not None}
@@ -48,7 +48,7 @@ def sweep(
     from rich.console import Console
 
     from aliasfree.data.registry import resolve
-    from aliasfree.experiments.sweep import sweep as run
+    from aliasfree.sweep.sweep import sweep as run
 
     for part in found.data:
         if not part.source.startswith("hub:"):
@@ -57,7 +57,7 @@ def sweep(
     if ray is not None:
         from functools import partial
 
-        from aliasfree.experiments.cluster import ClusterSettings, run_on_ray
+        from aliasfree.sweep.cluster import ClusterSettings, run_on_ray
 
         there = partial(run_on_ray, settings=ClusterSettings(address=ray, **given))
     result = run(found, out or Path("runs") / found.name, device=device, until=until, run=there)

@@ -8,11 +8,13 @@ from aliasfree.lazy import attributes
 
 if TYPE_CHECKING:
     from aliasfree.diffusion.callbacks import MotionCallback
+    from aliasfree.diffusion.choose import make_scheduler
     from aliasfree.diffusion.loss import training_loss
+    from aliasfree.diffusion.names import SCHEDULERS
     from aliasfree.diffusion.noise import sample_generators
     from aliasfree.diffusion.pipeline import AliasFreePipeline, AliasFreePipelineOutput
     from aliasfree.diffusion.rolling import RollCallback
-    from aliasfree.diffusion.scheduler import SCHEDULERS, PaperDDPMScheduler, make_scheduler
+    from aliasfree.diffusion.scheduler import PaperDDPMScheduler
     from aliasfree.diffusion.transforms import Motion, MotionSchedule, Rotation, Transform, Translation, Zoom
 
 __all__ = [
@@ -42,11 +44,11 @@ _WHERE = {
     "PaperDDPMScheduler": "scheduler",
     "RollCallback": "rolling",
     "Rotation": "transforms",
-    "SCHEDULERS": "scheduler",
+    "SCHEDULERS": "names",
     "Transform": "transforms",
     "Translation": "transforms",
     "Zoom": "transforms",
-    "make_scheduler": "scheduler",
+    "make_scheduler": "choose",
     "sample_generators": "noise",
     "training_loss": "loss",
 }

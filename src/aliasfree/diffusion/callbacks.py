@@ -13,11 +13,11 @@ from torch import Tensor
 from aliasfree.diffusion.conditions import Conditions
 from aliasfree.diffusion.history import move_history
 from aliasfree.diffusion.layouts import LAYOUTS, TAKES_NOTHING_BACK, Layout, keeps_images_upright, layout_of
+from aliasfree.diffusion.names import LATE, NOISE, NOISES
 from aliasfree.diffusion.noise import MovedNoise
 from aliasfree.diffusion.transforms import Motion, Window
 from aliasfree.errors import ArgumentError, did_you_mean
 from aliasfree.ops.spatial import Amount, Method
-from aliasfree.sampling import LATE, NOISE, NOISES
 
 __all__ = ["MotionCallback"]
 
@@ -32,7 +32,7 @@ class MotionCallback(PipelineCallback):
     zoom       factor, 0.1 .. 10. All three are the whole motion, for all samples or a list with one for each
     method     "fourier" (keeps white noise white), "spline" or "bicubic"
     schedule   window of sampling progress over which the motion is spread, or a function from progress to share;
-               None = `sampling.LATE`, since these pipelines' networks know no frame
+               None = `names.LATE`, since these pipelines' networks know no frame
     noise      "co-moving": noise the scheduler injects turns with the frame; or "independent"
     size       (height, width) of the image, for oblong images of pipelines that pack their latents; None = square
     layout     of the latents of a pipeline whose own functions do not tell: "planes" (N, C, H, W), or "packed" two by

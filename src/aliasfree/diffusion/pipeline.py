@@ -18,13 +18,13 @@ from torch import Tensor
 
 from aliasfree.config import Config
 from aliasfree.diffusion.history import move_history
+from aliasfree.diffusion.names import NOISE, NOISES, default_window
 from aliasfree.diffusion.noise import Generators, MovedNoise, draw, per_sample_generators
 from aliasfree.diffusion.transforms import Motion, Window
 from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
 from aliasfree.nn.frame import Frame
 from aliasfree.ops.spatial import Amount, Method
 from aliasfree.pictures import to_uint8
-from aliasfree.sampling import NOISE, NOISES, default_window
 
 __all__ = ["AliasFreePipeline", "AliasFreePipelineOutput"]
 
@@ -110,7 +110,7 @@ class AliasFreePipeline(DiffusionPipeline):
         schedule              window (start, end) of sampling progress over which the motion is spread (start = end: all
                               at once, and (0, 0) before the first step), or a callable from progress to share; None =
                               (0, 1) for a motion that the network commutes with, the frame moving along (T: shifts, R:
-                              turns), else `sampling.LATE`. The paper's way is schedule=(0, 1), method="spline",
+                              turns), else `names.LATE`. The paper's way is schedule=(0, 1), method="spline",
                               noise="independent". After step i of N the progress is i/N, but i/T for
                               `PaperDDPMScheduler` at full length N = T-1: the paper's chain of T-1 steps of rotate/T,
                               which ends 1/T short

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from diffusers import SchedulerMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -15,17 +13,15 @@ from torch import Tensor
 
 from aliasfree.diffusion.clipping import check_rate, clip
 from aliasfree.diffusion.noise import Generators, draw, per_sample_generators
-from aliasfree.errors import ArgumentError, did_you_mean
-from aliasfree.sampling import SCHEDULERS
+from aliasfree.diffusion.times import even_times, trailing_times
+from aliasfree.errors import ArgumentError
 
 __all__ = [
-    "SCHEDULERS",
     "AnyStepDDIMScheduler",
     "ClippedDDIMScheduler",
     "ClippedDDPMScheduler",
     "PaperDDPMScheduler",
     "PaperSchedulerOutput",
-    "make_scheduler",
 ]
 
 
@@ -34,22 +30,6 @@ class PaperSchedulerOutput(BaseOutput):
     """prev_sample (N, C, H, W): the state at the next, less noisy timestep."""
 
     prev_sample: Tensor
-
-
-def _times(total: int, steps: int, last: float) -> list[int]:
-    """`steps` distinct times from total-1 down to `last`, evenly spaced; one step visits total-1 alone."""
-    if not 1 <= steps <= total - 1:
-        raise ArgumentError(f"the number of sampling steps must be in 1..{total - 1}, not {steps}")
-    return [int(t) for t in np.floor(np.linspace(total - 1, last, steps) + 0.5)]
-
-
-def trailing_times(total: int, steps: int) -> list[int]:
-    """Even steps whose last one, to the clean image, is as long as the others; t = 0 is not visited, nor trained on.
-
-    "Trailing" of Lin et al. 2024 (arXiv 2305.08891, table 2), but for all steps in 1 .. total-1: diffusers' own gives
-    t = 0 from 2/3 total on, and for some numbers t = -1.
-    """
-    return _times(total, steps, max(1.0, total / max(steps, 1) - 1))
 
 
 class _LinearSchedule(SchedulerMixin, ConfigMixin):
@@ -127,7 +107,7 @@ class PaperDDPMScheduler(_LinearSchedule):
     """
 
     def _visited(self, total: int, steps: int) -> list[int]:
-        return _times(total, steps, 1.0)
+        return even_times(total, steps, 1.0)
 
     @property
     def motion_steps(self) -> int:
@@ -262,33 +242,3 @@ class ClippedDDIMScheduler(AnyStepDDIMScheduler):
 
 def _standard_normal(like: Tensor, generator: Generators) -> Tensor:
     return draw(per_sample_generators(generator, len(like)), like.shape[1:], like.device, like.dtype)
-
-
-def make_scheduler(name: str, num_train_timesteps: int = 1000, clip_rate: int = 1) -> Any:
-    """A scheduler for networks trained with the paper's noise schedule.
-
-    name        "ddpm" (the paper's ancestral sampler), "ddim" or "dpm++" (DPM-Solver++ 2M), the last two deterministic;
-                with "-clipped" after it the predicted clean image is kept within [-1, 1]
-    clip_rate   how those clip, see `clip`: 1 = pixel by pixel, above 1 without aliasing
-
-    Raises ArgumentError for another name or rate.
-
-    >>> from aliasfree.diffusion import make_scheduler
-    >>> scheduler = make_scheduler("ddim-clipped")
-    >>> scheduler.set_timesteps(4)
-    >>> scheduler.timesteps.tolist()
-    [999, 749, 499, 249]
-    """
-    if name == "ddpm":
-        return PaperDDPMScheduler(num_train_timesteps=num_train_timesteps)
-    if name == "ddpm-clipped":
-        return ClippedDDPMScheduler(num_train_timesteps=num_train_timesteps, clip_rate=clip_rate)
-    if name == "ddim":
-        return AnyStepDDIMScheduler(num_train_timesteps=num_train_timesteps)
-    if name == "ddim-clipped":
-        return ClippedDDIMScheduler(num_train_timesteps=num_train_timesteps, clip_rate=clip_rate)
-    if name in ("dpm++", "dpm++-clipped"):
-        from aliasfree.diffusion.dpm_solver import make_dpm_solver  # with it comes scipy.stats, a second
-
-        return make_dpm_solver(num_train_timesteps, clip_rate if name == "dpm++-clipped" else None)
-    raise ArgumentError(f"unknown scheduler {name!r}{did_you_mean(name, SCHEDULERS)}")

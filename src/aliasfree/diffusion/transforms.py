@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from aliasfree.diffusion.names import PAPER_WINDOW
 from aliasfree.errors import ArgumentError
 from aliasfree.nn.frame import Frame
 from aliasfree.ops.spatial import Amount, Method, as_amounts, check_method, rotate2d, translate2d, zoom2d
-from aliasfree.sampling import PAPER_WINDOW
 
 __all__ = ["Motion", "MotionSchedule", "Rotation", "Transform", "Translation", "Zoom"]
 
@@ -153,7 +153,7 @@ class MotionSchedule:
     """When the motion happens: from sampling progress in [0, 1] to the share of the motion done by then.
 
     window   (a, b) with 0 <= a <= b <= 1, linear inside (a = b: all at once), or a function of progress. (0, 1) is
-             the paper's; later windows keep more of what the upright sample shows. The pipeline's is `sampling.LATE`
+             the paper's; later windows keep more of what the upright sample shows. The pipeline's is `names.LATE`
 
     >>> from aliasfree.diffusion import MotionSchedule
     >>> late = MotionSchedule((0.5, 1.0))

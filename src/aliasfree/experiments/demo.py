@@ -232,8 +232,8 @@ def _sample(
 ) -> ConfigResult:
     from aliasfree.experiments.equivariance import PAPER
     from aliasfree.experiments.film import film_run
-    from aliasfree.experiments.generate import MotionSettings, Sampler, SampleSettings
     from aliasfree.experiments.samplers import sampler_equivariance
+    from aliasfree.sampling.sampler import MotionSettings, Sampler, SampleSettings
     from aliasfree.training.losses import read_losses
 
     s = settings

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aliasfree.diffusion.names import LATE, METHODS, NOISE, NOISES, PAPER_WINDOW
 from aliasfree.errors import ArgumentError, did_you_mean
 from aliasfree.experiments.extractors import JUDGE
-from aliasfree.experiments.generate import MotionSettings
 from aliasfree.experiments.sample_store import SampleStore
 from aliasfree.reporting.metrics import NetworkEquivariance, NoiseLevel
 from aliasfree.reporting.turned import RotationCurve
-from aliasfree.sampling import LATE, METHODS, NOISE, NOISES, PAPER_WINDOW
+from aliasfree.sampling.sampler import MotionSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

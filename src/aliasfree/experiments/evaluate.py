@@ -15,7 +15,6 @@ from aliasfree.devices import check_device, find_device
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments.accuracy import accuracy_score, check_asked_classes
 from aliasfree.experiments.extractors import JUDGE, WIDTHS, kept_features, make_extractor
-from aliasfree.experiments.generate import SampleSettings
 from aliasfree.experiments.noise_errors import network_noise_error
 from aliasfree.experiments.real import RealImages, open_real
 from aliasfree.experiments.sample_store import Processes, SampleStore
@@ -23,6 +22,7 @@ from aliasfree.outputs import check_outputs, named
 from aliasfree.pictures import grid, save_png
 from aliasfree.reporting.card import update_card
 from aliasfree.reporting.metrics import Fidelity, Figures, Metrics, Spectra, metrics_file, read_metrics
+from aliasfree.sampling.sampler import SampleSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.generate import Sampler, SampleSettings
 from aliasfree.files import write_json
 from aliasfree.outputs import check_outputs
 from aliasfree.pictures import pingpong, save_gif, save_mp4, save_png, to_uint8
 from aliasfree.reporting.film import FPS, FRAMES, TRAVEL, Film, film_frames, film_shifts, film_strip
+from aliasfree.sampling.sampler import Sampler, SampleSettings
 
 if TYPE_CHECKING:
     from aliasfree.training import RunFolder

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments.equivariance import is_periodic
-from aliasfree.experiments.generate import MotionSettings, Sampler
 from aliasfree.experiments.samplers import sample_moved
 from aliasfree.pictures import to_uint8
 from aliasfree.reporting.film import Film
+from aliasfree.sampling.sampler import MotionSettings, Sampler
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,7 +111,7 @@ def motion_film(
 def between(start: MotionSettings, end: MotionSettings, frames: int) -> list[MotionSettings]:
     """Motions from one to the other, both included; `end`'s amounts only. Zooms go by equal factors.
 
-    >>> from aliasfree.experiments.generate import MotionSettings
+    >>> from aliasfree.sampling.sampler import MotionSettings
     >>> from aliasfree.experiments.moved import between
     >>> [m.rotate for m in between(MotionSettings(), MotionSettings(rotate=90.0), 3)]
     [0.0, 45.0, 90.0]

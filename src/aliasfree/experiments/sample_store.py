@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aliasfree.errors import ArgumentError, RunError
-from aliasfree.experiments.generate import MotionSettings, Sampler, SampleSettings
 from aliasfree.files import write_file, write_json
+from aliasfree.sampling.sampler import MotionSettings, Sampler, SampleSettings
 
 if TYPE_CHECKING:
     from torch import Tensor

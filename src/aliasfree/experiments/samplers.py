@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from aliasfree.diffusion.names import WHOLE
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments.equivariance import is_periodic
 from aliasfree.reporting.metrics import SampledMotion, SamplerEquivariance
-from aliasfree.sampling import WHOLE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from aliasfree.evaluation.equivariance import Agreement
-    from aliasfree.experiments.generate import Sampler
+    from aliasfree.sampling.sampler import Sampler
 
 __all__ = ["WINDOWS", "sample_moved", "sampler_equivariance"]
 

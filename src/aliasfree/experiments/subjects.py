@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import ArgumentError, CheckpointError, ConfigError, DataError, check_seed
-from aliasfree.experiments.loading import load_model, read_json
+from aliasfree.loading import load_model, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

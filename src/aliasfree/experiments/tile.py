@@ -30,7 +30,7 @@ def tile(
         )
     from aliasfree.conversion.tiling import prove, tiled_parts, untile
     from aliasfree.conversion.tiling import tile as make_seamless
-    from aliasfree.experiments.loading import load_model, load_pipeline
+    from aliasfree.loading import load_model, load_pipeline
 
     whole = (target / "model_index.json").is_file()
     model = load_pipeline(target) if whole else load_model(target)

@@ -19,7 +19,7 @@ from aliasfree.pictures import save_png
 from aliasfree.reporting.turned import RotationCurve, compose, rotation_figure
 
 if TYPE_CHECKING:
-    from aliasfree.experiments.generate import SampleSettings
+    from aliasfree.sampling.sampler import SampleSettings
 
 __all__ = ["evaluate_turned"]
 

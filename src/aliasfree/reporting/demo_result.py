@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aliasfree.diffusion.names import LATE
 from aliasfree.errors import ArgumentError
 from aliasfree.reporting.film import Film
 from aliasfree.reporting.metrics import Metrics, SamplerEquivariance
-from aliasfree.sampling import LATE
 
 __all__ = ["QUICK", "ConfigResult", "DemoResult", "DemoSettings", "facts"]
 

@@ -79,8 +79,8 @@ def build(studio: Studio) -> Tab:
 def _denoised(studio: Studio, job: Job, name: Any, seed: Any, steps: Any) -> render.Html:
     """States of one sample: the noise, then after some of the steps, the last one included."""
     from aliasfree.diffusion import sample_generators
-    from aliasfree.experiments.generate import SampleSettings
     from aliasfree.pictures import gif_bytes, grid
+    from aliasfree.sampling.sampler import SampleSettings
 
     settings = SampleSettings(
         steps=limits.whole(steps, "steps", 1, limits.STEPS),

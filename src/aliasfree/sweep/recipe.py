@@ -13,7 +13,7 @@ from aliasfree.errors import AliasfreeError, ArgumentError, did_you_mean
 
 if TYPE_CHECKING:
     from aliasfree.experiments.evaluate import EvaluateSettings
-    from aliasfree.experiments.generate import SampleSettings
+    from aliasfree.sampling.sampler import SampleSettings
     from aliasfree.training.settings import RunSettings
 
 __all__ = ["Cell", "DataPart", "Rotation", "SweepRecipe", "read_recipe"]
@@ -73,7 +73,7 @@ class Cell:
 
     def sample_settings(self) -> SampleSettings:
         """Of its images: of the same seed as its training, unless the recipe names one."""
-        from aliasfree.experiments.generate import SampleSettings
+        from aliasfree.sampling.sampler import SampleSettings
 
         return SampleSettings(**{"seed": self.seed, **self.part.sampling})
 
@@ -189,7 +189,7 @@ def _part(whole: dict[str, Any], table: dict[str, Any]) -> DataPart:
 
 def _fields(key: str) -> tuple[str, ...]:
     from aliasfree.experiments.evaluate import EvaluateSettings
-    from aliasfree.experiments.generate import SampleSettings
+    from aliasfree.sampling.sampler import SampleSettings
     from aliasfree.training.settings import RunSettings
 
     settings: dict[str, Any] = {"training": RunSettings, "sampling": SampleSettings, "evaluation": EvaluateSettings}

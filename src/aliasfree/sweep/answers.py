@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from aliasfree.evaluation.comparison import holm, paired_difference
-from aliasfree.reporting.sweep_table import LEVEL, LOWER, Measured
 from aliasfree.reporting.turned import RotationCurve
+from aliasfree.sweep.table import LEVEL, LOWER, Measured
 
 __all__ = ["Answer", "answers", "answers_text"]
 

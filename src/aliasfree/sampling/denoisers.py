@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aliasfree.errors import CheckpointError
-from aliasfree.experiments.loading import load_model, read_json
+from aliasfree.loading import load_model, read_json
 
 __all__ = ["DenoiserFolder", "is_denoiser"]
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.cells import MARK
+from aliasfree.sweep.cells import MARK
 
 __all__ = ["CellStorage"]
 

@@ -11,9 +11,9 @@ import torch
 
 from aliasfree.estimate import Estimate
 from aliasfree.evaluation.comparison import paired_difference
-from aliasfree.reporting.sweep_answers import answers, answers_text
-from aliasfree.reporting.sweep_table import Measured
 from aliasfree.reporting.turned import RotationCurve
+from aliasfree.sweep.answers import answers, answers_text
+from aliasfree.sweep.table import Measured
 
 FACTOR = {"A": 1.0, "B-0": 0.8, "B-2N": 0.9, "C-0": 1.0, "D-0": 1.5}
 MORE = {"A": 0.0, "B-0": 1.0, "B-2N": 3.0, "C-0": 0.1, "D-0": 6.0}

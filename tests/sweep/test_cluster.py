@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from aliasfree.cli import app
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.cluster import ClusterSettings, run_on_ray
-from aliasfree.experiments.storage import CellStorage
-from aliasfree.experiments.sweep import sweep
-from aliasfree.experiments.sweep_recipe import read_recipe
+from aliasfree.sweep.cluster import ClusterSettings, run_on_ray
+from aliasfree.sweep.recipe import read_recipe
+from aliasfree.sweep.storage import CellStorage
+from aliasfree.sweep.sweep import sweep
 from aliasfree.training import RunFolder, train
 
 STEPS = 40

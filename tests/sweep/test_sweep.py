@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 from aliasfree.cli import app
 from aliasfree.errors import ArgumentError, RunError
 from aliasfree.evaluation import classifier
-from aliasfree.experiments.cells import run_cell
-from aliasfree.experiments.sweep import _shown, sweep
-from aliasfree.experiments.sweep_recipe import read_recipe
 from aliasfree.reporting.metrics import read_metrics
+from aliasfree.sweep.cells import run_cell
+from aliasfree.sweep.recipe import read_recipe
+from aliasfree.sweep.sweep import _shown, sweep
 from aliasfree.training import RunFolder
 
 RECIPES = Path(__file__).parents[2] / "recipes"

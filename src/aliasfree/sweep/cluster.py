@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from aliasfree.errors import ArgumentError, RunError
-from aliasfree.experiments.cells import is_finished, run_cell
-from aliasfree.experiments.storage import CellStorage
-from aliasfree.experiments.sweep import Work
-from aliasfree.experiments.sweep_recipe import Cell
 from aliasfree.progress import Live
+from aliasfree.sweep.cells import is_finished, run_cell
+from aliasfree.sweep.recipe import Cell
+from aliasfree.sweep.storage import CellStorage
+from aliasfree.sweep.sweep import Work
 
 __all__ = ["ClusterSettings", "run_on_ray"]
 

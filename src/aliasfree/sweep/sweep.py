@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import RunError
-from aliasfree.experiments.cells import describe_error, is_finished, kept_curves, run_cell, turn_cell
-from aliasfree.experiments.sweep_recipe import Cell, SweepRecipe
 from aliasfree.files import write_file, write_json
 from aliasfree.reporting.metrics import read_metrics
-from aliasfree.reporting.sweep_table import Entry, Measured, csv_text, entries, latex, markdown
+from aliasfree.sweep.cells import describe_error, is_finished, kept_curves, run_cell, turn_cell
+from aliasfree.sweep.recipe import Cell, SweepRecipe
+from aliasfree.sweep.table import Entry, Measured, csv_text, entries, latex, markdown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -207,8 +207,8 @@ def _measured(recipe: SweepRecipe, out: Path) -> list[Measured]:
 
 def _report(recipe: SweepRecipe, out: Path, result: SweepResult) -> None:
     from aliasfree.pictures import save_png
-    from aliasfree.reporting.sweep_answers import answers, answers_text
-    from aliasfree.reporting.sweep_page import compose, rotation_figure
+    from aliasfree.sweep.answers import answers, answers_text
+    from aliasfree.sweep.page import compose, rotation_figure
 
     finished = [cell for cell in recipe.cells if is_finished(out / "runs" / cell.name)]
     result.finished = len(finished)

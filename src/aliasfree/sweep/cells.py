@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import RunError
-from aliasfree.experiments.sweep_recipe import Cell
 from aliasfree.files import plain, write_json
+from aliasfree.sweep.recipe import Cell
 
 if TYPE_CHECKING:
     from aliasfree.reporting.turned import RotationCurve

@@ -12,8 +12,8 @@ from aliasfree.config import PAPER_CONFIGS
 from aliasfree.estimate import Estimate
 from aliasfree.evaluation.comparison import holm
 from aliasfree.reporting.paper import paper_figure
-from aliasfree.reporting.sweep_page import compose
-from aliasfree.reporting.sweep_table import KEYS, Measured, csv_text, entries, latex, markdown
+from aliasfree.sweep.page import compose
+from aliasfree.sweep.table import KEYS, Measured, csv_text, entries, latex, markdown
 
 CONFIGS = ("A", "B-0", "B-2N", "D-hq")
 SHIFT = {"A": 0.0, "B-0": -3.0, "B-2N": -2.9, "D-hq": 0.1}
