@@ -25,6 +25,13 @@ __all__ = ["CardFigure", "write_card"]
 
 _LAST_LINE = "<!-- aliasfree keeps this card up to date until you change it: step {}, {} -->"
 _ON_THE_HUB = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10"}
+_TERMS = {
+    "cifar10": "CIFAR-10 (Krizhevsky 2009) is given for research, without an explicit licence.",
+    "mnist": "MNIST (LeCun, Cortes, Burges) is commonly given as CC BY-SA 3.0.",
+    "mnist-m": "MNIST-M is made of MNIST, commonly given as CC BY-SA 3.0, and of photographs of BSDS500 (Arbelaez "
+    "et al. 2011), which are for non-commercial research.",
+}
+"""Of the data sets that have a name here."""
 _ASIDE = {
     "data", "config", "out", "model", "device", "steps", "skip_bad", "compile", "checkpoint_every", "keep_checkpoints",
     "sample_every", "sample_num", "sample_steps", "save_training_images",
@@ -62,7 +69,7 @@ def write_card(folder: RunFolder, step: int, figures: Sequence[CardFigure] = (),
             _LOG.warning("%s was changed by hand, so it is left as it is; delete it to get a new one.", path)
         return False
     if figures or there != step:
-        text = _compose(folder.path.resolve().name, folder.config, step, figures, about)
+        text = _compose(folder, step, figures, about)
         write_file(path, text + _LAST_LINE.format(step, _digest(text)) + "\n")
     return True
 
@@ -81,7 +88,8 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _compose(name: str, config: dict[str, Any], step: int, figures: Sequence[CardFigure], about: str) -> str:
+def _compose(folder: RunFolder, step: int, figures: Sequence[CardFigure], about: str) -> str:
+    name, config, published = folder.path.resolve().name, folder.config, folder.is_published
     settings, data, network = config["settings"], config.get("data", {}), config["model"]
     source = _source(settings["data"])
     height, width = data.get("image_size", (None, None))
@@ -92,7 +100,8 @@ def _compose(name: str, config: dict[str, Any], step: int, figures: Sequence[Car
         f"A diffusion model of {kind} images of {height}x{width} pixels, Config {settings['config']} of "
         f"[arXiv 2411.09174](https://arxiv.org/abs/2411.09174) ({Config.parse(settings['config']).description}), "
         f"trained with aliasfree {config.get('versions', {}).get('aliasfree', '')}.\n",
-        f"## Use\n\n```python\n{_usage(name, settings, network)}```\n",
+        *(["![Samples of the network](samples.png)\n"] if published else []),
+        f"## Use\n\n```python\n{_usage(name if published else f'{name}/model', settings, network)}```\n",
         f"## Data\n\n{_data(source, data)}\n",
         f"## Training\n\n{_training(settings, config, step)}\n",
         f"## Figures\n\n{_figures(figures, about)}\n",
@@ -130,14 +139,14 @@ def _front_matter(name: str, settings: dict[str, Any], source: str, figures: Seq
     return about.to_yaml().strip()
 
 
-def _usage(name: str, settings: dict[str, Any], network: dict[str, Any]) -> str:
+def _usage(place: str, settings: dict[str, Any], network: dict[str, Any]) -> str:
     model = "AliasFreeUNet2DModel" if network.get("_class_name") == "AliasFreeUNet2DModel" else network["_class_name"]
     labels = ", class_labels=[0, 1, 2, 3]" if settings.get("class_conditional") else ""
     steps = settings.get("num_train_timesteps", 1000)
     schedule = "" if steps == 1000 else f"num_train_timesteps={steps}"
     return (
         f"from aliasfree import AliasFreePipeline, {model}, PaperDDPMScheduler\n\n"
-        f'model = {model}.from_pretrained("{name}/model")  # or the name of a repository on the hub\n'
+        f'model = {model}.from_pretrained("{place}")  # or the name of a repository on the hub\n'
         f"pipeline = AliasFreePipeline(model, PaperDDPMScheduler({schedule}))\n"
         f"images = pipeline(batch_size=4, num_inference_steps={min(50, steps - 1)}{labels}).images\n"
         'images[0].save("sample.png")\n'
@@ -148,7 +157,10 @@ def _data(source: str, data: dict[str, Any]) -> str:
     names = data.get("class_names")
     classes = f" Classes: {', '.join(names[:20])}{' ...' if len(names) > 20 else ''}." if names else ""
     images = f"{data['images']:,} images" if "images" in data else "Images"
-    return f"{images} of `{source}`, split {data.get('split')}.{classes} Fingerprint: `{data.get('fingerprint')}`."
+    terms = f" {_TERMS[source]}" if source in _TERMS else ""
+    return (
+        f"{images} of `{source}`, split {data.get('split')}.{classes} Fingerprint: `{data.get('fingerprint')}`.{terms}"
+    )
 
 
 def _training(settings: dict[str, Any], config: dict[str, Any], step: int) -> str:

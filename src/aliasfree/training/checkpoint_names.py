@@ -7,7 +7,10 @@ import re
 import shlex
 from pathlib import Path
 
-__all__ = ["command_of", "list_checkpoints", "resume_command"]
+__all__ = ["TRAINING", "command_of", "list_checkpoints", "resume_command"]
+
+TRAINING = "training.json"
+"""What a published network has in the place of a run's config.json."""
 
 _NAME = re.compile(r"step-(\d{8,})")
 

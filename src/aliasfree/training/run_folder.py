@@ -13,7 +13,7 @@ import numpy as np
 
 from aliasfree.errors import CheckpointError, RunError
 from aliasfree.files import clear_leftovers, is_leftover, write_file, write_json
-from aliasfree.training.checkpoint_names import command_of, list_checkpoints, resume_command
+from aliasfree.training.checkpoint_names import TRAINING, command_of, list_checkpoints, resume_command
 from aliasfree.training.losses import read_losses
 from aliasfree.training.settings import RunSettings
 
@@ -45,7 +45,8 @@ class RunFolder:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
         self.losses_file = self.path / "losses.csv"
-        self.model = self.path / "model"
+        self.is_published = (self.path / TRAINING).is_file()  # by `publish`: a network alone, which reads like a run
+        self.model = self.path if self.is_published else self.path / "model"
         self.checkpoints = self.path / "checkpoints"
         self.samples = self.path / "samples"
         self.images = self.path / "images"
@@ -82,6 +83,8 @@ class RunFolder:
         """What `config.json` holds: "settings", "model", "data", "versions", "resumed". Raises `RunError`."""
         try:
             config = json.loads(self.config_file.read_bytes())
+            if self.is_published:
+                config = {**json.loads((self.path / TRAINING).read_bytes()), "model": config}
         except (FileNotFoundError, NotADirectoryError) as error:
             raise RunError(
                 f"There is no run in {self.path} (no config.json); start one with `aliasfree train`."
