@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from aliasfree.files import new_folder, plain, replacing, write_file, write_json
+from aliasfree import files
+from aliasfree.files import json_value, new_folder, replacing, write_file, write_json
 
 
 def test_a_file_replaced_in_one_go_is_the_old_one_when_the_writing_fails(tmp_path):
@@ -81,4 +82,11 @@ def test_numbers_that_are_not_finite_are_words_that_float_reads_and_a_path_keeps
     assert found["finite"] == [1, 0.5, None, True, "NaN"]
     assert float(found["figure"]["value"]) == math.inf
     assert math.isnan(float(found["figure"]["ends"][1]))
-    assert plain(found) == found
+    assert json_value(found) == found
+
+
+def test_a_name_that_has_changed_works_and_says_its_new_one():
+    with pytest.warns(DeprecationWarning, match="plain is called json_value now"):
+        assert files.plain is json_value
+    with pytest.raises(AttributeError, match="no attribute 'plainer'"):
+        _ = files.plainer

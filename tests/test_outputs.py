@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aliasfree.errors import ArgumentError
-from aliasfree.outputs import check_outputs, free_name, named
+from aliasfree.outputs import check_outputs, expand_path, free_name
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +73,8 @@ def test_a_free_name_is_free_for_all_that_is_written_under_it():
 def test_dots_become_the_folders_they_stand_for_and_the_tilde_the_home(monkeypatch):
     here = Path.cwd()
     monkeypatch.setenv("HOME", str(here))
-    assert named(".") == here
-    assert named("..") == here.parent
-    assert named("a/..") == here
-    assert named("~/runs") == here / "runs"
-    assert named("runs/a") == Path("runs/a")
+    assert expand_path(".") == here
+    assert expand_path("..") == here.parent
+    assert expand_path("a/..") == here
+    assert expand_path("~/runs") == here / "runs"
+    assert expand_path("runs/a") == Path("runs/a")

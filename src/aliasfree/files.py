@@ -19,7 +19,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["clear_leftovers", "is_leftover", "new_folder", "plain", "replacing", "sync", "write_file", "write_json"]
+from aliasfree.lazy_exports import renamed
+
+__all__ = [
+    "clear_leftovers",
+    "is_leftover",
+    "json_value",
+    "new_folder",
+    "replacing",
+    "sync",
+    "write_file",
+    "write_json",
+]
+
+__getattr__ = renamed(__name__, {"plain": "json_value"})
 
 
 @contextlib.contextmanager
@@ -90,19 +103,19 @@ def write_file(path: str | Path, content: bytes | str) -> None:
 
 
 def write_json(path: str | Path, value: Any, indent: int = 1) -> None:
-    """Replace a JSON file in one go with what `plain` makes of a value."""
-    write_file(path, json.dumps(plain(value), indent=indent, allow_nan=False) + "\n")
+    """Replace a JSON file in one go with what `json_value` makes of a value."""
+    write_file(path, json.dumps(json_value(value), indent=indent, allow_nan=False) + "\n")
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """A value as JSON has it: dataclasses and mappings as objects, sequences as lists, paths as strings, numbers that
     are not finite as "Infinity", "-Infinity" or "NaN"."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: json_value(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {key: plain(v) for key, v in value.items()}
+        return {key: json_value(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [json_value(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return str(value) if isinstance(value, Path) else value

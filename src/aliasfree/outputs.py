@@ -11,16 +11,19 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from aliasfree.errors import ArgumentError
+from aliasfree.lazy_exports import renamed
 
-__all__ = ["check_outputs", "free_name", "named"]
+__all__ = ["check_outputs", "expand_path", "free_name"]
+
+__getattr__ = renamed(__name__, {"named": "expand_path"})
 
 
-def named(path: str | Path) -> Path:
+def expand_path(path: str | Path) -> Path:
     """The path with `~` expanded, and with a name: "." and ".." become the folders that they stand for.
 
     >>> from pathlib import Path
-    >>> from aliasfree.outputs import named
-    >>> named(".") == Path.cwd(), named("runs/a").as_posix()
+    >>> from aliasfree.outputs import expand_path
+    >>> expand_path(".") == Path.cwd(), expand_path("runs/a").as_posix()
     (True, 'runs/a')
     """
     path = Path(path).expanduser()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from aliasfree.errors import ArgumentError, ConfigError, did_you_mean
-from aliasfree.files import plain
+from aliasfree.files import json_value
 
 __all__ = [
     "Option", "Settings", "at_least", "below", "between", "check_names", "check_types", "not_negative", "one_of",
@@ -88,7 +88,7 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Types that JSON has, by the names of the fields."""
-        return {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return {field.name: json_value(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], version: str | None = None) -> Self:

@@ -26,7 +26,7 @@ from aliasfree.experiments.noise_errors import network_noise_error
 from aliasfree.experiments.real import RealImages, open_real
 from aliasfree.experiments.sample_store import SampleStore
 from aliasfree.experiments.turned import evaluate_turned
-from aliasfree.files import plain
+from aliasfree.files import json_value
 from aliasfree.reporting.metrics import AccuracyScore, Metrics, read_metrics
 from aliasfree.reporting.runs import measured_section, write_report
 from aliasfree.reporting.turned import samples_figure, table_text
@@ -398,7 +398,7 @@ def test_the_page_of_turned_samples_has_its_table_and_figures(run):
     assert samples_figure(curves).width > 2 * 6 * 64  # two angles of six samples
     assert not any("shown" in c for c in facts["curves"])
     # the finished image turned agrees with itself without an error, and JSON says so
-    exact = [plain(c.figures()) for c in curves]
+    exact = [json_value(c.figures()) for c in curves]
     assert [c["db"] for c in facts["curves"]] == [c["db"] for c in exact]
     assert exact[-2]["db"][0]["value"] == "Infinity"
     assert facts["run"] == str(run)

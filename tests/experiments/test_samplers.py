@@ -11,7 +11,7 @@ from aliasfree import AliasFreePipeline, AliasFreeUNet2DModel
 from aliasfree.diffusion import make_scheduler
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments.samplers import sampler_equivariance
-from aliasfree.files import plain
+from aliasfree.files import json_value
 from aliasfree.models.unet import UNet2DOutput
 from aliasfree.reporting.metrics import SamplerEquivariance
 from aliasfree.sampling.sampler import Sampler, SampleSettings
@@ -42,7 +42,7 @@ def test_the_image_of_moved_noise_is_the_moved_image_for_t_and_not_for_a():
         # its own limit is far below what it measures
         assert ours.eq_t_lanczos.value < ours.eq_t_frac.value - 20
         assert ours.eq_r.value < ours.eq_t_frac.value
-    assert SamplerEquivariance.from_dict(plain(t)) == t
+    assert SamplerEquivariance.from_dict(json_value(t)) == t
 
 
 def test_a_sampler_that_is_linear_in_every_pixel_turns_with_its_noise(monkeypatch):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aliasfree.lazy import attributes
+from aliasfree.lazy_exports import lazy_attributes
 
 if TYPE_CHECKING:
     from aliasfree.app.server import serve
 
 __all__ = ["serve"]
 
-__getattr__ = attributes(__name__, {"serve": "server"})
+__getattr__ = lazy_attributes(__name__, {"serve": "server"})

@@ -41,7 +41,7 @@ def analyze(
 
     from aliasfree.experiments.analyze import analyze as run
     from aliasfree.experiments.subjects import SubjectSettings
-    from aliasfree.outputs import named
+    from aliasfree.outputs import expand_path
     from aliasfree.progress import bar
 
     settings = SubjectSettings(
@@ -49,7 +49,7 @@ def analyze(
         images=images, seed=seed, part=part, ema=ema,
     )  # fmt: skip
     if Path(target).expanduser().is_dir():
-        target = str(named(target))
+        target = str(expand_path(target))
     name = re.sub(r"[^\w-]+", "-", target).strip("-")
     page = out or Path(f"analysis-{name}.html")
     with bar("analysing", "layers") as told:

@@ -14,8 +14,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from aliasfree.files import plain
-from aliasfree.outputs import named
+from aliasfree.files import json_value
+from aliasfree.outputs import expand_path
 
 __all__ = ["Answer", "App"]
 
@@ -61,7 +61,7 @@ class App(typer.Typer):
 
 def _tell(answer: Answer, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(plain(answer.document), indent=1, allow_nan=False))
+        typer.echo(json.dumps(json_value(answer.document), indent=1, allow_nan=False))
     else:
         answer.show()
 
@@ -76,4 +76,4 @@ def _with_json(function: Callable[..., Any]) -> inspect.Signature:
 def _named(value: Any) -> Any:
     if isinstance(value, list):
         return [_named(v) for v in value]
-    return named(value) if isinstance(value, Path) else value
+    return expand_path(value) if isinstance(value, Path) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aliasfree.lazy import attributes
+from aliasfree.lazy_exports import lazy_attributes
 
 if TYPE_CHECKING:
     from aliasfree.data.images import ImageData, export_images, open_images, unit_range
@@ -31,4 +31,4 @@ _WHERE = {
     "source_names": "registry",
     "unit_range": "images",
 }
-__getattr__ = attributes(__name__, _WHERE)
+__getattr__ = lazy_attributes(__name__, _WHERE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aliasfree.lazy import attributes
+from aliasfree.lazy_exports import lazy_attributes
 
 if TYPE_CHECKING:
     from aliasfree.diffusion.callbacks import MotionCallback
@@ -52,4 +52,4 @@ _WHERE = {
     "sample_generators": "noise",
     "training_loss": "loss",
 }
-__getattr__ = attributes(__name__, _WHERE)
+__getattr__ = lazy_attributes(__name__, _WHERE)

@@ -18,7 +18,7 @@ from aliasfree.experiments.extractors import JUDGE, WIDTHS, kept_features, make_
 from aliasfree.experiments.noise_errors import network_noise_error
 from aliasfree.experiments.real import RealImages, open_real
 from aliasfree.experiments.sample_store import Processes, SampleStore
-from aliasfree.outputs import check_outputs, named
+from aliasfree.outputs import check_outputs, expand_path
 from aliasfree.pictures import grid, save_png
 from aliasfree.reporting.card import update_card
 from aliasfree.reporting.metrics import Fidelity, Figures, Metrics, Spectra, metrics_file, read_metrics
@@ -106,7 +106,7 @@ def evaluate(
 
     told = progress or (lambda _: lambda _done, _total: None)
     check_device(device)
-    source = named(source)
+    source = expand_path(source)
     run, path = RunFolder(source), out or metrics_file(source)
     if path.suffix.lower() != ".json":
         raise ArgumentError(f"The figures are JSON, so `out` must end in .json, not {path.name!r}.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import ArgumentError, CheckpointError
 from aliasfree.files import replacing
-from aliasfree.outputs import check_outputs, named
+from aliasfree.outputs import check_outputs, expand_path
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -34,7 +34,7 @@ def export(
     Raises ArgumentError for another format, for packages that are missing (`pip install aliasfree[onnx]`) and for an
     `out` that exists; CheckpointError, RunError for what is no denoiser.
     """
-    target = named(target)
+    target = expand_path(target)
     path = out or target.with_name(f"{target.name}.onnx")
     if form not in FORMATS:
         raise ArgumentError(f"There is no `format` {form!r}; use {', '.join(FORMATS)}.")

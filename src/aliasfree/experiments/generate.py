@@ -14,7 +14,7 @@ import numpy as np
 from aliasfree.devices import check_device
 from aliasfree.errors import ArgumentError, DataError
 from aliasfree.files import new_folder, write_json
-from aliasfree.outputs import check_outputs, free_name, named
+from aliasfree.outputs import check_outputs, expand_path, free_name
 from aliasfree.pictures import angle_label, collage, grid, pingpong, save_gif, save_mp4, save_png, strip
 from aliasfree.sampling.sampler import MotionSettings, Pixels, Report, Sampler, SampleSettings
 
@@ -143,7 +143,7 @@ def collage_folder(source: Path, *, side: int = 20, out: Path | None = None, ove
     """
     if side < 1:
         raise ArgumentError(f"`side` must be at least 1, not {side}.")
-    folder = _image_folder(named(source))
+    folder = _image_folder(expand_path(source))
     images = sorted(
         p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp") and p.is_file()
     )

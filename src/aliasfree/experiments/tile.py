@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aliasfree.errors import ArgumentError, CheckpointError
 from aliasfree.files import new_folder
-from aliasfree.outputs import check_outputs, named
+from aliasfree.outputs import check_outputs, expand_path
 
 __all__ = ["tile"]
 
@@ -21,7 +21,7 @@ def tile(
     """
     if axes not in ("x", "y", "xy"):
         raise ArgumentError(f"`axes` are x (left meets right), y (top meets bottom) or xy, not {axes!r}.")
-    target, out = named(target), named(out)
+    target, out = expand_path(target), expand_path(out)
     check_outputs([out], reads=[target], overwrite=overwrite)
     if not any((target / name).is_file() for name in ("model_index.json", "config.json")):
         raise CheckpointError(

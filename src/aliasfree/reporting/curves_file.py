@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aliasfree.estimate import Estimate
-from aliasfree.files import plain, write_file
+from aliasfree.files import json_value, write_file
 from aliasfree.reporting.turned import RotationCurve
 
 __all__ = ["read_curves", "write_curves"]
@@ -18,7 +18,7 @@ def write_curves(path: Path, curves: Sequence[RotationCurve], about: Mapping[str
     """Keep curves under `about`, what they were measured with."""
     from safetensors.torch import save
 
-    note = {"about": plain(about), "curves": [plain(curve.figures()) for curve in curves]}
+    note = {"about": json_value(about), "curves": [json_value(curve.figures()) for curve in curves]}
     tensors = {str(k): curve.shown.contiguous() for k, curve in enumerate(curves)}
     write_file(path, save(tensors, metadata={"curves": json.dumps(note)}))
 
@@ -31,7 +31,7 @@ def read_curves(path: Path, about: Mapping[str, Any]) -> list[RotationCurve] | N
         return None
     with safe_open(path, "pt") as file:
         note = json.loads(file.metadata()["curves"])
-        if note["about"] != plain(about):
+        if note["about"] != json_value(about):
             return None
         return [_curve(found, file.get_tensor(str(k))) for k, found in enumerate(note["curves"])]
 

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from aliasfree.errors import ArgumentError
 from aliasfree.estimate import Estimate
-from aliasfree.files import plain, write_json
-from aliasfree.outputs import named
+from aliasfree.files import json_value, write_json
+from aliasfree.outputs import expand_path
 
 __all__ = [
     "AccuracyScore", "Fidelity", "Metrics", "NetworkEquivariance", "NoiseError", "NoiseLevel", "SampledMotion",
@@ -203,7 +203,7 @@ class Metrics:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; figures that are None are left out."""
-        return {k: v for k, v in plain(self).items() if v is not None}
+        return {k: v for k, v in json_value(self).items() if v is not None}
 
     def write(self, path: Path) -> None:
         """Replace the file in one go."""
@@ -231,7 +231,7 @@ def metrics_file(source: Path) -> Path:
     """Where the figures of a run or of images lie: within a run, beside a folder or file of images; JSON is itself."""
     if source.suffix.lower() == ".json":
         return source
-    source = named(source)
+    source = expand_path(source)
     if source.is_file():
         return source.with_name(f"{source.stem}-metrics.json")
     from aliasfree.training import RunFolder

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import RunError
-from aliasfree.files import plain, write_json
+from aliasfree.files import json_value, write_json
 from aliasfree.sweep.recipe import Cell
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def run_cell(
         trained = time.monotonic()
         _measure(cell, run, device, until, report)
         seconds = {"training": trained - began, "measuring": time.monotonic() - trained}
-        write_json(folder / MARK, {"cell": cell.name, "part": plain(cell.part), "seconds_of_last_call": seconds})
+        write_json(folder / MARK, {"cell": cell.name, "part": json_value(cell.part), "seconds_of_last_call": seconds})
 
 
 def turn_cell(

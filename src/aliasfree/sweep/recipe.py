@@ -109,9 +109,9 @@ class SweepRecipe:
 
     def settings(self) -> dict[str, Any]:
         """What the cells are made with, by data set; as JSON has it."""
-        from aliasfree.files import plain
+        from aliasfree.files import json_value
 
-        return {part.name: plain(part) for part in self.data}
+        return {part.name: json_value(part) for part in self.data}
 
 
 def read_recipe(path: Path) -> SweepRecipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aliasfree.lazy import attributes
+from aliasfree.lazy_exports import lazy_attributes
 
 if TYPE_CHECKING:
     from aliasfree.tuning.settings import TuneSettings
@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 __all__ = ["TuneSettings", "tune"]
 
 _WHERE = {"TuneSettings": "settings", "tune": "trainer"}
-__getattr__ = attributes(__name__, _WHERE)
+__getattr__ = lazy_attributes(__name__, _WHERE)
