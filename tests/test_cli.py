@@ -21,6 +21,7 @@ from aliasfree.cli import app
 from aliasfree.cli.parse import parse_angles, parse_size, parse_window
 from aliasfree.cli.train import train
 from aliasfree.config import PAPER_CONFIGS, known_names
+from aliasfree.settings import options
 from aliasfree.training import RunSettings
 
 TINY = ("--image-size", "16", "--base-channels", "8", "--batch-size", "4", "--device", "cpu")
@@ -102,21 +103,21 @@ def test_version_is_printed():
 # train
 
 
-def test_every_setting_has_an_option_with_the_same_name_and_default():
-    options = dict(inspect.signature(train, eval_str=True).parameters)
-    del options["resume"], options["recipe"]
-    fields = {field.name: field for field in dataclasses.fields(RunSettings)}
-    assert options.keys() == fields.keys()
-    words = {"no": False, "as the data are": None, "the image size": None, "from --epochs": None, "all": None,
-             "the paper's": None, "what the config prefers": None}  # fmt: skip
-    for name, option in options.items():
-        shown, default = option.annotation.__metadata__[0].show_default, fields[name].default
-        if default is dataclasses.MISSING:
-            assert shown is True  # nothing to show
-        elif isinstance(default, bool) or default is None:
-            assert words[shown] is default, name
-        else:
-            assert type(default)(shown) == default, name
+def test_every_setting_has_an_option_with_its_name_default_and_help():
+    names = list(inspect.signature(train, eval_str=True).parameters)
+    names.remove("resume")
+    names.remove("recipe")
+    assert names == sorted(names, key=list(options(RunSettings)).index)
+    assert set(names) == {field.name for field in dataclasses.fields(RunSettings)}
+    text = " ".join(re.sub("[│╭╮╰╯─]", " ", aliasfree("train", "--help")).split())
+    for name, field in RunSettings.__dataclass_fields__.items():
+        assert f"--{name.replace('_', '-')}" in text
+        told = field.metadata["option"]
+        assert not told.help or told.help in text
+        if isinstance(field.default, str | int | float) and not isinstance(field.default, bool):
+            assert f"[default: ({field.default})]" in text
+    order = [text.index(f" {title} ") for title in ("Options", "Optimisation", "Network", "What is written")]
+    assert order == sorted(order)
 
 
 def test_train_writes_the_settings_that_were_given(run):

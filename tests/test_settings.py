@@ -37,7 +37,7 @@ class Made(Base):
         ({"count": True}, "a whole number, not True"),
         ({"count": 2.0}, "a whole number, not 2.0"),
         ({"count": "2"}, "a whole number, not '2'"),
-        ({"count": 0}, "at least 1, not 0 (leave it out for all)."),
+        ({"count": 0}, "at least 1, not 0 (left out: all)."),
         ({"share": "half"}, "a finite number, not 'half'"),
         ({"share": float("nan")}, "a finite number, not nan"),
         ({"share": 10**400}, "a finite number"),

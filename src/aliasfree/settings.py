@@ -7,7 +7,6 @@ Types are those of the annotations. A class that has fields of its own making ca
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import inspect
 import math
 import reprlib
@@ -22,8 +21,8 @@ from aliasfree.errors import ArgumentError, ConfigError, did_you_mean
 from aliasfree.files import json_value
 
 __all__ = [
-    "Option", "Settings", "at_least", "below", "between", "check_names", "check_types", "not_negative", "one_of",
-    "option", "options", "positive",
+    "Option", "Settings", "at_least", "below", "between", "changed", "check_names", "check_types", "not_negative",
+    "one_of", "option", "options", "positive",
 ]  # fmt: skip
 
 Check = Callable[[str, Any, str], None]
@@ -53,6 +52,13 @@ def option(default: Any = dataclasses.MISSING, help: str = "", check: Check | No
     return dataclasses.field(default=default, metadata={"option": Option(help=help, check=check, **line)})
 
 
+def changed(base: type[Any], name: str, default: Any, help: str | None = None, **line: Any) -> Any:
+    """The field of a base class with another default, and with what else is given."""
+    told = base.__dataclass_fields__[name].metadata["option"]
+    line = line if help is None else {"help": help, **line}
+    return dataclasses.field(default=default, metadata={"option": dataclasses.replace(told, **line)})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Base of settings. Those that exist are valid.
@@ -75,7 +81,7 @@ class Settings:
         for name, told in options(type(self)).items():
             value = getattr(self, name)
             if told.check is not None and value is not None:
-                told.check(name, value, f" (leave it out for {told.none})" if told.none else "")
+                told.check(name, value, f" (left out: {told.none})" if told.none else "")
         self.check()
 
     def check(self) -> None:
@@ -133,6 +139,8 @@ def check_names(settings: type[Any], values: Mapping[str, Any], version: str | N
     names = [field.name for field in dataclasses.fields(settings)]
     for name in values:
         if name not in names:
+            import importlib.metadata
+
             here = importlib.metadata.version("aliasfree")
             if version is not None and version != here:
                 raise ConfigError(

@@ -96,7 +96,7 @@ def test_an_out_that_holds_something_or_the_teacher(tmp_path, make_settings, qui
     ("changes", "what"),
     [
         ({"fractional": -1.0}, "`fractional` is the weight of a loss"),
-        ({"kl": float("nan")}, "`kl` is the weight of a loss"),
+        ({"kl": float("nan")}, "`kl` must be a finite number"),
         ({"config": "R"}, "a network of its own"),
         ({"config": "D-3N"}, "did you mean"),
         ({"lora": -1}, "`lora` must be a whole number"),

@@ -13,8 +13,6 @@ from aliasfree.experiments.recipes import RECIPES, Recipe, find_recipe
 __all__ = ["MEASURE", "SAMPLE", "TRAIN", "recipe_option", "recipes"]
 
 TRAIN, SAMPLE, MEASURE = "train", "sample", "evaluate"
-OFF = {"grad_clip": 0, "sample_every": 0}
-"""What a user types for None."""
 
 
 def recipe_option(command: str) -> Any:
@@ -46,7 +44,8 @@ def _defaults(recipe: Recipe, command: str) -> dict[str, Any]:
         SAMPLE: recipe.sampling,
         MEASURE: {**recipe.sampling, **recipe.evaluation},
     }
-    given = {name: OFF[name] if value is None else value for name, value in parts[command].items()}
+    # None is typed as 0, which only settings of the training have in a recipe
+    given = {name: 0 if value is None else value for name, value in parts[command].items()}
     return {"class_" if name == "class_label" else name: value for name, value in given.items()}
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from aliasfree.errors import ArgumentError
 from aliasfree.estimate import Estimate
 from aliasfree.files import write_file, write_json
+from aliasfree.settings import Settings, at_least, option
+from aliasfree.tuning.settings import MEASURED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,17 +37,25 @@ TABLE, CURVE, SPECTRA = "table.json", "curve.png", "spectra.png"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableSettings:
+class TableSettings(Settings):
     """What is measured in the end. Raises ArgumentError."""
 
-    images: int = 128  # held-out images of all figures but FD
-    distance_images: int = 512  # reconstructions, or samples of a UNet, of which FD is measured; 0 = none
-    features: str = "pixels"  # whose Frechet distance; see `aliasfree evaluate`
-    weights: Path | None = None  # of these features
-    control: Path | None = None  # the folder of a finished run of config A: one more column
+    images: int = option(128, "Held-out images of the table.", panel=MEASURED, names=("--table-images",))
+    distance_images: int = option(
+        512, "Reconstructions, or samples, for the Frechet distance; 0 is none.", at_least(0), panel=MEASURED
+    )
+    features: str = option(
+        "pixels", "Of that distance: pixels, classifier, efficientnet, inception ...", panel=MEASURED
+    )
+    weights: Path | None = option(None, "The file of weights of Inception, CLIP or VGG.", panel=MEASURED)
+    control: Path | None = option(
+        None, "A finished run of config A, the stock model trained on with the same options: one more column.",
+        panel=MEASURED,
+    )  # fmt: skip
 
-    def __post_init__(self) -> None:
-        if self.images < 2 or self.distance_images < 0 or 0 < self.distance_images < 2:
+    def check(self) -> None:
+        """One image has no spread."""
+        if self.images < 2 or self.distance_images == 1:
             raise ArgumentError("`table_images` is at least 2, `distance_images` 0 or at least 2.")
 
 

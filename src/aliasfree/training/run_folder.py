@@ -7,12 +7,13 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from aliasfree.errors import CheckpointError, RunError
+from aliasfree.errors import ArgumentError, CheckpointError, ConfigError, RunError
 from aliasfree.files import clear_leftovers, is_leftover, write_file, write_json
+from aliasfree.settings import Settings
 from aliasfree.training.checkpoint_names import TRAINING, command_of, list_checkpoints, resume_command
 from aliasfree.training.losses import read_losses
 from aliasfree.training.settings import RunSettings
@@ -26,6 +27,7 @@ __all__ = ["RunFolder", "check_folder"]
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # the name diffusers gives
 LOCK = ".lock"
+Kind = TypeVar("Kind", bound=Settings)
 
 
 class RunFolder:
@@ -104,7 +106,18 @@ class RunFolder:
         """The settings of the run, with `out` being where the folder lies now. Raises `RunError` without a run of
         `aliasfree train`."""
         self.check_command("train")
-        return RunSettings.from_dict({**self.config["settings"], "out": str(self.path)})
+        return self.settings_of(RunSettings)
+
+    def settings_of(self, kind: type[Kind]) -> Kind:
+        """The settings in config.json, of a class of settings, with `out` being where the folder lies now. Raises
+        `RunError` for what no run of this kind has."""
+        config = self.config
+        versions = config.get("versions")
+        version = versions.get("aliasfree") if isinstance(versions, dict) else None
+        try:
+            return kind.from_dict({**config["settings"], "out": str(self.path)}, version)
+        except (ArgumentError, ConfigError) as error:
+            raise RunError(f"{self.config_file} cannot be used: {error}") from error
 
     @property
     def num_train_timesteps(self) -> int:

@@ -109,9 +109,8 @@ def tune(
 def read_settings(out: Path) -> TuneSettings:
     """The settings of the run in a folder. Raises `RunError` where there is none."""
     folder = RunFolder(out)
-    found = folder.config
     folder.check_command("tune")
-    return TuneSettings.from_dict({**found["settings"], "out": str(out)})
+    return folder.settings_of(TuneSettings)
 
 
 def open_training_data(settings: TuneSettings, pair: Pair, progress: Any = None) -> Any:
