@@ -59,3 +59,8 @@ def test_unknown_names_list_the_valid_ones_and_the_nearest(name, nearest):
 def test_contradictory_configs_are_refused(arguments):
     with pytest.raises(ConfigError):
         Config(*arguments)
+
+
+def test_config_e_of_the_paper_is_told_to_be_a_way_of_sampling():
+    with pytest.raises(ConfigError, match=r"no network of its own: train one of A to D, .*`rotate`"):
+        Config.parse("E")

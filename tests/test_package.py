@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import sysconfig
@@ -25,7 +24,6 @@ FILES = {
 PICTURES = (".png", ".gif", ".mp4", ".ipynb")
 LARGEST = 1_000_000
 """Bytes of a wheel or an sdist. The code is a third of it."""
-MINUTE_AND_A_HALF = 90.0
 
 
 def run(*command: object, cwd: Path, **environment: str) -> str:
@@ -121,14 +119,10 @@ def test_an_installed_wheel_runs_from_its_own_files(installed, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_quick_demo_of_an_installed_wheel_writes_everything_in_under_90_seconds(installed, tmp_path):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_the_quick_demo_of_an_installed_wheel_writes_everything(installed, tmp_path):
     own = {"ALIASFREE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     said = run(installed / "aliasfree", "demo", "--quick", cwd=tmp_path, **own)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     out = tmp_path / "runs" / "demo-quick"
     assert str(Path("runs/demo-quick/report.html")) in said
     made = {path.name for path in out.iterdir()}
     assert made >= {"A", "T", "demo.json", "film.gif", "report.html", "rotation-A.gif", "rotation-T.png"}
-    # processor time, kernels compiled anew: a machine that does other things too stretches the clock
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < MINUTE_AND_A_HALF

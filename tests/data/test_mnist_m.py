@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from aliasfree.data import make_mnist_m, open_images
+from aliasfree.data.registry import find_named
 from aliasfree.data.sources.mnist_m import blend
 from aliasfree.errors import ArgumentError, DataError
 
@@ -114,3 +115,9 @@ def test_bad_arguments_are_one_sentence(ingredients, tmp_path):
         open_images("mnist-m:justone")
     with pytest.raises(DataError, match="is in colour"):
         make_mnist_m(bsds, bsds, tmp_path / "out")
+
+
+def test_the_folder_is_found_whatever_the_case_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALIASFREE_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "MNIST-M").mkdir(parents=True)
+    assert find_named("mnist-m") == tmp_path / "data" / "MNIST-M"

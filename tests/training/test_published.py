@@ -60,3 +60,21 @@ def test_a_run_without_weights_and_an_out_that_exists_are_refused(run, tmp_path)
     (run.model / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="no weights in model/ yet"):
         publish(RunFolder(run.path), tmp_path / "net")
+
+
+def test_the_command_line_exports_it_and_samples_from_it_like_from_a_run(run, tmp_path):
+    from typer.testing import CliRunner
+
+    from aliasfree.cli import app
+
+    def aliasfree(*arguments):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    done = aliasfree("export", run.path, "--format", "weights", "--out", tmp_path / "net")
+    assert done.exit_code == 0, done.output
+    done = aliasfree("sample", tmp_path / "net", "--num", 2, "--steps", 2, "--out", tmp_path / "images")
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["00000.png", "00001.png"]
+    done = aliasfree("export", run.path, "--format", "weights", "--no-ema")
+    assert done.exit_code == 2
+    assert "leave out `--no-ema`" in done.output

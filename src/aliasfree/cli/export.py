@@ -10,12 +10,15 @@ import typer
 
 def export(
     target: Annotated[Path, typer.Argument(metavar="RUN|DIR", help="A run, or a folder written by save_pretrained.")],
-    format: Annotated[str, typer.Option(help="onnx.")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="The file.", show_default="NAME.onnx beside the folder")] = None,
+    format: Annotated[str, typer.Option(help="onnx, or weights: a folder of a run's network to give away.")] = "onnx",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file, or the folder of weights.", show_default="NAME.onnx or NAME-weights beside it"),
+    ] = None,
     ema: Annotated[bool, typer.Option("--ema/--no-ema", help="Of a run: the averaged weights.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
-    """Write a denoiser as ONNX, of plain operations: it runs without PyTorch. Needs aliasfree[onnx]."""
+    r"""Write a denoiser as ONNX, of plain operations (needs aliasfree\[onnx]), or a run's network to give away."""
     from aliasfree.experiments.export import export as run
 
     typer.echo(f"The network is in {run(target, out, form=format, ema=ema, overwrite=overwrite)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import pkgutil
@@ -48,12 +49,20 @@ def places(name: str) -> list[Path]:
 
 
 def find_named(name: str) -> Path | None:
-    """$ALIASFREE_DATA/<name>, then ./data/<name>, each as a folder or with a suffix such as .zip; None if absent."""
+    """$ALIASFREE_DATA/<name>, then ./data/<name>, each as a folder or with a suffix such as .zip; None if absent.
+
+    Whatever its case: the paper's data are in data/MNIST-M.
+    """
     for place in places(name):
+        there = {}
+        with contextlib.suppress(OSError):  # no such folder, or one that may not be listed
+            there = {path.name.lower(): path for path in place.parent.iterdir()}
         for suffix in _SUFFIXES:
             path = place.with_name(place.name + suffix)
             if path.exists():
                 return path
+            if path.name in there:
+                return there[path.name]
     return None
 
 

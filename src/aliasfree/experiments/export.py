@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "export"]
 
-FORMATS = ("onnx",)
+FORMATS = ("onnx", "weights")
 _PACKAGES = ("onnx", "onnxscript")
 
 
@@ -25,7 +25,8 @@ def export(
 ) -> Path:
     """Write the network of a run, or of a folder by `save_pretrained`, as a file; gives its path.
 
-    out   None = NAME.onnx beside the folder
+    form  "onnx", or "weights": the averaged weights of a run as a folder to give away, by `training.published`
+    out   None = NAME.onnx beside the folder, or the folder NAME-weights
 
     Inputs are "sample" (N, C, H, W) float32, "timestep" (N,) int64 and, for networks that know classes, "class_labels"
     (N,) int64; the output is "noise" (N, C, H, W). N is free, H and W are those of the training. The kernels are
@@ -35,6 +36,8 @@ def export(
     `out` that exists; CheckpointError, RunError for what is no denoiser.
     """
     target = expand_path(target)
+    if form == "weights":
+        return _weights(target, out or target.with_name(f"{target.name}-weights"), ema, overwrite)
     path = out or target.with_name(f"{target.name}.onnx")
     if form not in FORMATS:
         raise ArgumentError(f"There is no `format` {form!r}; use {', '.join(FORMATS)}.")
@@ -94,6 +97,21 @@ def _example(model: Any) -> tuple[tuple[Tensor, ...], list[str]]:
     if model.config.get("num_class_embeds"):
         inputs, names = [*inputs, torch.zeros(2, dtype=torch.long)], [*names, "class_labels"]
     return tuple(inputs), names
+
+
+def _weights(target: Path, out: Path, ema: bool, overwrite: bool) -> Path:
+    from aliasfree.reporting.card import update_card
+    from aliasfree.reporting.metrics import metrics_file, read_metrics
+    from aliasfree.training import RunFolder
+    from aliasfree.training.published import publish
+
+    if not ema:
+        raise ArgumentError("The format `weights` has the averaged weights; leave out `--no-ema`.")
+    published = publish(RunFolder(target), out, overwrite=overwrite)
+    figures = metrics_file(published.path)
+    if figures.is_file():
+        update_card(published, read_metrics(figures))
+    return published.path
 
 
 def _denoiser(target: Path, ema: bool) -> Any:
