@@ -106,10 +106,10 @@ class Config:
         if letter in ("B", "C", "D") and dash and filter_name in FILTER_NAMES:
             spec = FilterSpec.named(filter_name)
             return cls(letter, spec, spec)
-        if letter == "E":
+        if name == "E":
             raise ConfigError(
-                "Config E of the paper is no network of its own: train one of A to D, and turn its images while they are "
-                "sampled with `rotate`."
+                "Config E of the paper is no network of its own: train one of A to D, and turn its images while they "
+                "are sampled, by `rotate`."
             )
         raise ConfigError(f"unknown config {name!r}{did_you_mean(name, known_names())}")
 
