@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import math
 import resource
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from aliasfree import files
-from aliasfree.files import json_value, new_folder, replacing, write_file, write_json
+from aliasfree.errors import ArgumentError
+from aliasfree.files import json_value, new_folder, replacing, together, write_file, write_json
+from aliasfree.outputs import check_outputs
+from tests.interrupted import stopped_before_each_call
 
 
 def test_a_file_replaced_in_one_go_is_the_old_one_when_the_writing_fails(tmp_path):
@@ -90,3 +94,109 @@ def test_a_name_that_has_changed_works_and_says_its_new_one():
         assert files.plain is json_value
     with pytest.raises(AttributeError, match="no attribute 'plainer'"):
         _ = files.plainer
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Of the files of a folder, hidden ones too."""
+    return {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+NEW, OLD = {"t/sub/a": "new", "t/b": "new"}, {"t/sub/a": "old", "t/c": "old"}
+
+
+@pytest.fixture
+def replaced(tmp_path):
+    """(put the old folder there, replace it by the new one)."""
+
+    def write(folder: Path, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            path = folder / name.removeprefix("t/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def prepare() -> None:
+        for path in tmp_path.iterdir():
+            shutil.rmtree(path)
+        write(tmp_path / "t", OLD)
+
+    def replace() -> None:
+        with new_folder(tmp_path / "t") as aside:
+            write(aside, NEW)
+
+    return prepare, replace
+
+
+def test_a_folder_replaced_by_a_process_killed_before_any_call_is_old_or_new_to_the_next_call(replaced, tmp_path):
+    prepare, replace = replaced
+    seen = []
+    for k in stopped_before_each_call(prepare, replace, kill=True):
+        with pytest.raises(ArgumentError, match=f"{tmp_path / 't'} exists"):
+            check_outputs([tmp_path / "t"])
+        files = {name: text for name, text in content(tmp_path).items() if not name.startswith(".")}
+        assert files in (OLD, NEW), f"killed before call {k}"
+        seen.append(files)
+        replace()
+        assert content(tmp_path) == NEW
+    assert seen[0] == OLD
+    assert seen[-1] == NEW
+
+
+def test_a_folder_whose_replacing_fails_at_any_call_is_old_or_new_whole(replaced, tmp_path):
+    prepare, replace = replaced
+    for k in stopped_before_each_call(prepare, replace, kill=False):
+        files = {name: text for name, text in content(tmp_path).items() if not name.startswith(".")}
+        assert files in (OLD, NEW), f"failed at call {k}"
+
+
+def test_a_folder_that_cannot_be_removed_is_replaced_and_what_is_left_of_it_named(replaced, tmp_path, monkeypatch):
+    prepare, replace = replaced
+    prepare()
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.warns(UserWarning, match=r"t is replaced; the old one cannot be removed whole: see .*\.tmp"):
+        replace()
+    files = content(tmp_path)
+    assert NEW.items() <= files.items()
+    assert sorted(files.values()) == ["new", "new", "old", "old"]
+
+
+def test_files_written_together_are_all_new_or_all_old_whichever_call_fails(tmp_path):
+    def prepare() -> None:
+        for path in tmp_path.iterdir():
+            path.unlink()
+        for name in ("a.png", "a.json"):
+            (tmp_path / name).write_text("old")
+
+    def write() -> None:
+        with together():
+            for name in ("a.png", "a.gif", "a.json"):
+                write_file(tmp_path / name, "new")
+
+    old = {"a.png": "old", "a.json": "old"}
+    new = {"a.png": "new", "a.gif": "new", "a.json": "new"}
+    for k in stopped_before_each_call(prepare, write, kill=False):
+        assert {n: t for n, t in content(tmp_path).items() if not n.startswith(".")} in (old, new), (
+            f"failed at call {k}"
+        )
+    assert content(tmp_path) == new
+    for k in stopped_before_each_call(prepare, write, kill=True):
+        left = {n: t for n, t in content(tmp_path).items() if not n.startswith(".")}
+        assert left.keys() >= old.keys(), f"killed before call {k}"
+        assert set(left.values()) <= {"old", "new"}
+
+
+def test_files_written_together_are_none_when_one_of_them_fails(tmp_path):
+    (tmp_path / "a.png").write_text("old")
+
+    def write() -> None:
+        with together():
+            write_file(tmp_path / "a.png", "new")
+            write_file(tmp_path / "a.gif", "new")
+            raise ValueError("no film")
+
+    with pytest.raises(ValueError, match="no film"):
+        write()
+    assert content(tmp_path) == {"a.png": "old"}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import resource
 
 import numpy as np
 import pytest
@@ -191,3 +192,20 @@ def test_data_uris_hold_the_bytes_of_the_file() -> None:
     image = Image.open(io.BytesIO(base64.b64decode(data_uri(Image.new("L", (3, 2), 9)).split(",")[1])))
     assert image.size == (3, 2)
     assert image.getpixel((0, 0)) == 9
+
+
+def test_a_film_that_the_encoder_could_not_finish_is_an_error_and_the_old_one_stays(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), np.uint8)
+    film = tmp_path / "film.mp4"
+    save_mp4([Image.fromarray(frame) for frame in noise], film)
+    whole = film.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room in (0, len(whole) // 2, len(whole) - 1):  # the last: all frames, and an index that is cut short
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+        try:
+            with pytest.raises(OSError, match="the film was not encoded"):
+                save_mp4([Image.fromarray(frame) for frame in noise], film)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert film.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [film]

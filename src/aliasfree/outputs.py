@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from aliasfree.errors import ArgumentError
+from aliasfree.files import put_back
 from aliasfree.lazy_exports import renamed
 
 __all__ = ["check_outputs", "expand_path", "free_name"]
@@ -44,7 +45,13 @@ def check_outputs(
     fills      a folder of images that the call reads: nothing is put into it either, where it would be taken for one
     overwrite  what else is there may be replaced
     own        what is there is of the same call, and may be renewed
+
+    What a killed process had renamed, about to replace it, gets its name back first.
     """
+    reads = list(reads)
+    missing = [path for path in (*outputs, *reads) if not os.path.lexists(path)]
+    for folder in {path.parent for path in missing}:
+        put_back(folder, {path.name for path in missing if path.parent == folder})
     read = [path for path in reads if path.exists()]
     for k, path in enumerate(outputs):
         if path in outputs[:k]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from aliasfree.errors import CheckpointError, RunError
 from aliasfree.training import checkpoint as ck
+from tests.interrupted import stopped_before_each_call
 
 TENSORS = {"model": {"w": torch.arange(6.0).reshape(2, 3)}, "ema": {"w": torch.ones(2, 3)}, "optimizer": {}}
 
@@ -133,3 +135,29 @@ def test_the_manifest_lists_every_file_with_its_checksum(tmp_path):
     path = save(tmp_path, 3)
     listed = json.loads((path / ck.MANIFEST).read_text())["files"]
     assert {*listed, ck.MANIFEST} == {p.name for p in path.iterdir()}
+
+
+def test_a_step_saved_again_by_a_process_killed_before_any_call_is_old_or_new_to_the_next(tmp_path):
+    """As after going on from an earlier checkpoint; the one of this step is the only one."""
+
+    def step_five(images_seen: int) -> None:
+        ck.save_checkpoint(tmp_path, 5, TENSORS, {"images_seen": images_seen}, keep=3)
+
+    def prepare() -> None:
+        for path in tmp_path.iterdir():
+            shutil.rmtree(path)
+        step_five(1)
+
+    seen = []
+    for k in stopped_before_each_call(prepare, lambda: step_five(2), kill=True):
+        ck.clear_unfinished(tmp_path)
+        checkpoint, damaged = ck.load_latest(tmp_path)
+        assert checkpoint is not None, f"killed before call {k}"
+        assert not damaged, f"killed before call {k}"
+        assert [path.name for path in tmp_path.iterdir() if "unfinished" in path.name] == []
+        seen.append(checkpoint.state["images_seen"])
+    assert seen == sorted(seen)
+    assert {*seen} == {1, 2}
+    for _ in stopped_before_each_call(prepare, lambda: step_five(2), kill=False):
+        ck.clear_unfinished(tmp_path)
+        assert ck.load_latest(tmp_path)[0].state["images_seen"] in (1, 2)

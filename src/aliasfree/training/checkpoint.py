@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from aliasfree.errors import CheckpointError, RunError
-from aliasfree.files import sync
+from aliasfree.files import put_back, put_in_place, sync
 from aliasfree.training.checkpoint_names import list_checkpoints, resume_command
 
 FORMAT = 1
@@ -73,10 +73,7 @@ def save_checkpoint(
         manifest[STATE] = _write(unfinished / STATE, _json_bytes(content))
         _write(unfinished / MANIFEST, _json_bytes({"format": FORMAT, "files": manifest}))
         sync(unfinished)
-        if target.exists():  # the same step again, after going on from an earlier checkpoint
-            shutil.rmtree(target)
-        unfinished.rename(target)
-        sync(folder)
+        put_in_place({target: unfinished})  # also where the step is there, after going on from an earlier checkpoint
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise cannot_write(target, error, folder) from error
@@ -142,8 +139,12 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[tuple[Path, Check
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Remove what a killed process had begun to write. Only for the process that holds the run folder's lock."""
+    """Remove what a killed process had begun to write, and put back what it was about to replace.
+
+    Only for the process that holds the run folder's lock.
+    """
     if folder.is_dir():
+        put_back(folder)
         for path in folder.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(path)
 
