@@ -67,6 +67,7 @@ SUBMODULES = {
         "MotionCallback",
         "PaperDDPMScheduler",
         "make_scheduler",
+        "register_scheduler",
         "sample_generators",
         "training_loss",
     ),

@@ -179,23 +179,51 @@ def test_a_changed_recipe_is_not_mixed_in_but_seeds_may_be_added(tmp_path):
 @pytest.mark.parametrize(("change", "words"), [
     (("configs", "config"), "did you mean 'configs'"),
     (('"D-2N"', '"D-3N"'), "did you mean 'D-2N'"),
-    (("seeds = [1, 2]", "seeds = []"), "seeds must be a list of whole numbers"),
-    (("seeds = [1, 2]", "seeds = [1, 1]"), "names one twice"),
+    (("seeds = [1, 2]", "seeds = []"), "`seeds` needs at least one"),
+    (("seeds = [1, 2]", "seeds = [1, 1]"), "none of them twice"),
+    (("seeds = [1, 2]", "seeds = [1, -1]"), "`seed` must be a whole number from 0"),
+    (("seeds = [1, 2]", 'seeds = "1"'), "`seeds` must be a list of whole numbers"),
+    (("seeds = [1, 2]", ""), "`seeds` needs at least one"),
     (("base_channels = 4", "base_channels = 5"), "multiple of 4"),
     (("base_channels = 4", "width = 4"), "no 'width'"),
     (('"ddpm-clipped"', '"dpm"'), "scheduler"),
+    (("steps = 2\n", 'steps = "2"\n'), "`steps` must be a whole number, not '2'"),
     (("num = 70", "num = 1"), "at least 2"),
     (('name = "digits"', ""), "needs a name"),
     (('name = "digits"', 'name = "a/b"'), "can be a folder"),
+    (('name = "digits"', 'name = ".."'), "can be a folder"),
+    (('name = "digits"', 'name = "CON"'), "can be a folder"),
+    (('name = "digits"', f'name = "{"x" * 300}"'), "can be a folder"),
+    (('name = "digits"', 'name = "digits"\nsource = 3'), "`source` must be a text, not 3"),
+    (('name = "digits"', 'name = "digits"\ntraining = 3'), r"\[training\] is a table"),
     (("[[data]]", "[data]"), r"\[\[data\]\]"),
-    (("[[data]]", "[rotation]\nnum = 70\n[[data]]"), "needs angles"),
+    (("[[data]]", "[rotation]\nnum = 70\n[[data]]"), "`angles` needs at least one"),
+    (("[[data]]", '[rotation]\nangles = ["x"]\n[[data]]'), "`angles` must be a list of finite numbers"),
+    (("[[data]]", "[rotation]\nangles = [0, nan]\n[[data]]"), "`angles` must be a list of finite numbers"),
+    (("[[data]]", "[rotation]\nangles = [0]\nnum = 0\n[[data]]"), "`num` must be a whole number of at least 1"),
+    (("[[data]]", "[rotation]\nangles = [0]\nnum = 60\n[[data]]"), "`num` must be more than 64"),
     (('"pixels"', '["pixels", "efficientnet"]'), "70 images are too few .* 1280 features .* at least 1281"),
+    (("num = 70", "num = 60"), "60 images are too few .* 64 features of pixels"),
+    (('"pixels"', '"nope"'), "no `features` 'nope'"),
+    (('"pixels"', "3"), "`features` must be a list of texts"),
     (("steps = 3", "steps ="), "Invalid value"),
     (("seeds = [1, 2]", "seeds = [1, 2]\ntraining = 3"), "Cannot"),
 ])  # fmt: skip
 def test_a_recipe_with_a_mistake_is_refused_before_anything_runs(tmp_path, change, words):
     with pytest.raises(ArgumentError, match=f"(?s)tiny.toml cannot be used: .*{words}"):
         read_recipe(recipe_file(tmp_path, change))
+
+
+def test_a_recipe_of_a_windows_editor_is_read_and_another_encoding_named(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + TINY.replace("\n", "\r\n").encode())
+    assert read_recipe(path).configs == ("A", "D-2N")
+    for content in (TINY.encode("utf-16"), TINY.encode() + b"\n# \xe9"):
+        path.write_bytes(content)
+        with pytest.raises(ArgumentError, match=r"is not UTF-8 text.*; save it as UTF-8"):
+            read_recipe(path)
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        read_recipe(tmp_path)
 
 
 def test_the_recipes_that_come_along_can_be_read_by_name():

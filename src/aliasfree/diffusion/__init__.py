@@ -8,11 +8,10 @@ from aliasfree.lazy_exports import lazy_attributes
 
 if TYPE_CHECKING:
     from aliasfree.diffusion.callbacks import MotionCallback
-    from aliasfree.diffusion.choose import make_scheduler
     from aliasfree.diffusion.loss import training_loss
-    from aliasfree.diffusion.names import SCHEDULERS
     from aliasfree.diffusion.noise import sample_generators
     from aliasfree.diffusion.pipeline import AliasFreePipeline, AliasFreePipelineOutput
+    from aliasfree.diffusion.registry import SCHEDULERS, make_scheduler, register_scheduler
     from aliasfree.diffusion.rolling import RollCallback
     from aliasfree.diffusion.scheduler import PaperDDPMScheduler
     from aliasfree.diffusion.transforms import Motion, MotionSchedule, Rotation, Transform, Translation, Zoom
@@ -31,6 +30,7 @@ __all__ = [
     "Translation",
     "Zoom",
     "make_scheduler",
+    "register_scheduler",
     "sample_generators",
     "training_loss",
 ]
@@ -44,11 +44,12 @@ _WHERE = {
     "PaperDDPMScheduler": "scheduler",
     "RollCallback": "rolling",
     "Rotation": "transforms",
-    "SCHEDULERS": "names",
+    "SCHEDULERS": "registry",
     "Transform": "transforms",
     "Translation": "transforms",
     "Zoom": "transforms",
-    "make_scheduler": "choose",
+    "make_scheduler": "registry",
+    "register_scheduler": "registry",
     "sample_generators": "noise",
     "training_loss": "loss",
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 from aliasfree.diffusion.clipping import check_rate, clip
 from aliasfree.diffusion.times import trailing_times
 
-__all__ = ["AnyStepDPMSolverScheduler", "FineDPMSolverScheduler", "SchedulerMixin"]
+__all__ = ["AnyStepDPMSolverScheduler", "FineDPMSolverScheduler", "SchedulerMixin", "make_dpm_solver"]
 # SchedulerMixin: a saved pipeline is loaded by what the module of a part knows as its base
 
 
@@ -36,3 +36,17 @@ class FineDPMSolverScheduler(AnyStepDPMSolverScheduler):
 
     def _threshold_sample(self, sample: Tensor) -> Tensor:
         return clip(sample, self.config["clip_rate"])
+
+
+def make_dpm_solver(num_train_timesteps: int, clip_rate: int | None = None) -> AnyStepDPMSolverScheduler:
+    """With a `clip_rate` the predicted clean image is kept within [-1, 1]; None = it is not."""
+    if clip_rate is not None and clip_rate != 1:
+        return FineDPMSolverScheduler(num_train_timesteps, clip_rate=clip_rate)
+    return AnyStepDPMSolverScheduler(
+        num_train_timesteps=num_train_timesteps,
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule="linear",
+        thresholding=clip_rate is not None,
+        sample_max_value=1.0,  # thresholding at 1 is clipping
+    )

@@ -6,7 +6,7 @@ measured on pixel models (docs/results.md); for the latents of other pipelines n
 
 from __future__ import annotations
 
-__all__ = ["LATE", "METHODS", "NOISE", "NOISES", "PAPER_WINDOW", "SCHEDULERS", "WHOLE", "default_window"]
+__all__ = ["LATE", "MAX_DEGREES", "METHODS", "NOISE", "NOISES", "PAPER_WINDOW", "WHOLE", "ZOOMS", "default_window"]
 
 METHODS = ("fourier", "spline", "bicubic")
 """How an image is moved; the first is the default."""
@@ -15,8 +15,10 @@ NOISES = ("co-moving", "independent")
 """What injected noise does while the image moves; "independent" is the paper's."""
 NOISE = NOISES[0]
 
-SCHEDULERS = ("ddpm", "ddpm-clipped", "ddim", "ddim-clipped", "dpm++", "dpm++-clipped")
-"""Names that `aliasfree.diffusion.make_scheduler` takes."""
+MAX_DEGREES = 3600.0
+"""Of a turn, either way."""
+ZOOMS = (0.1, 10.0)
+"""The least and the greatest factor of a zoom."""
 
 LATE: tuple[float, float] = (0.95, 0.95)
 """The default window: the whole motion at once, when a twentieth of sampling is left; with fewer than 20 steps, after

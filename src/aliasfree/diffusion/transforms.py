@@ -10,14 +10,12 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from aliasfree.diffusion.names import PAPER_WINDOW
+from aliasfree.diffusion.names import MAX_DEGREES, PAPER_WINDOW, ZOOMS
 from aliasfree.errors import ArgumentError
 from aliasfree.nn.frame import Frame
 from aliasfree.ops.spatial import Amount, Method, as_amounts, check_method, rotate2d, translate2d, zoom2d
 
 __all__ = ["Motion", "MotionSchedule", "Rotation", "Transform", "Translation", "Zoom"]
-
-MAX_DEGREES = 3600.0
 
 Window = tuple[float, float] | Callable[[float], float]
 
@@ -134,8 +132,8 @@ class Zoom:
 
     def __post_init__(self) -> None:
         for f in _numbers(self.factor):
-            if not 0.1 <= f <= 10:
-                raise ArgumentError(f"zoom is a factor between 0.1 and 10 (1 = none), not {f:g}")
+            if not ZOOMS[0] <= f <= ZOOMS[1]:
+                raise ArgumentError(f"zoom is a factor between {ZOOMS[0]:g} and {ZOOMS[1]:g} (1 = none), not {f:g}")
 
     def move(self, x: Tensor, start: float, end: float) -> Tensor:
         return zoom2d(x, [f ** (end - start) for f in _numbers(self.factor)], self.method)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aliasfree.evaluation import Classifier
     from aliasfree.evaluation.features import Extractor, Features
 
-__all__ = ["JUDGE", "WIDTHS", "classifier_for", "kept_features", "make_extractor"]
+__all__ = ["JUDGE", "WIDTHS", "check_features", "classifier_for", "kept_features", "make_extractor"]
 
 JUDGE = 64
 """Features of the classifier that judges."""
@@ -43,9 +43,7 @@ def make_extractor(
 
     if name is None:
         name = "pixels" if real is None or real.train_labels is None else "classifier"
-    names = ("classifier", "efficientnet", "inception", "pixels", *FIDELITY)
-    if name not in names:
-        raise ArgumentError(f"There are no `features` {name!r}{did_you_mean(name, names)}.")
+    check_features(name)
     if weights is not None and name not in ("inception", *FIDELITY):
         raise ArgumentError("`weights` are those of Inception, so they need `features='inception'` or another by name.")
     if name == "inception":
@@ -59,6 +57,15 @@ def make_extractor(
     if real is None:
         raise ArgumentError("A classifier learns from labelled data; give some as `data`, or take `features='pixels'`.")
     return ClassifierFeatures(*classifier_for(real, progress))
+
+
+def check_features(name: str) -> None:
+    """Raise ArgumentError for an extractor that there is not."""
+    from aliasfree.evaluation.pretrained import FIDELITY
+
+    names = ("classifier", "efficientnet", "inception", "pixels", *FIDELITY)
+    if name not in names:
+        raise ArgumentError(f"There are no `features` {name!r}{did_you_mean(str(name), names)}.")
 
 
 def classifier_for(real: RealImages, progress: Progress | None = None) -> tuple[Classifier, float]:

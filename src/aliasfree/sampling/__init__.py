@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from typing import Any
 
 __all__: list[str] = []
 
-_NAMES = ("LATE", "METHODS", "NOISE", "NOISES", "PAPER_WINDOW", "SCHEDULERS", "WHOLE", "default_window")
+_NAMES = ("LATE", "METHODS", "NOISE", "NOISES", "PAPER_WINDOW", "WHOLE", "default_window")
+_NOW = {**dict.fromkeys(_NAMES, "names"), "SCHEDULERS": "registry"}
 
 
 def __getattr__(name: str) -> Any:
-    """The names that were here before they moved to `aliasfree.diffusion.names`."""
-    if name not in _NAMES:
+    """The names that were here before they moved to `aliasfree.diffusion`."""
+    if name not in _NOW:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from aliasfree.diffusion import names
-
-    warnings.warn(f"{name} is in aliasfree.diffusion.names now", DeprecationWarning, stacklevel=2)
-    return getattr(names, name)
+    where = f"aliasfree.diffusion.{_NOW[name]}"
+    warnings.warn(f"{name} is in {where} now", DeprecationWarning, stacklevel=2)
+    return getattr(importlib.import_module(where), name)

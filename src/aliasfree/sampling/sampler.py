@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aliasfree.devices import find_device
-from aliasfree.diffusion.names import METHODS, NOISE, SCHEDULERS
-from aliasfree.errors import ArgumentError, check_seed, did_you_mean
+from aliasfree.diffusion.names import MAX_DEGREES, METHODS, NOISE, NOISES, ZOOMS
+from aliasfree.diffusion.registry import SCHEDULERS
+from aliasfree.errors import ArgumentError, check_seed
+from aliasfree.settings import Settings, at_least, between, one_of, option
 
 if TYPE_CHECKING:
     from aliasfree.sampling.denoisers import DenoiserFolder
@@ -26,39 +28,47 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MotionSettings:
-    """What happens to the image while it is sampled; the arguments of `AliasFreePipeline` of the same names."""
+class MotionSettings(Settings):
+    """What happens to the image while it is sampled; the arguments of `AliasFreePipeline` of the same names.
 
-    rotate: float = 0.0  # degrees, counter-clockwise
-    translate: tuple[float, float] = (0.0, 0.0)  # pixels down, pixels right
-    zoom: float = 1.0
-    method: str = METHODS[0]
-    noise: str = NOISE
-    schedule: tuple[float, float] | None = None  # share of sampling in which it happens; None = the network's default
+    Raises ArgumentError for a value out of range.
+    """
+
+    rotate: float = option(0.0, "Degrees, counter-clockwise.", between(-MAX_DEGREES, MAX_DEGREES))
+    translate: tuple[float, float] = option((0.0, 0.0), "Pixels down, pixels right.")
+    zoom: float = option(1.0, "Factor; above 1 enlarges.", between(*ZOOMS))
+    method: str = option(METHODS[0], "How images are moved.", one_of(METHODS))
+    noise: str = option(NOISE, "What injected noise does meanwhile.", one_of(NOISES))
+    schedule: tuple[float, float] | None = option(
+        None, "Share of sampling in which it happens.", none="the network's default"
+    )
+
+    def check(self) -> None:
+        if self.schedule is not None and not 0 <= self.schedule[0] <= self.schedule[1] <= 1:
+            raise ArgumentError(f"`schedule` is a pair 0 <= start <= end <= 1 of progress, not {self.schedule}.")
+
+
+def _known_scheduler(name: str, value: str, tail: str) -> None:
+    one_of(tuple(SCHEDULERS))(name, value, tail)  # those registered by now
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleSettings:
-    """How images are sampled. Raises `ArgumentError` for a value out of range."""
+class SampleSettings(Settings):
+    """How images are sampled. Raises ArgumentError for a value out of range."""
 
-    steps: int = 50  # sampling steps, 1 .. T-1
-    scheduler: str = "ddpm"
-    seed: int = 0
-    class_label: int | str | None = None  # a class, "each" = one after the other, None = no class
-    guidance: float = 1.0  # classifier-free guidance scale; 1 = off
-    batch_size: int = 64
-    ema: bool = True  # the averaged weights
-    compile: bool = False  # torch.compile the network, as a CUDA graph on a GPU: a slow start, then faster steps
+    steps: int = option(50, "Sampling steps, up to one less than the network was trained with.", at_least(1))
+    scheduler: str = option("ddpm", "A name in `SCHEDULERS`.", _known_scheduler)
+    seed: int = option(0, "Image i of a seed is the same in any batch.")
+    class_label: int | str | None = option(None, "A class, or 'each' for one after the other.", none="no class")
+    guidance: float = option(1.0, "Classifier-free guidance scale; 1 is off.")
+    batch_size: int = option(64, "Images sampled at a time.", at_least(1))
+    ema: bool = option(True, "Use the averaged weights.")
+    compile: bool = option(False, "torch.compile the network, as a CUDA graph on a GPU: a slow start.")
 
-    def __post_init__(self) -> None:
-        if self.scheduler not in SCHEDULERS:
-            raise ArgumentError(
-                f"There is no `scheduler` {self.scheduler!r}{did_you_mean(self.scheduler, SCHEDULERS)}."
-            )
-        for name in ("steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ArgumentError(f"`{name}` must be at least 1, not {getattr(self, name)}.")
+    def check(self) -> None:
         check_seed(self.seed)
+        if isinstance(self.class_label, str) and self.class_label != "each":
+            raise ArgumentError(f"`class_label` is a whole number or 'each', not {self.class_label!r}.")
         if self.guidance != 1 and self.class_label is None:
             raise ArgumentError("`guidance` strengthens a class, so it needs `class_label`.")
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aliasfree.errors import AliasfreeError, ArgumentError, did_you_mean
+from aliasfree.diffusion.names import MAX_DEGREES
+from aliasfree.errors import AliasfreeError, ArgumentError, check_seed, did_you_mean
+from aliasfree.settings import Settings, at_least, option
 
 if TYPE_CHECKING:
     from aliasfree.experiments.evaluate import EvaluateSettings
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "DataPart", "Rotation", "SweepRecipe", "read_recipe"]
 
+_TABLES = ("training", "sampling", "evaluation")
 _OFF = ("grad_clip", "sample_every")
 """Settings that are off when 0, which TOML can write, where None is meant."""
 _NOT_IN_RECIPES = {
@@ -29,24 +33,40 @@ _CELL = {"sample_every": 0, "keep_checkpoints": 1}
 """Training settings of a cell unless the recipe says otherwise."""
 
 
+def _folder_name(name: str, value: str, _: str) -> None:
+    reserved = re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", value, re.IGNORECASE)  # by Windows
+    if reserved or not re.fullmatch(r"[^./\\:*?\"<>|\0-\x1f][^/\\:*?\"<>|\0-\x1f]{0,99}", value) or value[-1] in " .":
+        raise ArgumentError(f"`{name}` must be a name that can be a folder, not {value[:60]!r}.")
+
+
+def _distinct(name: str, values: Sequence[Any], _: str) -> None:
+    if not values or len(set(values)) < len(values):
+        raise ArgumentError(f"`{name}` needs at least one, and none of them twice, not {list(values)}.")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Rotation:
+class Rotation(Settings):
     """The rotation figure: `num` images at each of the `angles` (degrees), of the baseline and of the best D."""
 
-    angles: tuple[float, ...]
-    num: int = 128
+    angles: tuple[float, ...] = option((), check=_distinct)
+    num: int = option(128, check=at_least(1))
+
+    def check(self) -> None:
+        if max(map(abs, self.angles)) > MAX_DEGREES:
+            raise ArgumentError(f"`angles` are degrees within +-{MAX_DEGREES:g}, not {list(self.angles)}.")
+        object.__setattr__(self, "angles", tuple(map(float, self.angles)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataPart:
+class DataPart(Settings):
     """One data set of a recipe and what its cells are made with."""
 
-    name: str
+    name: str = option(check=_folder_name)
     source: str
     training: Mapping[str, Any]
     sampling: Mapping[str, Any]
     evaluation: Mapping[str, Any]
-    features: tuple[str, ...]  # extractors, the first one that of the table
+    features: tuple[str, ...] = option(check=_distinct)  # extractors, the first one that of the table
     rotation: Rotation | None
 
 
@@ -88,16 +108,43 @@ class Cell:
             **{**real, **self.part.evaluation},
         )  # fmt: skip
 
+    def check(self) -> None:
+        """Raise ArgumentError or ConfigError for a setting that cannot be, though it would be used last."""
+        from aliasfree.experiments.equivariance import check_curves
+        from aliasfree.experiments.extractors import check_features
+
+        training = self.run_settings(Path(self.name))
+        for features in self.part.features:
+            check_features(features)
+            measured = self.evaluate_settings(features)
+            least = 64 * (training.channels or 1)  # means of 8x8 blocks, of a channel at least
+            if features == "pixels" and measured.count <= least and measured.protocol != "paper":
+                raise ArgumentError(
+                    f"{measured.count} images are too few for a Frechet distance over {least} features of pixels: "
+                    f"take at least {least + 1} (`num`)."
+                )
+        if self.part.rotation is not None:
+            side = training.image_size or 32
+            check_curves(self.part.rotation.num, (side, side) if isinstance(side, int) else side)
+
 
 @dataclass(frozen=True, kw_only=True)
-class SweepRecipe:
+class SweepRecipe(Settings):
     """A recipe as read. `configs` and `seeds` may grow from one call to the next; what a cell is made with may not."""
 
     name: str
-    about: str
-    configs: tuple[str, ...]  # the first one is what the others are compared with
-    seeds: tuple[int, ...]
+    about: str = ""
+    configs: tuple[str, ...] = option((), check=_distinct)  # the first one is what the others are compared with
+    seeds: tuple[int, ...] = option((), check=_distinct)
     data: tuple[DataPart, ...]
+
+    def check(self) -> None:
+        _distinct("name", [part.name for part in self.data], "")
+        for seed in self.seeds:
+            check_seed(seed)
+        for cell in self.cells:
+            if cell.seed == self.seeds[0]:
+                cell.check()
 
     @property
     def cells(self) -> list[Cell]:
@@ -115,17 +162,17 @@ class SweepRecipe:
 
 
 def read_recipe(path: Path) -> SweepRecipe:
-    """The recipe of a TOML file. Raises ArgumentError or ConfigError naming the file and what is wrong in it."""
+    """The recipe of a TOML file. Raises ArgumentError naming the file and what is wrong in it, of all its values."""
     path = path if path.is_file() or path.suffix else shipped(path.name) or path
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    if not path.exists():
         names = ", ".join(sorted(_shipped_names())) or "none"
-        raise ArgumentError(
-            f"There is no recipe {path}; give a TOML file, or one that is here already: {names}."
-        ) from error
+        raise ArgumentError(f"There is no recipe {path}; give a TOML file, or one that is here already: {names}.")
     try:
-        return _recipe(path.stem, tomllib.loads(text))
+        return _recipe(path.stem, tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    except OSError as error:
+        raise ArgumentError(f"The recipe {path} cannot be read ({error.strerror}); give a TOML file.") from error
+    except UnicodeDecodeError as error:
+        raise ArgumentError(f"The recipe {path} is not UTF-8 text, which TOML is; save it as UTF-8.") from error
     except (AliasfreeError, tomllib.TOMLDecodeError) as error:
         raise ArgumentError(f"The recipe {path} cannot be used: {error}") from error
 
@@ -144,47 +191,32 @@ def _shipped_names() -> set[str]:
     return {p.stem for folder in _folders() for p in folder.glob("*.toml")}
 
 
-def _recipe(name: str, found: dict[str, Any]) -> SweepRecipe:
-    _known("a recipe", found, ("about", "configs", "seeds", "data", "training", "sampling", "evaluation", "rotation"))
-    configs, seeds = (_list(found, key, kind) for key, kind in (("configs", str), ("seeds", int)))
-    tables = found.get("data")
-    if not isinstance(tables, list) or not tables or not all(isinstance(t, dict) for t in tables):
+def _recipe(name: str, table: dict[str, Any]) -> SweepRecipe:
+    tables = table.get("data")
+    _known("a recipe", table, ("about", "configs", "seeds", "data", *_TABLES, "rotation"))
+    if not isinstance(tables, list) or not tables:
         raise ArgumentError("it needs at least one data set, as a table [[data]] with a name.")
-    parts = tuple(_part(found, table) for table in tables)
-    names = [part.name for part in parts]
-    if len(set(names)) < len(names):
-        raise ArgumentError(f"two data sets have one name: {', '.join(names)}.")
-    recipe = SweepRecipe(name=name, about=str(found.get("about", "")), configs=configs, seeds=seeds, data=parts)
-    for part in parts:  # every value is checked before anything runs
-        for config in configs:
-            cell = Cell(part=part, config=config, seed=seeds[0])
-            cell.run_settings(Path(cell.name))
-        for features in part.features:
-            cell.evaluate_settings(features)
-    return recipe
+    parts = tuple(_part(table, one) for one in tables)
+    own = {key: table[key] for key in ("about", "configs", "seeds") if key in table}
+    return SweepRecipe(name=name, data=parts, **own)
 
 
 def _part(whole: dict[str, Any], table: dict[str, Any]) -> DataPart:
-    _known("[[data]]", table, ("name", "source", "training", "sampling", "evaluation", "rotation"))
-    name = table.get("name")
-    if not isinstance(name, str) or not name or Path(name).name != name:
-        raise ArgumentError(f"a data set needs a name that can be a folder, not {name!r}.")
-    given = {key: {**whole.get(key, {}), **table.get(key, {})} for key in ("training", "sampling", "evaluation")}
-    features = given["evaluation"].pop("features", "classifier")
-    chosen = [features] if isinstance(features, str) else features
-    for key, values in given.items():
-        _known(f"[{key}]", values, _fields(key))
+    _known("[[data]]", table, ("name", "source", *_TABLES, "rotation"))
+    if "name" not in table:
+        raise ArgumentError("a data set needs a name.")
+    made: dict[str, Any] = {"source": table["name"]} | {k: table[k] for k in ("name", "source") if k in table}
+    for key in _TABLES:
+        names = (*_fields(key), *(["features"] if key == "evaluation" else []))
+        for one in (whole, table):
+            _known(f"[{key}]", one.get(key, {}), names)
+        made[key] = {**whole.get(key, {}), **table.get(key, {})}
+    features = made["evaluation"].pop("features", "classifier")
     turning = table.get("rotation", whole.get("rotation"))
-    rotation = None
     if turning is not None:
         _known("[rotation]", turning, ("angles", "num"))
-        angles = tuple(float(a) for a in turning.get("angles", ()))
-        if not angles:
-            raise ArgumentError("[rotation] needs angles, in degrees.")
-        rotation = Rotation(angles=angles, num=int(turning.get("num", Rotation.num)))
-    return DataPart(
-        name=name, source=str(table.get("source", name)), features=tuple(chosen), rotation=rotation, **given
-    )
+        turning = Rotation(**turning)
+    return DataPart(features=[features] if isinstance(features, str) else features, rotation=turning, **made)
 
 
 def _fields(key: str) -> tuple[str, ...]:
@@ -202,13 +234,3 @@ def _known(where: str, found: Any, names: tuple[str, ...]) -> None:
     for name in found:
         if name not in names:
             raise ArgumentError(f"{where} has no {name!r}{did_you_mean(name, names)}.")
-
-
-def _list(found: dict[str, Any], key: str, kind: type) -> tuple[Any, ...]:
-    values = found.get(key)
-    if not isinstance(values, list) or not values or not all(type(v) is kind for v in values):
-        what = "names" if kind is str else "whole numbers"
-        raise ArgumentError(f"{key} must be a list of {what}, at least one, not {values!r}.")
-    if len(set(values)) < len(values):
-        raise ArgumentError(f"{key} names one twice: {values}.")
-    return tuple(values)

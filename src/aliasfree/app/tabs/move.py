@@ -14,7 +14,8 @@ from aliasfree.app.jobs import Job
 from aliasfree.app.moving import START, WINDOWS, Controls, Mover
 from aliasfree.app.panel import Panel, Studio, Tab
 from aliasfree.app.visitors import Visitor
-from aliasfree.diffusion.names import METHODS, NOISE, NOISES, SCHEDULERS
+from aliasfree.diffusion.names import METHODS, NOISE, NOISES
+from aliasfree.diffusion.registry import SCHEDULERS
 
 __all__ = ["build"]
 
