@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from aliasfree import conversion_report, convert, revert
-from aliasfree.conversion.surgery import conversion_of
+from aliasfree.conversion.operation import conversion_of
 from aliasfree.errors import AliasfreeError
 from aliasfree.evaluation.equivariance import grid_agreement
 from benchmarks.zoo_models import small_models

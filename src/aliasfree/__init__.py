@@ -94,7 +94,7 @@ def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(importlib.import_module(f"aliasfree.{_WHERE[name]}"), name)
     if name.startswith("AliasFree"):  # the converted counterpart of any other model class of diffusers
-        found = importlib.import_module("aliasfree.conversion.models").class_named(name)
+        found = importlib.import_module("aliasfree.conversion.multi_model").class_named(name)
         if found is not None:
             return found
     raise AttributeError(f"module 'aliasfree' has no attribute {name!r}")

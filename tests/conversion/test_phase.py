@@ -10,7 +10,7 @@ from diffusers.models.upsampling import FirUpsample2D, KUpsample2D, Upsample2D
 from torch import Tensor, nn
 
 from aliasfree import convert, revert, translate2d
-from aliasfree.conversion.treatment import on_pixel
+from aliasfree.conversion.plane_filters import on_pixel
 from aliasfree.evaluation.equivariance import eq_t
 from aliasfree.filters import FilterSpec
 

@@ -31,7 +31,7 @@ from diffusers import (
 
 import aliasfree
 from aliasfree import convert, revert, tile
-from aliasfree.conversion.surgery import conversion_of
+from aliasfree.conversion.operation import conversion_of
 from aliasfree.errors import ArgumentError
 
 F32 = torch.float32
@@ -186,7 +186,7 @@ def test_what_stock_classes_make_of_a_converted_unet_is_converted_alike(make):
     unet = convert(make("UNet2DConditionModel", F32), "B-hq", padding_mode="circular")
     made = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 8))
     assert type(made) is aliasfree.AliasFreeControlNetModel
-    assert conversion_of(made).treatment == conversion_of(unet).treatment
+    assert conversion_of(made).filters == conversion_of(unet).filters
     stock = ControlNetModel.from_unet(revert(unet), conditioning_embedding_out_channels=(4, 8))
     assert type(stock) is ControlNetModel
     copied = [k for k in stock.state_dict() if k.startswith(("conv_in", "time_", "down_blocks", "mid_block"))]
@@ -209,7 +209,7 @@ def test_a_unet_with_a_control_net_between_its_blocks_is_converted_as_the_unet_w
     adapter = ControlNetXSAdapter.from_unet(unet, size_ratio=0.5)
     made = UNetControlNetXSModel.from_unet(convert(unet, "B-hq", padding_mode="circular"), adapter)
     assert type(made) is aliasfree.AliasFreeUNetControlNetXSModel
-    assert conversion_of(made).treatment == conversion_of(unet).treatment
+    assert conversion_of(made).filters == conversion_of(unet).filters
     made.save_pretrained(tmp_path)
     assert_same(aliasfree.AliasFreeUNetControlNetXSModel.from_pretrained(tmp_path), made)
 
@@ -220,7 +220,7 @@ def test_a_video_pipeline_makes_its_unet_of_a_converted_one_converted(tmp_path):
     vae = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
     pipe = AnimateDiffPipeline(vae, None, None, unet, MotionAdapter(**MOTION), DDIMScheduler())
     assert type(pipe.unet) is aliasfree.AliasFreeUNetMotionModel
-    assert conversion_of(pipe.unet).treatment == conversion_of(unet).treatment
+    assert conversion_of(pipe.unet).filters == conversion_of(unet).filters
     pipe.unet.save_pretrained(tmp_path)
     assert_same(aliasfree.AliasFreeUNetMotionModel.from_pretrained(tmp_path), pipe.unet)
     assert type(UNetMotionModel.from_unet2d(revert(unet), MotionAdapter(**MOTION))) is UNetMotionModel

@@ -91,7 +91,7 @@ def test_a_converted_model_of_any_class_comes_back_converted(name, tmp_path):
 
 @pytest.mark.parametrize("name", CHANGED)
 def test_something_of_it_was_converted(name):
-    assert any("_record" in m.__dict__ for m in convert(tiny(name), "D-hq").modules())
+    assert any("_stock_state" in m.__dict__ for m in convert(tiny(name), "D-hq").modules())
 
 
 def test_the_inputs_it_was_watched_with_are_remembered(tmp_path):
@@ -123,7 +123,7 @@ def test_a_control_net_of_a_converted_unet_is_converted_alike(make):
     made = aliasfree.AliasFreeControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 8))
     assert type(made) is aliasfree.AliasFreeControlNetModel
     assert (made.config["alias_free"], made.config["alias_free_padding_mode"]) == ("B-hq", "circular")
-    assert made._conversion.treatment == unet._conversion.treatment
+    assert made._conversion.filters == unet._conversion.filters
     assert type(revert(made)) is ControlNetModel
     with pytest.raises(ArgumentError, match="the unet is not converted"):
         aliasfree.AliasFreeControlNetModel.from_unet(revert(unet))

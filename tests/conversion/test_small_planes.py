@@ -8,7 +8,7 @@ from diffusers import UNet2DModel
 
 from aliasfree import convert, revert
 from aliasfree.config import Config
-from aliasfree.conversion.treatment import Treatment
+from aliasfree.conversion.plane_filters import PlaneFilters
 
 
 @pytest.mark.parametrize("padding", [None, "circular", "zeros"])
@@ -34,7 +34,7 @@ def test_a_plane_is_extended_before_and_after_and_may_be_smaller_than_what_is_ad
     x = torch.arange(12.0).reshape(1, 1, 3, 4)
     modes = {"zeros": "constant", "circular": "circular", "reflect": "reflect"}
     for padding, mode in modes.items():
-        how = Treatment(Config.parse("D-hq"), padding)
+        how = PlaneFilters(Config.parse("D-hq"), padding)
         assert torch.equal(how.extend(x, 2, 1), torch.nn.functional.pad(x, (1, 2, 1, 2), mode=mode))
-    around = Treatment(Config.parse("D-hq"), "circular").extend(x, 5, 4)
+    around = PlaneFilters(Config.parse("D-hq"), "circular").extend(x, 5, 4)
     assert torch.equal(around, x.repeat(1, 1, 5, 4)[:, :, 6 - 4 : 9 + 5, 4 - 4 : 8 + 5])

@@ -165,5 +165,5 @@ def test_an_accelerated_kernel_gives_what_the_reference_gives(make, run):
     x = torch.randn(2, 8, 12, 20)
     act = convert(torch.nn.Sequential(torch.nn.SiLU()), "C-hq")
     for y in (act(x), filtered_activation2d(x, "silu", "hq", padding="reflect")):
-        exact = filtered_activation2d_reference(x.double(), "silu", act[0]._treatment.config.up, padding="reflect")
+        exact = filtered_activation2d_reference(x.double(), "silu", act[0]._filters.config.up, padding="reflect")
         assert relative(y, exact) < 1e-5

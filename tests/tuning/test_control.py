@@ -28,7 +28,7 @@ def test_a_control_trains_the_stock_model_on_its_own_task_to_the_last_step(contr
     assert points["kept"] == 6
     model = aliasfree.AliasFreeAutoencoderKL.from_pretrained(control.model)
     assert model.config["alias_free"] == "A"
-    assert not [m for m in model.modules() if "_record" in m.__dict__], "nothing is filtered"
+    assert not [m for m in model.modules() if "_stock_state" in m.__dict__], "nothing is filtered"
     kept = control.load_checkpoint().tensors["ema"]
     assert all(torch.equal(v, kept[k]) for k, v in model.state_dict().items()), "the last weights"
     stock = small_autoencoder().state_dict()

@@ -1,5 +1,6 @@
 """One-call conversion of diffusers models, and its undoing."""
 
+from aliasfree.conversion.convert import convert, revert
 from aliasfree.conversion.models import (
     AliasFreeAutoencoderKL,
     AliasFreeControlNetModel,
@@ -9,7 +10,6 @@ from aliasfree.conversion.models import (
 )
 from aliasfree.conversion.proof import rolled_db
 from aliasfree.conversion.report import ConversionReport, conversion_report
-from aliasfree.conversion.surgery import convert, revert
 from aliasfree.conversion.tiling import tile, untile
 
 __all__ = [

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from diffusers.models.activations import FP32SiLU
 from torch import Tensor, nn
 
-from aliasfree.conversion.record import Converted
-from aliasfree.conversion.treatment import Axes, on_planes
+from aliasfree.conversion.converted_module import Converted
+from aliasfree.conversion.plane_filters import Axes, on_planes
 
 __all__ = ["ACTIVATIONS", "FilteredActivation"]
 
@@ -30,7 +30,7 @@ class FilteredActivation(Converted):
         return on_planes(input, axes, self._filtered)
 
     def _filtered(self, planes: Tensor) -> Tensor:
-        return self._treatment.activate(planes, self.kernel or super().forward, training=self.training)
+        return self._filters.activate(planes, self.kernel or super().forward, training=self.training)
 
 
 class AliasFreeSiLU(FilteredActivation, nn.SiLU):
@@ -45,15 +45,15 @@ class AliasFreeGELU(FilteredActivation, nn.GELU):
     """Exact or, with `approximate="tanh"`, approximate."""
 
     def _filtered(self, planes: Tensor) -> Tensor:
-        how = "gelu" if self.approximate == "none" else lambda x: F.gelu(x, approximate=self.approximate)
-        return self._treatment.activate(planes, how, training=self.training)
+        function = "gelu" if self.approximate == "none" else lambda x: F.gelu(x, approximate=self.approximate)
+        return self._filters.activate(planes, function, training=self.training)
 
 
 class AliasFreeGLU(FilteredActivation, nn.GLU):
     """a sigmoid(b), of the two halves of the channels."""
 
     def _filtered(self, planes: Tensor) -> Tensor:
-        return self._treatment.gate(planes, F.sigmoid, training=self.training)
+        return self._filters.gate(planes, F.sigmoid, training=self.training)
 
 
 class AliasFreeFP32SiLU(FilteredActivation, FP32SiLU): ...

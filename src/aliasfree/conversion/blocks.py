@@ -15,9 +15,9 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import FirUpsample2D, KUpsample2D, Upsample2D
 from torch import Tensor
 
-from aliasfree.conversion.record import Converted
+from aliasfree.conversion.converted_module import Converted
+from aliasfree.conversion.plane_filters import PlaneFilters, is_plane
 from aliasfree.conversion.resampling import Local
-from aliasfree.conversion.treatment import Treatment, is_plane
 
 __all__ = [
     "AliasFreeAttention",
@@ -41,7 +41,7 @@ class AliasFreeUpsample2D(Converted, Upsample2D):
     def forward(self, hidden_states: Tensor, output_size: Any = None, *_: Any, **__: Any) -> Tensor:
         if self.norm is not None:
             hidden_states = self.norm(hidden_states.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        hidden_states = self._treatment.interpolate(hidden_states, 2, output_size)
+        hidden_states = self._filters.interpolate(hidden_states, 2, output_size)
         if not self.use_conv:
             return hidden_states
         return cast(Tensor, (self.conv if self.name == "conv" else self.Conv2d_0)(hidden_states))
@@ -56,16 +56,16 @@ class AliasFreeDownsample2D(Converted, Downsample2D):
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         if self.norm is not None:
             hidden_states = self.norm(hidden_states.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        how = self._treatment
-        if not how.config.filters_resampling:  # only the padding is another
-            how.check_whole(hidden_states, 2)
-            return cast(Tensor, self.conv(how.pad(hidden_states, (0, 1, 0, 1), "zeros")))
+        filters = self._filters
+        if not filters.config.filters_resampling:  # only the padding is another
+            filters.check_whole(hidden_states, 2)
+            return cast(Tensor, self.conv(filters.pad(hidden_states, (0, 1, 0, 1), "zeros")))
         if self.padding != 0:
-            return how.decimate(self.conv(hidden_states), 2)
+            return filters.decimate(self.conv(hidden_states), 2)
         h, w = hidden_states.shape[-2:]
-        rows, columns = (2 if how.padding_mode or wraps else 1 for wraps in how.wraps)
-        padded = how.pad(hidden_states, (0, columns, 0, rows), "zeros")
-        return how.decimate(self.conv(padded), 2)[..., : h // 2, : w // 2]
+        rows, columns = (2 if filters.padding_mode or wraps else 1 for wraps in filters.wraps)
+        padded = filters.pad(hidden_states, (0, columns, 0, rows), "zeros")
+        return filters.decimate(self.conv(padded), 2)[..., : h // 2, : w // 2]
 
 
 class AliasFreeFirDownsample2D(Local, FirDownsample2D):
@@ -74,7 +74,7 @@ class AliasFreeFirDownsample2D(Local, FirDownsample2D):
     ratio = (1, 2)
 
     def filtered(self, hidden_states: Tensor) -> Tensor:
-        return fir_downsample(self._treatment, hidden_states, self.fir_kernel)
+        return fir_downsample(self._filters, hidden_states, self.fir_kernel)
 
 
 class AliasFreeFirUpsample2D(Local, FirUpsample2D):
@@ -83,7 +83,7 @@ class AliasFreeFirUpsample2D(Local, FirUpsample2D):
     ratio = (2, 1)
 
     def filtered(self, hidden_states: Tensor) -> Tensor:
-        return self._treatment.interpolate(hidden_states)
+        return self._filters.interpolate(hidden_states)
 
 
 class AliasFreeKDownsample2D(Local, KDownsample2D):
@@ -92,7 +92,7 @@ class AliasFreeKDownsample2D(Local, KDownsample2D):
     ratio = (1, 2)
 
     def filtered(self, inputs: Tensor) -> Tensor:
-        return fir_downsample(self._treatment, inputs, (1, 3, 3, 1))
+        return fir_downsample(self._filters, inputs, (1, 3, 3, 1))
 
 
 class AliasFreeKUpsample2D(Local, KUpsample2D):
@@ -101,7 +101,7 @@ class AliasFreeKUpsample2D(Local, KUpsample2D):
     ratio = (2, 1)
 
     def filtered(self, inputs: Tensor) -> Tensor:
-        return self._treatment.interpolate(inputs)
+        return self._filters.interpolate(inputs)
 
 
 class AliasFreeControlNetConditioningEmbedding(Converted, ControlNetConditioningEmbedding):
@@ -117,14 +117,14 @@ class AliasFreeControlNetConditioningEmbedding(Converted, ControlNetConditioning
         for block, factor in zip(self.blocks, self.decimations, strict=True):
             x = block(x)
             if factor > 1:
-                x = self._treatment.decimate(x, factor)
+                x = self._filters.decimate(x, factor)
             x = self._activate(x)
         return cast(Tensor, self.conv_out(x))
 
     def _activate(self, x: Tensor) -> Tensor:
-        if not (self._treatment.config.filters_activations and is_plane(x)):
+        if not (self._filters.config.filters_activations and is_plane(x)):
             return F.silu(x)
-        return self._treatment.activate(x, "silu", training=self.training)
+        return self._filters.activate(x, "silu", training=self.training)
 
 
 class AliasFreeGEGLU(Converted, GEGLU):
@@ -137,7 +137,7 @@ class AliasFreeGEGLU(Converted, GEGLU):
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         planes = self.proj(hidden_states).mT.unflatten(2, self.plane)
-        return self._treatment.gate(planes, F.gelu, training=self.training).flatten(2).mT
+        return self._filters.gate(planes, F.gelu, training=self.training).flatten(2).mT
 
 
 class AliasFreeAttention(Converted, Attention):
@@ -154,7 +154,7 @@ class AliasFreeAttention(Converted, Attention):
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         stock, rate, plane = super().forward, self.attention_rate, self.plane
         if hidden_states.ndim == 4:
-            return self._treatment.at_rate(hidden_states, rate, lambda x: cast(Tensor, stock(x, *args, **kwargs)))
+            return self._filters.at_rate(hidden_states, rate, lambda x: cast(Tensor, stock(x, *args, **kwargs)))
         if plane is None:
             return cast(Tensor, stock(hidden_states, *args, **kwargs))
         size = (rate * plane[0], rate * plane[1])
@@ -162,7 +162,7 @@ class AliasFreeAttention(Converted, Attention):
         def attend(planes: Tensor) -> Tensor:
             return cast(Tensor, stock(planes.flatten(2).mT, *args, **kwargs)).mT.unflatten(2, size)
 
-        return self._treatment.at_rate(hidden_states.mT.unflatten(2, plane), rate, attend).flatten(2).mT
+        return self._filters.at_rate(hidden_states.mT.unflatten(2, plane), rate, attend).flatten(2).mT
 
 
 class AliasFreeTransformer2DModel(Converted, Transformer2DModel):
@@ -185,35 +185,35 @@ class Filter:
     line   taps of the stock filter before decimation
     """
 
-    treatment: Treatment
+    filters: PlaneFilters
     up: bool
     line: tuple[int, ...] = (1, 3, 3, 1)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.treatment.interpolate(x) if self.up else fir_downsample(self.treatment, x, self.line)
+        return self.filters.interpolate(x) if self.up else fir_downsample(self.filters, x, self.line)
 
 
 @dataclass(frozen=True)
 class OnTorus:
     """The same functions on a plane that is tiled, in a config that filters no resampling."""
 
-    treatment: Treatment
+    filters: PlaneFilters
     function: Callable[[Tensor], Tensor]
     up: bool
 
     def __call__(self, x: Tensor) -> Tensor:
         up, down = (2, 1) if self.up else (1, 2)
-        self.treatment.check_whole(x, down)
-        return self.treatment.on_torus(x, 4, self.function, up, down)
+        self.filters.check_whole(x, down)
+        return self.filters.on_torus(x, 4, self.function, up, down)
 
 
-def fir_downsample(treatment: Treatment, x: Tensor, line: tuple[int, ...]) -> Tensor:
+def fir_downsample(filters: PlaneFilters, x: Tensor, line: tuple[int, ...]) -> Tensor:
     """Filter planes with the symmetric taps `line` (scaled to sum 1) of even length, output i centred at 2 i + 0.5,
     at full rate; then low-pass and decimate. (N, C, H, W) to (N, C, H // 2, W // 2)."""
     c, h, w = x.shape[1:]
     before, after = len(line) // 2 - 1, len(line) // 2
-    z = treatment.extend(x, after, before)
+    z = filters.extend(x, after, before)
     taps = x.new_tensor(line) / sum(line)
     z = F.conv2d(z, taps.reshape(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c)
     z = F.conv2d(z, taps.reshape(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)
-    return treatment.decimate(z, 2)[..., : h // 2, : w // 2]
+    return filters.decimate(z, 2)[..., : h // 2, : w // 2]

@@ -22,8 +22,8 @@ from diffusers.models.downsampling import CogVideoXDownsample3D
 from diffusers.models.upsampling import CogVideoXUpsample3D
 from torch import Tensor, nn
 
-from aliasfree.conversion.record import Converted
-from aliasfree.conversion.treatment import Treatment, on_planes
+from aliasfree.conversion.converted_module import Converted
+from aliasfree.conversion.plane_filters import PlaneFilters, on_planes
 
 __all__ = ["BY_FUNCTIONS", "PAD_BY_FUNCTIONS"]
 
@@ -32,20 +32,20 @@ class Filtered:
     """`torch.nn.functional` with alias-free resampling of planes (N, C, H, W) and of videos, frame by frame, and the
     padding of a plane that is tiled."""
 
-    def __init__(self, treatment: Treatment) -> None:
-        self.how = treatment
+    def __init__(self, filters: PlaneFilters) -> None:
+        self.filters = filters
 
     def __getattr__(self, name: str) -> Any:
         return getattr(F, name)
 
     def interpolate(self, x: Tensor, scale_factor: Any = None, mode: str = "nearest", **others: Any) -> Tensor:
         """Nearest-neighbour upsampling by whole factors; frames are repeated as before."""
-        if not self.how.config.filters_resampling:
+        if not self.filters.config.filters_resampling:
             return F.interpolate(x, scale_factor=scale_factor, mode=mode, **others)
         factors = list(scale_factor) if isinstance(scale_factor, tuple | list) else [scale_factor] * (x.ndim - 2)
         time, factor = factors[:-2], int(factors[-1])
         if factor > 1:
-            x = on_planes(x, (x.ndim - 2, x.ndim - 1), lambda planes: self.how.interpolate(planes, factor))
+            x = on_planes(x, (x.ndim - 2, x.ndim - 1), lambda planes: self.filters.interpolate(planes, factor))
         if any(f != 1 for f in time):
             x = F.interpolate(x, scale_factor=(*map(float, time), 1.0, 1.0), mode=mode, **others)
         return x
@@ -53,19 +53,21 @@ class Filtered:
     def pad(self, x: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
         """Of planes and videos; frames are padded as before."""
         pad = tuple(pad)
-        if not self.how.tile or x.ndim not in (4, 5) or not any(pad[:4]):
+        if not self.filters.tile or x.ndim not in (4, 5) or not any(pad[:4]):
             return F.pad(x, pad, mode, value)
-        x = self.how.pad(x, (*pad, 0, 0)[:4], mode)
+        x = self.filters.pad(x, (*pad, 0, 0)[:4], mode)
         if not any(pad[4:]):
             return x
         return F.pad(x, (0, 0, 0, 0, *pad[4:]), mode, value)
 
     def pixel_shuffle(self, x: Tensor, factor: int) -> Tensor:
         y = F.pixel_shuffle(x, factor)
-        return self.how.low_pass(y, factor) if self.how.config.filters_resampling else y
+        return self.filters.low_pass(y, factor) if self.filters.config.filters_resampling else y
 
     def pixel_unshuffle(self, x: Tensor, factor: int) -> Tensor:
-        return F.pixel_unshuffle(self.how.low_pass(x, factor) if self.how.config.filters_resampling else x, factor)
+        return F.pixel_unshuffle(
+            self.filters.low_pass(x, factor) if self.filters.config.filters_resampling else x, factor
+        )
 
 
 class AliasFreeByFunctions(Converted):
@@ -74,7 +76,7 @@ class AliasFreeByFunctions(Converted):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         stock: Any = next(c for c in type(self).__mro__ if not issubclass(c, Converted))
         stock = stock.forward
-        names = {**stock.__globals__, "F": Filtered(self._treatment)}
+        names = {**stock.__globals__, "F": Filtered(self._filters)}
         function = FunctionType(stock.__code__, names, "forward", stock.__defaults__, stock.__closure__)
         function.__kwdefaults__ = stock.__kwdefaults__
         return function(self, *args, **kwargs)

@@ -19,6 +19,10 @@ from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
 from diffusers.models.controlnets.controlnet_xs import UNetControlNetXSModel
 from torch import nn
 
+from aliasfree.conversion.models import counterpart
+from aliasfree.conversion.multi_model import MULTI_MODELS
+from aliasfree.conversion.operation import BEFORE_CHANGES, conversion_of
+
 __all__ = ["install", "renew"]
 
 MODULAR = "diffusers.modular_pipelines.modular_pipeline"
@@ -48,6 +52,9 @@ def install() -> None:
             _WRAPPED.add(stock)
 
 
+BEFORE_CHANGES.append(install)
+
+
 def renew(pipeline: Any) -> None:
     """Let a pipeline note the classes that its parts have now, where one of the two is converted."""
     for name, noted in dict(pipeline.config).items():
@@ -55,7 +62,7 @@ def renew(pipeline: Any) -> None:
         if not isinstance(part, nn.Module):
             continue
         model: nn.Module = getattr(part, "_orig_mod", part)  # compiled
-        _several(model)
+        _note_multi_model(model)
         kind = type(model)
         if noted[1] != kind.__name__ and OURS in (noted[0], kind.__module__):
             now = kind.__module__.partition(".")[0], kind.__name__
@@ -63,12 +70,9 @@ def renew(pipeline: Any) -> None:
             pipeline.register_to_config(**{name: (*now, *more)})
 
 
-def _several(model: nn.Module) -> None:
+def _note_multi_model(model: nn.Module) -> None:
     """Several ControlNets or adapters in one are of a class that loads each as it was."""
-    from aliasfree.conversion.several import SEVERAL
-    from aliasfree.conversion.surgery import conversion_of
-
-    for stock, (ours, _) in SEVERAL.items():
+    for stock, (ours, _) in MULTI_MODELS.items():
         if type(model) in (stock, ours):
             some = any(conversion_of(one) is not None for one in model.modules())
             model.__class__ = ours if some else stock
@@ -86,9 +90,6 @@ def _renewing(save: Callable[..., Any]) -> Callable[..., Any]:
 def _made_alike(make: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(make)
     def made(cls: type[nn.Module], unet: Any, *args: Any, **kwargs: Any) -> Any:
-        from aliasfree.conversion.models import counterpart
-        from aliasfree.conversion.surgery import conversion_of
-
         ours = None if cls.__module__ == OURS or conversion_of(unet) is None else counterpart(cls)
         if ours is None:
             return make(cls, unet, *args, **kwargs)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_leaves, tree_map
 
-from aliasfree.conversion.ghost import bare_copy, ghosts, zeros
+from aliasfree.conversion.meta_copy import meta_copy, meta_inputs, zero_inputs
 from aliasfree.conversion.resampling import sides
 from aliasfree.conversion.trace import Trace, trace
 from aliasfree.errors import ArgumentError
@@ -56,14 +56,14 @@ def _first_line(problem: Exception | None) -> str:
 
 
 def _without_data(model: nn.Module, inputs: Inputs) -> Trace:
-    return trace(bare_copy(model), ghosts(inputs))
+    return trace(meta_copy(model), meta_inputs(inputs))
 
 
 def _with_zeros(model: nn.Module, inputs: Inputs) -> Trace:
-    real = bare_copy(model).to_empty(device="cpu")
+    real = meta_copy(model).to_empty(device="cpu")
     for tensor in (*real.parameters(), *real.buffers()):
         tensor.zero_()
-    return trace(real, zeros(inputs))
+    return trace(real, zero_inputs(inputs))
 
 
 def implied_inputs(model: nn.Module) -> Iterator[Inputs]:
@@ -242,7 +242,7 @@ def call_on_images(model: Any, n: int, timestep: int) -> tuple[Callable[[Tensor]
         raise ArgumentError(
             f"a {type(model).__name__} takes {'videos' if image.ndim == 5 else 'no images'}, not images"
         )
-    others = {k: _repeated(v, n) for k, v in zeros({k: v for k, v in given.items() if k != main}).items()}
+    others = {k: _repeated(v, n) for k, v in zero_inputs({k: v for k, v in given.items() if k != main}).items()}
     others |= {name: torch.full((n,), timestep) for name in ("timestep", "t") if name in others}
 
     def call(x: Tensor) -> Tensor:

@@ -25,8 +25,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from aliasfree.config import Config
-from aliasfree.conversion.several import SEVERAL
-from aliasfree.conversion.surgery import ROUND_TRIP, Conversion, conversion_of, operate
+from aliasfree.conversion.operation import Conversion, conversion_of, operate
 from aliasfree.errors import ArgumentError
 from aliasfree.ops.resample import Padding
 
@@ -36,7 +35,6 @@ __all__ = [
     "AliasFreeStockUNet2DModel",
     "AliasFreeUNet2DConditionModel",
     "ModelMixin",  # diffusers looks here for it to see how a saved part is loaded
-    "class_named",
     "counterpart",
 ]
 
@@ -147,6 +145,9 @@ class AliasFreeControlNetModel(ControlNetModel):
     from_unet = _from_unet(ControlNetModel)
 
 
+ROUND_TRIP: dict[type[nn.Module], type[nn.Module]] = {}
+"""stock model -> its subclass that is converted when it is built."""
+
 SPATIAL_TILING = re.compile(r"enable_tiling|_?(spatial_)?tiled_(en|de)code")
 """Methods of autoencoders that cut planes into overlapping pieces."""
 
@@ -158,7 +159,7 @@ def _refuse_pieces(converted: Any, stock: type) -> None:
         @functools.wraps(method)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
             conversion = conversion_of(self)
-            if conversion is not None and any(conversion.treatment.around):
+            if conversion is not None and any(conversion.filters.around):
                 raise ArgumentError(
                     "VAE tiling works on overlapping pieces and blends them, which would put seams into a seamless "
                     "image: disable_tiling(), and use smaller images or enable_slicing()"
@@ -172,6 +173,12 @@ def _refuse_pieces(converted: Any, stock: type) -> None:
             setattr(converted, name, guarded(getattr(stock, name)))
 
 
+def _enter(converted: Any, stock: type[nn.Module]) -> None:
+    converted._stock_class = stock  # what `undo` gives a model back
+    ROUND_TRIP[stock] = converted
+    _refuse_pieces(converted, stock)
+
+
 for _class in (
     AliasFreeStockUNet2DModel,
     AliasFreeUNet2DConditionModel,
@@ -179,8 +186,7 @@ for _class in (
     AliasFreeControlNetModel,
 ):
     _class.__module__ = "aliasfree"
-    ROUND_TRIP[_class.__bases__[0]] = _class
-    _refuse_pieces(_class, _class.__bases__[0])
+    _enter(_class, _class.__bases__[0])
 
 
 def counterpart(stock: type) -> type[nn.Module] | None:
@@ -193,17 +199,5 @@ def counterpart(stock: type) -> type[nn.Module] | None:
         entries: dict[str, Any] = {"__init__": _init(stock), "__module__": "aliasfree", "__doc__": about}
         if hasattr(stock, "from_unet"):
             entries["from_unet"] = _from_unet(stock)
-        ROUND_TRIP[stock] = type(f"{PREFIX}{stock.__name__}", (stock,), entries)
-        _refuse_pieces(ROUND_TRIP[stock], stock)
+        _enter(type(f"{PREFIX}{stock.__name__}", (stock,), entries), stock)
     return ROUND_TRIP[stock]
-
-
-def class_named(name: str) -> type[nn.Module] | None:
-    """The converted class of this name, as "AliasFreeVQModel"; None = there is none."""
-    for several, _ in SEVERAL.values():
-        if several.__name__ == name:
-            return several
-    stock = getattr(diffusers, name.removeprefix(PREFIX), None) if name.startswith(PREFIX) else None
-    if not isinstance(stock, type) or stock is UNet2DModel:  # AliasFreeUNet2DModel is the paper's network
-        return None
-    return counterpart(stock)

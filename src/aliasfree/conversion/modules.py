@@ -25,7 +25,7 @@ from aliasfree.conversion.blocks import (
     AliasFreeTransformer2DModel,
     AliasFreeUpsample2D,
 )
-from aliasfree.conversion.record import Converted
+from aliasfree.conversion.converted_module import Converted
 from aliasfree.conversion.resampling import (
     AliasFreeAvgPool2d,
     AliasFreeConv2d,

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from aliasfree.conversion.ghost import zeros
 from aliasfree.conversion.inputs import Inputs, examine, implied_inputs
+from aliasfree.conversion.meta_copy import zero_inputs
 from aliasfree.conversion.trace import plane_axes
 from aliasfree.errors import ArgumentError
 
@@ -114,7 +114,7 @@ def _noise(model: nn.Module, given: Inputs, side: int) -> Any:
             v = torch.randn(*v.shape[:-2], *size)
         return v.to(parameter.device, parameter.dtype if v.is_floating_point() else None)
 
-    return tree_map(filled, zeros(given))
+    return tree_map(filled, zero_inputs(given))
 
 
 def _db(function: Callable[[Any], Any], x: Any, axis: str, by: int) -> float:

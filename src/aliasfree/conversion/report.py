@@ -14,11 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from aliasfree.config import Config
 from aliasfree.conversion.blocks import Filter
-from aliasfree.conversion.ghost import bare_copy, ghosts
+from aliasfree.conversion.decisions import decide
 from aliasfree.conversion.inputs import Inputs, examine, implied_inputs, inputs_from_config
-from aliasfree.conversion.surgery import conversion_of, undo
-from aliasfree.conversion.survey import survey
-from aliasfree.conversion.treatment import Treatment
+from aliasfree.conversion.meta_copy import meta_copy, meta_inputs
+from aliasfree.conversion.operation import conversion_of, undo
+from aliasfree.conversion.plane_filters import PlaneFilters
 from aliasfree.errors import ArgumentError
 from aliasfree.filters import FilterSpec, separable_terms
 
@@ -110,12 +110,12 @@ def conversion_report(model: nn.Module, inputs: Inputs | None = None) -> Convers
     >>> report.flops_after > report.flops_before
     True
     """
-    bare = bare_copy(model)
+    bare = meta_copy(model)
     conversions = {name: c for name, m in bare.named_modules() if (c := conversion_of(m)) is not None}
     touched = tuple(
         Entry(name, record.stock.__name__, record.done)
         for name, module in bare.named_modules()
-        if (record := module.__dict__.get("_record")) is not None
+        if (record := module.__dict__.get("_stock_state")) is not None
     )
     left, traced = _left(bare, inputs)
     parameters = sum(p.numel() for p in bare.parameters())
@@ -126,17 +126,17 @@ def conversion_report(model: nn.Module, inputs: Inputs | None = None) -> Convers
     if inputs is None and isinstance(bare, ConfigMixin):
         inputs = next(iter(implied_inputs(bare)), None)
     flops = _flops(bare, inputs, implied=implied)
-    parts = [f"{c.treatment.config} in {name}" for name, c in conversions.items() if name]
+    parts = [f"{c.filters.config} in {name}" for name, c in conversions.items() if name]
     return ConversionReport(
-        config=str(whole.treatment.config) if whole else ", ".join(["A", *parts]),
-        padding_mode=whole.treatment.padding_mode if whole else None,
+        config=str(whole.filters.config) if whole else ", ".join(["A", *parts]),
+        padding_mode=whole.filters.padding_mode if whole else None,
         touched=touched,
         left=left,
         parameters=parameters,
         flops_before=flops[0],
         flops_after=flops[1],
         traced=traced,
-        tile=whole.treatment.tile if whole else "",
+        tile=whole.filters.tile if whole else "",
     )
 
 
@@ -154,9 +154,9 @@ def _left(model: nn.Module, inputs: Inputs | None) -> tuple[tuple[Entry, ...], b
         if inputs is not None:
             raise
         seen = None
-    for f in survey(model, Treatment(Config("A")), False, seen):
+    for f in decide(model, PlaneFilters(Config("A")), False, seen):
         within = any(f.name == part or f.name.startswith(f"{part}.") for part in parts)
-        if f.reason and not within and "_record" not in f.module.__dict__:
+        if f.reason and not within and "_stock_state" not in f.module.__dict__:
             found[f.name, f.kind] = Entry(f.name, f.kind, f.reason)
     for part, c in parts.items():
         for name, kind, reason in c.left:
@@ -171,12 +171,12 @@ def _flops(bare: nn.Module, inputs: Inputs | None, *, implied: bool) -> tuple[in
         return None, None
     tally = _Tally()
     for module in bare.modules():
-        if "_treatment" in module.__dict__:
-            how = module.__dict__["_treatment"]
-            module.__dict__["_treatment"] = _Counting(how.config, how.padding_mode, how.tile, tally)
+        if "_filters" in module.__dict__:
+            filters = module.__dict__["_filters"]
+            module.__dict__["_filters"] = _Counting(filters.config, filters.padding_mode, filters.tile, tally)
         for name, value in list(module.__dict__.items()):
             if isinstance(value, Filter):
-                counting = _Counting(value.treatment.config, value.treatment.padding_mode, value.treatment.tile, tally)
+                counting = _Counting(value.filters.config, value.filters.padding_mode, value.filters.tile, tally)
                 module.__dict__[name] = Filter(counting, value.up, value.line)
     try:
         after = _count(bare, inputs) + 2 * tally.macs
@@ -190,7 +190,7 @@ def _flops(bare: nn.Module, inputs: Inputs | None, *, implied: bool) -> tuple[in
 
 
 def _count(model: nn.Module, inputs: Inputs) -> int:
-    arguments = ghosts(inputs)
+    arguments = meta_inputs(inputs)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(**arguments) if isinstance(arguments, Mapping) else model(*arguments)
     return int(counter.get_total_flops())
@@ -202,8 +202,8 @@ class _Tally:
 
 
 @dataclass(frozen=True)
-class _Counting(Treatment):
-    """A treatment that makes empty results of the right shape and counts the multiply-adds they would have cost."""
+class _Counting(PlaneFilters):
+    """Filters that makes empty results of the right shape and counts the multiply-adds they would have cost."""
 
     tally: _Tally = field(default_factory=_Tally)
 

@@ -12,8 +12,8 @@ from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageUpsa
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanUpsample
 from torch import Tensor, nn
 
-from aliasfree.conversion.record import Converted
-from aliasfree.conversion.treatment import Window, on_planes
+from aliasfree.conversion.converted_module import Converted
+from aliasfree.conversion.plane_filters import Window, on_planes
 
 __all__ = [
     "AliasFreeAvgPool2d",
@@ -48,7 +48,7 @@ class AliasFreeConv2d(Converted, nn.Conv2d):
     around: tuple[int, int, int, int] | None
 
     def forward(self, input: Tensor) -> Tensor:
-        how, factor = self._treatment, self.decimation
+        filters, factor = self._filters, self.decimation
         reach = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
         left, right, top, bottom = self.around or _around(self.padding)
         axes = [[top, bottom], [left, right]]
@@ -57,24 +57,24 @@ class AliasFreeConv2d(Converted, nn.Conv2d):
         for axis, n in enumerate(input.shape[-2:]):
             before, r = axes[axis][0], reach[axis]
             # on a torus there is a result for each sample
-            if how.wraps[axis] and before <= r and size[axis] <= -(-n // factor):
+            if filters.wraps[axis] and before <= r and size[axis] <= -(-n // factor):
                 axes[axis], grown = [before, r - before], True
         if self.around is None and not grown:
-            return how.decimate(super().forward(input), factor)
-        z = how.pad(input, (*axes[1], *axes[0]), self.padding_mode)
+            return filters.decimate(super().forward(input), factor)
+        z = filters.pad(input, (*axes[1], *axes[0]), self.padding_mode)
         z = F.conv2d(z, self.weight, self.bias, 1, 0, self.dilation, self.groups)
-        return how.decimate(z, factor)[..., : size[0], : size[1]]
+        return filters.decimate(z, factor)[..., : size[0], : size[1]]
 
 
 class AliasFreePaddedConv2d(Converted, nn.Conv2d):
     """A convolution of a plane that is tiled: it finds the other side there, and its own padding along other axes."""
 
     def forward(self, input: Tensor) -> Tensor:
-        how = self._treatment
+        filters = self._filters
         left, right, top, bottom = self._reversed_padding_repeated_twice
         if self.stride != (1, 1) and any((left, right, top, bottom)):
-            how.check_whole(input, self.stride[0])
-        z = how.pad(input, (left, right, top, bottom), self.padding_mode)
+            filters.check_whole(input, self.stride[0])
+        z = filters.pad(input, (left, right, top, bottom), self.padding_mode)
         return F.conv2d(z, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
@@ -86,15 +86,15 @@ class AliasFreeConv3d(Converted, nn.Conv3d):
     outside: bool
 
     def forward(self, input: Tensor) -> Tensor:
-        how = self._treatment
+        filters = self._filters
         padding = list(self.padding) if isinstance(self.padding, tuple) else None
         if self.outside and padding is not None:
-            input = how.pad(input, (padding[2], padding[2], padding[1], padding[1]), self.padding_mode)
+            input = filters.pad(input, (padding[2], padding[2], padding[1], padding[1]), self.padding_mode)
             padding = [padding[0], 0, 0]
         z = F.conv3d(input, self.weight, self.bias, self.stride, padding or self.padding, self.dilation, self.groups)
         if self.decimation == 1:
             return z
-        return on_planes(z, (3, 4), lambda planes: how.decimate(planes, self.decimation))
+        return on_planes(z, (3, 4), lambda planes: filters.decimate(planes, self.decimation))
 
 
 class Local(Converted):
@@ -109,12 +109,12 @@ class Local(Converted):
     reach: int = 4
 
     def forward(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        how, stock = self._treatment, super().forward
-        if how.config.filters_resampling:
+        filters, stock = self._filters, super().forward
+        if filters.config.filters_resampling:
             return self.filtered(input, *args, **kwargs)
         up, down = self.ratio
-        how.check_whole(input, down)
-        return how.on_torus(input, self.reach, lambda x: cast(Tensor, stock(x, *args, **kwargs)), up, down)
+        filters.check_whole(input, down)
+        return filters.on_torus(input, self.reach, lambda x: cast(Tensor, stock(x, *args, **kwargs)), up, down)
 
     def filtered(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         raise NotImplementedError
@@ -132,17 +132,17 @@ class AliasFreeConvTranspose2d(Local, nn.ConvTranspose2d):
         return max(d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)) + 1
 
     def filtered(self, input: Tensor, output_size: Any = None) -> Tensor:
-        how, s = self._treatment, int(self.stride[0])
+        filters, s = self._filters, int(self.stride[0])
         given: tuple[Any, ...] = (self.stride, self.padding, self.kernel_size, 2, self.dilation)
         more = self._output_padding(input, output_size, *given)
         own: tuple[int, ...] = given[1]
         reach = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
         size = [(n - 1) * s - 2 * p + r + 1 + o for n, p, r, o in zip(input.shape[-2:], own, reach, more, strict=True)]
-        u = how.insert(input, s)
+        u = filters.insert(input, s)
         margin = [0, 0]
-        if any(how.around):
-            margin = [r * wraps for r, wraps in zip(reach, how.around, strict=True)]
-            u = how.pad(u, (margin[1], margin[1], margin[0], margin[0]), "circular")
+        if any(filters.around):
+            margin = [r * wraps for r, wraps in zip(reach, filters.around, strict=True)]
+            u = filters.pad(u, (margin[1], margin[1], margin[0], margin[0]), "circular")
         padding = tuple(p + m for p, m in zip(own, margin, strict=True))
         weight = self.weight / s**2  # the zeros carried nothing
         y = F.conv_transpose2d(u, weight, self.bias, 1, padding, 0, self.groups, self.dilation)
@@ -170,7 +170,7 @@ class AliasFreeAvgPool2d(Pool, nn.AvgPool2d):
         def average(x: Tensor, padding: tuple[int, int]) -> Tensor:
             return F.avg_pool2d(x, k, 1, padding, count_include_pad=self.count_include_pad)
 
-        return self._treatment.pool(input, s, Window(k, p, ceil=self.ceil_mode), average)
+        return self._filters.pool(input, s, Window(k, p, ceil=self.ceil_mode), average)
 
 
 class AliasFreeMaxPool2d(Pool, nn.MaxPool2d):
@@ -182,21 +182,21 @@ class AliasFreeMaxPool2d(Pool, nn.MaxPool2d):
         def maximum(x: Tensor, padding: tuple[int, int]) -> Tensor:
             return F.max_pool2d(x, k, 1, padding, d)
 
-        return self._treatment.pool(input, s, Window(k, p, d, self.ceil_mode), maximum)
+        return self._filters.pool(input, s, Window(k, p, d, self.ceil_mode), maximum)
 
 
 class AliasFreePixelShuffle(Converted, nn.PixelShuffle):
     """Channels to pixels, then without what the lower rate could not carry."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return self._treatment.low_pass(super().forward(input), self.upscale_factor)
+        return self._filters.low_pass(super().forward(input), self.upscale_factor)
 
 
 class AliasFreePixelUnshuffle(Converted, nn.PixelUnshuffle):
     """Planes without what the lower rate cannot carry, then pixels to channels."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(self._treatment.low_pass(input, self.downscale_factor))
+        return super().forward(self._filters.low_pass(input, self.downscale_factor))
 
 
 class AliasFreePad2d(Converted):
@@ -209,7 +209,7 @@ class AliasFreePad2d(Converted):
     own: str
 
     def forward(self, input: Tensor) -> Tensor:
-        return self._treatment.pad(input, sides_of(self.padding), self.own) if self.outside else input
+        return self._filters.pad(input, sides_of(self.padding), self.own) if self.outside else input
 
 
 class AliasFreeZeroPad2d(AliasFreePad2d, nn.ZeroPad2d):
@@ -237,7 +237,7 @@ class AliasFreeUpsample(Local, nn.Upsample):
             return super(Local, self).forward(input)
         factor = int(sides(self.scale_factor)[0]) if self.size is None else sides(self.size)[0] // input.shape[-2]
         size = None if self.size is None else sides(self.size)
-        return self._treatment.interpolate(input, factor, size)
+        return self._filters.interpolate(input, factor, size)
 
 
 class AliasFreeUpsamplingNearest2d(AliasFreeUpsample, nn.UpsamplingNearest2d): ...

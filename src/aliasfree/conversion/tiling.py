@@ -16,20 +16,19 @@ from diffusers import DiffusionPipeline
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from aliasfree.conversion.convert import enter_into_config, forget
 from aliasfree.conversion.hooks import renew
 from aliasfree.conversion.inputs import Inputs, implied_inputs, inputs_from_config, inputs_to_config
-from aliasfree.conversion.proof import has_planes, rolled_db
-from aliasfree.conversion.surgery import (
+from aliasfree.conversion.operation import (
     Conversion,
     check_operable,
     check_undoable,
     conversion_of,
-    enter_into_config,
-    forget,
     operate,
     undo,
 )
-from aliasfree.conversion.treatment import Treatment
+from aliasfree.conversion.plane_filters import PlaneFilters
+from aliasfree.conversion.proof import has_planes, rolled_db
 from aliasfree.errors import AliasfreeError, ArgumentError
 
 __all__ = ["prove", "tile", "tiled_axes", "tiled_parts", "untile"]
@@ -112,9 +111,9 @@ def untile(model: Tileable) -> Tileable:
         conversion = conversion_of(part)
         if conversion is None:
             continue
-        how = conversion.treatment
-        plain = how.config.letter == "A" and how.padding_mode is None and not conversion.feed_forward
-        rest = replace(conversion, treatment=Treatment(how.config, how.padding_mode))
+        filters = conversion.filters
+        plain = filters.config.letter == "A" and filters.padding_mode is None and not conversion.feed_forward
+        rest = replace(conversion, filters=PlaneFilters(filters.config, filters.padding_mode))
         _become(part, None if plain else rest)
     if isinstance(model, DiffusionPipeline):
         renew(model)
@@ -124,7 +123,7 @@ def untile(model: Tileable) -> Tileable:
 def tiled_axes(model: Any) -> str:
     """Along which axes a model is tiled: "", "x", "y" or "xy"."""
     conversion = conversion_of(model)
-    return "" if conversion is None else conversion.treatment.tile
+    return "" if conversion is None else conversion.filters.tile
 
 
 def tiled_parts(pipeline: DiffusionPipeline) -> Iterator[tuple[str, nn.Module]]:
@@ -161,10 +160,10 @@ def _tile_part(model: nn.Module, axes: str, inputs: Inputs | None, *, proof: boo
         check_operable(model)
         after = Conversion.of("A", None, False, inputs_to_config(inputs), tile=axes)
     else:
-        how = before.treatment
-        checked = Conversion.of(how.config, how.padding_mode, before.feed_forward, tile=axes)
+        filters = before.filters
+        checked = Conversion.of(filters.config, filters.padding_mode, before.feed_forward, tile=axes)
         remembered = inputs_to_config(inputs) or before.inputs
-        after = replace(before, treatment=checked.treatment, inputs=remembered)
+        after = replace(before, filters=checked.filters, inputs=remembered)
     _check_planes(model, inputs_from_config(after.inputs) if after.inputs is not None else None)
     _become(model, after, inputs)
     if not proof:

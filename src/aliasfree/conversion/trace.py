@@ -240,13 +240,13 @@ def _anchored(layout: Layout, shape: tuple[int, ...]) -> Layout:
 
 
 def _permuted(name: str, args: Any, kwargs: Any, layout: Layout) -> Layout | None:
-    ghost = torch.empty(tuple(range(1, len(layout) + 1)), device="meta")
+    numbered = torch.empty(tuple(range(1, len(layout) + 1)), device="meta")
     with torch._C.DisableTorchFunction():
         if name in ("mT", "T", "mH", "H"):
-            moved = getattr(ghost, name)
+            moved = getattr(numbered, name)
         else:
             moved = getattr(torch, name)(
-                ghost, *_dims(name, args[1:]), **{k: v for k, v in kwargs.items() if k != "input"}
+                numbered, *_dims(name, args[1:]), **{k: v for k, v in kwargs.items() if k != "input"}
             )
     return tuple(layout[size - 1] for size in moved.shape)
 

@@ -55,7 +55,7 @@ def _options(config: str, padding_mode: str | None, sample_size: tuple[int, int]
 def model_class(description: dict[str, Any]) -> Any:
     """The class of a saved network, from its config."""
     from aliasfree.conversion import AliasFreeStockUNet2DModel
-    from aliasfree.conversion.models import class_named
+    from aliasfree.conversion.multi_model import class_named
     from aliasfree.models import AliasFreeUNet2DModel
 
     name = str(description.get("_class_name"))

@@ -62,7 +62,7 @@ def _is_lora(module: nn.Module) -> bool:
 
 def _is_replaced(module: nn.Module) -> bool:
     """Whether conversion made it compute something else, and not pad otherwise only."""
-    record = module.__dict__.get("_record")
+    record = module.__dict__.get("_stock_state")
     return record is not None and (
         type(module) is not record.stock or set(record.attributes) - {"padding_mode"} != set()
     )

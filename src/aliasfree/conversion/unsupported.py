@@ -8,10 +8,10 @@ from diffusers.models.downsampling import FirDownsample2D
 from diffusers.models.upsampling import FirUpsample2D, Upsample2D
 from torch import nn
 
+from aliasfree.conversion.plane_filters import FACTORS
 from aliasfree.conversion.resampling import sides
-from aliasfree.conversion.treatment import FACTORS
 
-__all__ = ["NEVER", "obstacle", "whole"]
+__all__ = ["NEVER", "unsupported", "whole"]
 
 _SIGNALS = {
     nn.Conv1d: "acts on signals", nn.ConvTranspose1d: "acts on signals", nn.MaxPool1d: "acts on signals",
@@ -28,7 +28,7 @@ _SIGNALS = {
 NEVER = tuple(_SIGNALS)
 
 
-def obstacle(module: nn.Module) -> str:
+def unsupported(module: nn.Module) -> str:
     """Why a known kind of module cannot be converted as it is; "" = it can."""
     for kind, reason in _SIGNALS.items():
         if isinstance(module, kind):
@@ -36,9 +36,9 @@ def obstacle(module: nn.Module) -> str:
     if isinstance(module, nn.MaxPool2d):
         if module.return_indices:
             return "returns where the maxima were"
-        return _pool_obstacle(module, sides(module.dilation))
+        return _unsupported_pool(module, sides(module.dilation))
     if isinstance(module, nn.AvgPool2d):
-        return "divides by another number" if module.divisor_override is not None else _pool_obstacle(module, (1, 1))
+        return "divides by another number" if module.divisor_override is not None else _unsupported_pool(module, (1, 1))
     if isinstance(module, nn.ConvTranspose2d):
         strides = sides(module.stride)
         if strides[0] != strides[1] or strides[0] not in FACTORS:
@@ -64,7 +64,7 @@ def whole(factors: tuple[Any, Any]) -> bool:
     return factors[0] == factors[1] and factors[0] in FACTORS
 
 
-def _pool_obstacle(module: Any, dilation: tuple[int, int]) -> str:
+def _unsupported_pool(module: Any, dilation: tuple[int, int]) -> str:
     window, stride, padding = sides(module.kernel_size), sides(module.stride), sides(module.padding)
     if any(a != b for a, b in (window, stride, padding, dilation)):
         return "a pool with oblong windows"

@@ -10,21 +10,22 @@ import os
 from pathlib import Path
 from typing import Any
 
-from diffusers import ControlNetModel, ControlNetUnionModel, MultiAdapter, MultiControlNetModel, T2IAdapter
+import diffusers
+from diffusers import ControlNetModel, ControlNetUnionModel, MultiAdapter, MultiControlNetModel, T2IAdapter, UNet2DModel
 from diffusers.models.controlnets.multicontrolnet_union import MultiControlNetUnionModel
 from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
 
+from aliasfree.conversion.models import PREFIX, counterpart
 from aliasfree.errors import ArgumentError
 
-__all__ = ["SEVERAL"]
+__all__ = ["MULTI_MODELS", "class_named"]
 
 
 def _from_pretrained(one: type[ModelMixin]) -> Any:
     """`from_pretrained` of several models, stock ones of which are of the class `one`."""
 
     def from_pretrained(cls: Any, pretrained_model_path: str | os.PathLike[str], **kwargs: Any) -> Any:
-        from aliasfree.conversion.models import class_named
-
         first = last = os.fspath(pretrained_model_path)
         parts = []
         for i in itertools.count(1):
@@ -49,7 +50,7 @@ def _loading_each(stock: type[ModelMixin], one: type[ModelMixin]) -> type[ModelM
     return type(f"AliasFree{stock.__name__}", (stock,), entries)
 
 
-SEVERAL: dict[type[ModelMixin], tuple[type[ModelMixin], type[ModelMixin]]] = {
+MULTI_MODELS: dict[type[ModelMixin], tuple[type[ModelMixin], type[ModelMixin]]] = {
     stock: (_loading_each(stock, one), one)
     for stock, one in (
         (MultiControlNetModel, ControlNetModel),
@@ -58,3 +59,14 @@ SEVERAL: dict[type[ModelMixin], tuple[type[ModelMixin], type[ModelMixin]]] = {
     )
 }
 """stock class -> its subclass that loads each part as it was, and the stock class of the parts."""
+
+
+def class_named(name: str) -> type[nn.Module] | None:
+    """The converted class of this name, as "AliasFreeVQModel"; None = there is none."""
+    for converted, _ in MULTI_MODELS.values():
+        if converted.__name__ == name:
+            return converted
+    stock = getattr(diffusers, name.removeprefix(PREFIX), None) if name.startswith(PREFIX) else None
+    if not isinstance(stock, type) or stock is UNet2DModel:  # AliasFreeUNet2DModel is the paper's network
+        return None
+    return counterpart(stock)

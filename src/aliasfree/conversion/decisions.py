@@ -24,13 +24,13 @@ from aliasfree.conversion.activations import ACTIVATIONS
 from aliasfree.conversion.blocks import Filter, OnTorus
 from aliasfree.conversion.functions import BY_FUNCTIONS, PAD_BY_FUNCTIONS
 from aliasfree.conversion.modules import CONVERTED, PADS
-from aliasfree.conversion.obstacles import NEVER, obstacle
+from aliasfree.conversion.plane_filters import PlaneFilters
 from aliasfree.conversion.resampling import AliasFreePaddedConv2d, Local, sides, sides_of
 from aliasfree.conversion.trace import Trace, plane_axes
-from aliasfree.conversion.treatment import Treatment
-from aliasfree.conversion.witness import Witness
+from aliasfree.conversion.traced_calls import TracedCalls
+from aliasfree.conversion.unsupported import NEVER, unsupported
 
-__all__ = ["Finding", "survey"]
+__all__ = ["Decision", "decide"]
 
 LARGEST_STRIDE = 4
 NOT_SPATIAL = ("diffusers.models.embeddings", "diffusers.models.normalization", "transformers.")
@@ -39,7 +39,7 @@ SUBCLASS = "a subclass of a known part, perhaps with a forward of its own"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Decision:
     """One module.
 
     name        as in `named_modules`
@@ -60,31 +60,31 @@ class Finding:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-def survey(
-    model: nn.Module, treatment: Treatment, feed_forward: bool, seen: Trace | None, attention_rate: int = 1
-) -> Iterator[Finding]:
+def decide(
+    model: nn.Module, filters: PlaneFilters, feed_forward: bool, seen: Trace | None, attention_rate: int = 1
+) -> Iterator[Decision]:
     """Every spatial module of a stock model, in order, and the functions it calls; changes nothing.
 
     seen   one call of it; None = it could not be called
     """
-    return _Survey(treatment, feed_forward, seen, attention_rate).run(model)
+    return _Decider(filters, feed_forward, seen, attention_rate).run(model)
 
 
-class _Survey(Witness):
-    def __init__(self, treatment: Treatment, feed_forward: bool, seen: Trace | None, attention_rate: int) -> None:
+class _Decider(TracedCalls):
+    def __init__(self, filters: PlaneFilters, feed_forward: bool, seen: Trace | None, attention_rate: int) -> None:
         super().__init__(seen)
-        self.how = treatment
-        self.letter = f"config {treatment.config.letter}"
-        self.resampling = treatment.config.filters_resampling
-        self.activations = treatment.config.filters_activations
+        self.filters = filters
+        self.letter = f"config {filters.config.letter}"
+        self.resampling = filters.config.filters_resampling
+        self.activations = filters.config.filters_activations
         self.feed_forward = feed_forward
         self.attention_rate = attention_rate
-        self.outside = f"tiled along {treatment.tile}" if treatment.tile else f"{treatment.padding_mode} padding"
-        self.pads = bool(treatment.tile or treatment.padding_mode)  # whether padding is another than the stock model's
+        self.outside = f"tiled along {filters.tile}" if filters.tile else f"{filters.padding_mode} padding"
+        self.pads = bool(filters.tile or filters.padding_mode)  # whether padding is another than the stock model's
         self.owned: dict[nn.Module, str] = {}  # modules that a module above takes care of, and how
         self.around: dict[nn.Module, tuple[nn.Module, str]] = {}  # a convolution: the padding before it
 
-    def run(self, model: nn.Module) -> Iterator[Finding]:
+    def run(self, model: nn.Module) -> Iterator[Decision]:
         functions: dict[str, list[str]] = {}
         if self.seen is not None:
             for (owner, function), layouts in self.seen.functions.items():
@@ -104,9 +104,9 @@ class _Survey(Witness):
             for function in sorted(functions.get(name, ())):
                 yield from self.function(name, module, function)
 
-    def examine(self, name: str, module: Any) -> Finding | None:
-        if self.how.tile and type(module) in PAD_BY_FUNCTIONS:
-            return Finding(name, type(module).__name__, module, self.outside, "", PAD_BY_FUNCTIONS[type(module)])
+    def examine(self, name: str, module: Any) -> Decision | None:
+        if self.filters.tile and type(module) in PAD_BY_FUNCTIONS:
+            return Decision(name, type(module).__name__, module, self.outside, "", PAD_BY_FUNCTIONS[type(module)])
         if isinstance(module, nn.Conv2d):
             return self.convolution(name, module)
         if isinstance(module, nn.Conv3d):
@@ -122,7 +122,7 @@ class _Survey(Witness):
             return None
         if getattr(module, "stride", None) in (1, (1,), (1, 1), (1, 1, 1)):
             return None  # keeps every sample
-        reason = obstacle(module) or self.not_reached(name, module) or self.upsampling_obstacle(name, module)
+        reason = unsupported(module) or self.not_reached(name, module) or self.unsupported_upsampling(name, module)
         if not known and not reason:
             reason = SUBCLASS
         if reason:
@@ -147,14 +147,14 @@ class _Survey(Witness):
             self.owned[module.conv] = f"low-pass and decimation by 2 in {name}"
         return self.touched(name, module, done)
 
-    def left(self, name: str, module: nn.Module, reason: str) -> Finding:
-        return Finding(name, type(module).__name__, module, reason=reason)
+    def left(self, name: str, module: nn.Module, reason: str) -> Decision:
+        return Decision(name, type(module).__name__, module, reason=reason)
 
-    def touched(self, name: str, module: nn.Module, done: str, **attributes: Any) -> Finding:
+    def touched(self, name: str, module: nn.Module, done: str, **attributes: Any) -> Decision:
         become = (CONVERTED | BY_FUNCTIONS)[type(module)]
-        return Finding(name, type(module).__name__, module, done, become=become, attributes=attributes)
+        return Decision(name, type(module).__name__, module, done, become=become, attributes=attributes)
 
-    def activation(self, name: str, module: nn.Module) -> Finding:
+    def activation(self, name: str, module: nn.Module) -> Decision:
         axes, reason = self.axes(name, module)
         in_place = axes == {4: (2, 3)}
         if not reason and isinstance(module, nn.PReLU) and module.num_parameters > 1 and not in_place:
@@ -173,49 +173,49 @@ class _Survey(Witness):
 
     def sequence(self, name: str, module: nn.Sequential) -> None:
         """A padding followed by a strided convolution is one operation: the torus is that of the plane before it."""
-        if not (any(self.how.wraps) and self.resampling):
+        if not (any(self.filters.wraps) and self.resampling):
             return
         children = list(module.named_children())
         for (_, pad), (last, conv) in pairwise(children):
             strided = type(conv) is nn.Conv2d and conv.stride != (1, 1) and conv.padding in ((0, 0), "valid")
-            if strided and type(pad) in PADS and (self.how.padding_mode or type(pad) is nn.ZeroPad2d):
+            if strided and type(pad) in PADS and (self.filters.padding_mode or type(pad) is nn.ZeroPad2d):
                 inner = f"{name}.{last}" if name else last
-                if not self.stride_obstacle(inner, conv):
+                if not self.unsupported_stride(inner, conv):
                     self.around[conv] = (pad, inner)
                     self.owned[pad] = f"done by {inner}"
 
-    def padding(self, name: str, module: nn.Module) -> Finding | None:
+    def padding(self, name: str, module: nn.Module) -> Decision | None:
         if module in self.owned:
             return self.touched(name, module, self.owned[module], outside=False)
         return self.touched(name, module, self.outside, outside=True) if self.pads else None
 
-    def convolution(self, name: str, conv: nn.Conv2d) -> Finding:
+    def convolution(self, name: str, conv: nn.Conv2d) -> Decision:
         changes: dict[str, Any] = {}
         done, become, reason = "", None, "stride 1: linear, does not alias"
         if conv in self.owned:
             done, changes["stride"] = f"stride 1; {self.owned[conv]}", (1, 1)
         elif tuple(conv.stride) != (1, 1):
-            reason = self.stride_obstacle(name, conv)
+            reason = self.unsupported_stride(name, conv)
             if not reason:
                 done, become = f"stride 1, low-pass, decimation by {conv.stride[0]}", CONVERTED[nn.Conv2d]
                 pad = self.around.get(conv)
                 around = sides_of(pad[0].padding) if pad else None
                 changes = {"decimation": conv.stride[0], "stride": (1, 1), "around": around}
-        padding = self.how.padding_mode
-        other = self.how.tile or (padding and conv.padding_mode != padding)
+        padding = self.filters.padding_mode
+        other = self.filters.tile or (padding and conv.padding_mode != padding)
         if other and conv.padding not in ((0, 0), "valid"):
             own = type(conv).forward is not nn.Conv2d.forward
-            if own or (self.how.tile and type(conv) is not nn.Conv2d):
+            if own or (self.filters.tile and type(conv) is not nn.Conv2d):
                 reason = f"keeps its own padding: {SUBCLASS}"
             else:
                 done = f"{done}; {self.outside}" if done else self.outside
-                if self.how.tile:
+                if self.filters.tile:
                     become = become or AliasFreePaddedConv2d
                 else:
                     changes["padding_mode"] = padding
-        return Finding(name, type(conv).__name__, conv, done, "" if done else reason, become, changes)
+        return Decision(name, type(conv).__name__, conv, done, "" if done else reason, become, changes)
 
-    def stride_obstacle(self, name: str, conv: Any) -> str:
+    def unsupported_stride(self, name: str, conv: Any) -> str:
         if not self.resampling:
             return self.letter
         if self.makes_tokens(name) or (self.seen is None and conv in self.vectors):
@@ -226,7 +226,7 @@ class _Survey(Witness):
             return "not called in the traced call"
         return "" if type(conv) is nn.Conv2d else SUBCLASS
 
-    def video_convolution(self, name: str, conv: nn.Conv3d) -> Finding:
+    def video_convolution(self, name: str, conv: nn.Conv3d) -> Decision:
         _, rows, columns = conv.stride
         strided = (rows, columns) != (1, 1)
         reason = "stride 1 along rows and columns: linear, does not alias"
@@ -244,62 +244,62 @@ class _Survey(Witness):
         if decimation == 1 and not outside:
             return self.left(name, conv, reason)
         done = [f"stride 1, low-pass, decimation by {rows}, frame by frame"] * (decimation > 1)
-        done += [f"{self.outside} of rows and columns" if not self.how.tile else self.outside] * outside
+        done += [f"{self.outside} of rows and columns" if not self.filters.tile else self.outside] * outside
         changes: dict[str, Any] = {"decimation": decimation, "outside": outside}
         if decimation > 1:
             changes["stride"] = (conv.stride[0], 1, 1)
         if type(conv) is not nn.Conv3d:
             return self.left(name, conv, SUBCLASS)
-        return Finding(name, "Conv3d", conv, "; ".join(done), "", CONVERTED[nn.Conv3d], changes)
+        return Decision(name, "Conv3d", conv, "; ".join(done), "", CONVERTED[nn.Conv3d], changes)
 
-    def unfiltered(self, name: str, module: Any) -> Finding:
+    def unfiltered(self, name: str, module: Any) -> Decision:
         """A resampling module in a config that filters none."""
         if self.pads and isinstance(module, Downsample2D) and module.use_conv and module.padding == 0:
-            done = self.outside if self.how.tile else f"{self.outside} behind the plane"
+            done = self.outside if self.filters.tile else f"{self.outside} behind the plane"
             return self.touched(name, module, done)
-        if self.how.tile and issubclass(CONVERTED[type(module)], Local):
+        if self.filters.tile and issubclass(CONVERTED[type(module)], Local):
             return self.touched(name, module, self.outside)
         if self.pads and isinstance(module, _OWN_PADDING):
             return self.left(name, module, f"{self.letter}; keeps its own padding")
         return self.left(name, module, self.letter)
 
-    def by_functions(self, name: str, module: nn.Module) -> Finding:
+    def by_functions(self, name: str, module: nn.Module) -> Decision:
         if not self.resampling:
             return self.left(name, module, f"resamples by functions: {self.letter}")
         return self.touched(name, module, "the functions it resamples by are filtered")
 
-    def function(self, name: str, module: nn.Module, function: str) -> Iterator[Finding]:
+    def function(self, name: str, module: nn.Module, function: str) -> Iterator[Decision]:
         """A function that a module calls itself."""
         kind = f"F.{function}"
         if function == "pad":
             if self.pads:
                 reason = f"a function called in the forward of {type(module).__name__}: keeps its own padding"
-                yield Finding(name, kind, module, reason=reason)
+                yield Decision(name, kind, module, reason=reason)
             return
-        yield Finding(name, kind, module, reason=f"a function called in the forward of {type(module).__name__}")
+        yield Decision(name, kind, module, reason=f"a function called in the forward of {type(module).__name__}")
 
-    def functions(self, name: str, block: ResnetBlock2D) -> Finding | None:
+    def functions(self, name: str, block: ResnetBlock2D) -> Decision | None:
         """Residual blocks made with kernel="fir" or "sde_vp" hold plain functions that resample."""
         changes: dict[str, Any] = {}
-        tiled = self.how.tile and not self.resampling
+        tiled = self.filters.tile and not self.resampling
         for which in ("upsample", "downsample"):
             function = getattr(block, which)
             if function is not None and not isinstance(function, nn.Module):
                 if tiled:
-                    changes[which] = OnTorus(self.how, function, which == "upsample")
+                    changes[which] = OnTorus(self.filters, function, which == "upsample")
                     continue
                 line = (1, 1) if hasattr(function, "func") else (1, 3, 3, 1)  # a partial of avg_pool2d, or FIR
-                changes[which] = Filter(self.how, which == "upsample", line)
+                changes[which] = Filter(self.filters, which == "upsample", line)
         if not changes:
             return None
         kind = type(block).__name__
         if tiled:
-            return Finding(name, kind, block, self.outside, attributes=changes)
+            return Decision(name, kind, block, self.outside, attributes=changes)
         if not self.resampling:
             return self.left(name, block, f"resamples by a function: {self.letter}")
-        return Finding(name, kind, block, "the function it resamples by is filtered", attributes=changes)
+        return Decision(name, kind, block, "the function it resamples by is filtered", attributes=changes)
 
-    def condition_encoder(self, name: str, module: ControlNetConditioningEmbedding) -> Finding:
+    def condition_encoder(self, name: str, module: ControlNetConditioningEmbedding) -> Decision:
         if not (self.resampling or self.activations):
             return self.left(name, module, self.letter)
         factors = tuple(block.stride[0] if self.resampling else 1 for block in module.blocks)
@@ -309,7 +309,7 @@ class _Survey(Witness):
         parts = ["decimation"] * self.resampling + ["SiLU"] * self.activations
         return self.touched(name, module, f"{' and '.join(parts)} filtered", decimations=factors)
 
-    def transformer(self, name: str, module: Any) -> Finding | None:
+    def transformer(self, name: str, module: Any) -> Decision | None:
         if isinstance(module, Attention):
             return self.attention(name, module)
         if isinstance(module, nn.LayerNorm):
@@ -339,7 +339,7 @@ class _Survey(Witness):
             return None
         return self.touched(name, module, "tells its layers the shape of the plane")
 
-    def attention(self, name: str, module: Attention) -> Finding:
+    def attention(self, name: str, module: Attention) -> Decision:
         if self.attention_rate == 1:
             return self.left(name, module, "softmax over positions, no resampling")
         if module in self.owned:

@@ -10,23 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-__all__ = ["bare_copy", "ghosts", "zeros"]
+__all__ = ["meta_copy", "meta_inputs", "zero_inputs"]
 
 HOOKS = ("_hf_hook", "_diffusers_hook")
 """Attributes under which accelerate and diffusers keep what they put in front of a module's `forward`."""
 
 
-def ghost(x: Tensor) -> Tensor:
+def to_meta(x: Tensor) -> Tensor:
     """x without data. Layerwise casting mixes floating types, which count alike: they become one."""
     return x.to("meta", torch.float32 if x.is_floating_point() else None)
 
 
-def ghosts(inputs: Sequence[Any] | Mapping[str, Any]) -> Any:
+def meta_inputs(inputs: Sequence[Any] | Mapping[str, Any]) -> Any:
     """Arguments whose tensors have no data."""
-    return tree_map(lambda v: ghost(v) if isinstance(v, Tensor) else v, inputs)
+    return tree_map(lambda v: to_meta(v) if isinstance(v, Tensor) else v, inputs)
 
 
-def zeros(inputs: Sequence[Any] | Mapping[str, Any]) -> Any:
+def zero_inputs(inputs: Sequence[Any] | Mapping[str, Any]) -> Any:
     """Arguments on the CPU; tensors without data are zeros."""
 
     def real(v: Any) -> Any:
@@ -38,7 +38,7 @@ def zeros(inputs: Sequence[Any] | Mapping[str, Any]) -> Any:
     return tree_map(real, inputs)
 
 
-def bare_copy(model: Any) -> Any:
+def meta_copy(model: Any) -> Any:
     """A copy on the meta device without compilation, offloading and LoRA layers.
 
     What deepcopy would copy of parameters, buffers and hooks (which hold weights) is put into its memo instead.
@@ -46,9 +46,9 @@ def bare_copy(model: Any) -> Any:
     model = getattr(model, "_orig_mod", model)
     memo: dict[int, Any] = {}
     for p in model.parameters():
-        memo[id(p)] = nn.Parameter(ghost(p.detach()), requires_grad=False)
+        memo[id(p)] = nn.Parameter(to_meta(p.detach()), requires_grad=False)
     for b in model.buffers():
-        memo[id(b)] = ghost(b)
+        memo[id(b)] = to_meta(b)
     for module in model.modules():
         memo |= {id(module.__dict__[name]): None for name in HOOKS if name in module.__dict__}
     bare = copy.deepcopy(model, memo)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from torch import nn
 
 from aliasfree.conversion.activations import ACTIVATIONS
-from aliasfree.conversion.obstacles import NEVER, whole
+from aliasfree.conversion.plane_filters import Axes
 from aliasfree.conversion.trace import Call, Trace, plane_axes
-from aliasfree.conversion.treatment import Axes
+from aliasfree.conversion.unsupported import NEVER, whole
 
-__all__ = ["Witness"]
+__all__ = ["TracedCalls"]
 
 
-class Witness:
+class TracedCalls:
     """What was seen of the modules of a model, by their names.
 
     seen   one call of the model; None = it could not be called
@@ -37,7 +37,7 @@ class Witness:
             return "not called in the traced call"
         return "" if any(len(call.given) == 4 for call in calls) else "acts on signals or volumes, not planes"
 
-    def upsampling_obstacle(self, name: str, module: nn.Module) -> str:
+    def unsupported_upsampling(self, name: str, module: nn.Module) -> str:
         """Why an `nn.Upsample` to a given size is left."""
         if not isinstance(module, nn.Upsample) or module.size is None:
             return ""

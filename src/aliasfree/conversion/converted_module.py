@@ -1,7 +1,7 @@
 """What a converted module is: the stock class with another `forward`, and a note of how it was.
 
 A module is converted in place, by `__class__`; the stock class and the attributes that changed are noted in a
-`Record`, so that they can be put back. No parameter and no buffer is added: state-dict keys stay.
+`StockState`, so that they can be put back. No parameter and no buffer is added: state-dict keys stay.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from aliasfree.conversion.treatment import Treatment
+from aliasfree.conversion.plane_filters import PlaneFilters
 
-__all__ = ["OWN", "Converted", "Record"]
+__all__ = ["OWN", "Converted", "StockState"]
 
 
 @dataclass(frozen=True)
-class Record:
+class StockState:
     """How a touched module was before, and what was done to it."""
 
     stock: type[nn.Module]
@@ -28,7 +28,7 @@ class Record:
 class Converted(nn.Module):
     """A module with filters."""
 
-    _treatment: Treatment
+    _filters: PlaneFilters
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...  # diffusers' classes are untyped

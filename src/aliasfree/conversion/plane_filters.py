@@ -19,7 +19,7 @@ from aliasfree.ops.padding import extend_axis
 from aliasfree.ops.resample import Padding, downsample2d, upsample2d
 from aliasfree.ops.spatial import translate2d
 
-__all__ = ["FACTORS", "TILED", "Axes", "Treatment", "is_plane", "on_pixel", "on_planes", "pooled_size"]
+__all__ = ["FACTORS", "TILED", "Axes", "PlaneFilters", "is_plane", "on_pixel", "on_planes", "pooled_size"]
 
 Axes = dict[int, tuple[int, int]]
 """Where rows and columns lie in a tensor of so many axes; a tensor of another number of axes is no plane."""
@@ -45,7 +45,7 @@ FACTORS = range(2, 9)
 
 
 @dataclass(frozen=True)
-class Treatment:
+class PlaneFilters:
     """Filters of a converted module.
 
     config         what is filtered and how
@@ -105,7 +105,7 @@ class Treatment:
 
     def pad(self, x: Tensor, around: Sequence[int], own: str) -> Tensor:
         """Planes (..., H, W) with (left, right, top, bottom) more pixels, in the mode `own` ("zeros", "replicate" ...)
-        of the stock operation unless the treatment has another."""
+        of the stock operation unless these filters have another."""
         own = self.padding_mode or own
         rows, columns = ("circular" if wraps else own for wraps in self.around)
         left, right, top, bottom = around
