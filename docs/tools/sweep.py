@@ -1,7 +1,7 @@
 """Brings a sweep into the docs: python docs/tools/sweep.py runs/paper-small
 
-The tables and answers of its table.md go into docs/results.md, the rotation figures into docs/pictures, and what they
-are made of, metrics.json and cell.json of each finished cell, into results/NAME.
+The tables and answers of its table.md go into docs/lab/small-sweep.md, the rotation figures into docs/pictures, and
+what they are made of, metrics.json and cell.json of each finished cell, into results/NAME.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def main() -> None:
     for figure in sorted(out.glob("rotation-*.png")):
         data = figure.stem.removeprefix("rotation-")
         shutil.copy(figure, DOCS / "pictures" / f"{name}-{data}.png")
-        pictures.append(f"![Turned while sampled: {data}](pictures/{name}-{data}.png)")
-    page = DOCS / "results.md"
+        pictures.append(f"![Turned while sampled: {data}](../pictures/{name}-{data}.png)")
+    page = DOCS / "lab" / "small-sweep.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     counted = f"{cells} cells of `recipes/{name}.toml`:"

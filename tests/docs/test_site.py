@@ -180,7 +180,8 @@ def test_a_sweep_is_brought_into_the_docs_without_a_place_of_this_machine(tmp_pa
     (out / "table.md").write_text("# small\n\nAbout.\n\n**An answer?** No.\n\n### mnist\n\n| a |\n| --- |\n")
     (out / "rotation-mnist.png").write_bytes(b"picture")
     (docs / "pictures").mkdir(parents=True)
-    page = docs / "results.md"
+    (docs / "lab").mkdir()
+    page = docs / "lab" / "small-sweep.md"
     bring = tool("sweep")
     page.write_text(f"Before.\n\n{bring.BEGIN}\n\nold\n\n{bring.END}\n\nAfter.\n")
     monkeypatch.setattr(bring, "DOCS", docs)
@@ -190,7 +191,7 @@ def test_a_sweep_is_brought_into_the_docs_without_a_place_of_this_machine(tmp_pa
     assert once.startswith(
         f"Before.\n\n{bring.BEGIN}\n\n1 cells of `recipes/small.toml`:\n\n**An answer?** No.\n\n### mnist"
     )
-    assert once.endswith(f"(pictures/small-mnist.png)\n\n{bring.END}\n\nAfter.\n")
+    assert once.endswith(f"(../pictures/small-mnist.png)\n\n{bring.END}\n\nAfter.\n")
     assert (docs / "pictures" / "small-mnist.png").read_bytes() == b"picture"
     kept = docs.parent / "results" / "small" / "runs" / "mnist" / "A" / "seed-1"
     assert json.loads((kept / "metrics.json").read_text()) == {"source": "runs/mnist/A/seed-1", "num": 3}

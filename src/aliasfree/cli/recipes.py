@@ -29,7 +29,7 @@ def recipe_option(command: str) -> Any:
 
 
 def recipes() -> None:
-    """List the recipes: what docs/results.md reports, as commands."""
+    """List the recipes: what the docs report, as commands."""
     for name, recipe in RECIPES.items():
         typer.echo(f"{name}: {recipe.about}")
         for command in (TRAIN, SAMPLE, MEASURE):

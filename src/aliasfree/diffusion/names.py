@@ -1,7 +1,7 @@
 """The names that sampling takes and its defaults, stated once for every layer and cheap to import.
 
 The defaults are those of `AliasFreePipeline`, `MotionCallback`, the command line and the experiments. They were
-measured on pixel models (docs/results.md); for the latents of other pipelines nothing was measured.
+measured on pixel models (docs/lab/measurements.md); for the latents of other pipelines nothing was measured.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ ZOOMS = (0.1, 10.0)
 
 LATE: tuple[float, float] = (0.95, 0.95)
 """The default window: the whole motion at once, when a twentieth of sampling is left; with fewer than 20 steps, after
-the last. The early steps decide what is seen, upright, where the network is at home; docs/results.md has the figures by
-which it was chosen."""
+the last. The early steps decide what is seen, upright, where the network is at home; docs/lab/measurements.md has the
+figures by which it was chosen."""
 
 WHOLE: tuple[float, float] = (0.0, 1.0)
 """The motion spread evenly over all steps: the default for what a network that is given the frame commutes with by

@@ -1,4 +1,4 @@
-"""Recipes: what docs/results.md reports, as named sets of arguments for training, sampling and measuring.
+"""Recipes: what the docs report, as named sets of arguments for training, sampling and measuring.
 
 aliasfree train --recipe mnist-16 --config D-hq --out runs/d
 aliasfree evaluate runs/d --recipe mnist-16
