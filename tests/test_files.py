@@ -188,11 +188,14 @@ def test_files_written_together_are_all_new_or_all_old_whichever_call_fails(tmp_
         assert set(left.values()) <= {"old", "new"}
 
 
-def test_files_written_together_are_none_when_one_of_them_fails(tmp_path):
+def test_files_and_folders_written_together_are_none_when_one_of_them_fails(tmp_path):
     (tmp_path / "a.png").write_text("old")
 
     def write() -> None:
         with together():
+            with new_folder(tmp_path / "images") as aside:
+                write_file(aside / "0.png", "new")
+                assert (aside / "0.png").read_text() == "new"  # what is in it is at its place in it
             write_file(tmp_path / "a.png", "new")
             write_file(tmp_path / "a.gif", "new")
             raise ValueError("no film")

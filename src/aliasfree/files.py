@@ -74,7 +74,11 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         if left == aside or is_leftover(left):  # of a killed process, perhaps one with the same number
             _discard(left)
     with _placing(aside, path):
-        yield aside
+        token = _waiting.set(None)  # the files in it have their places in it at once
+        try:
+            yield aside
+        finally:
+            _waiting.reset(token)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from aliasfree.errors import ArgumentError, DataError, ShapeError
-from aliasfree.files import replacing, write_file
+from aliasfree.files import replacing, together, write_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -168,18 +168,19 @@ def collage(images: Pixels | Sequence[str | Path], out: str | Path, *, side: int
         raise ArgumentError("a collage needs at least one image and side >= 1")
     out, written = Path(out), []
     shape: tuple[int, ...] | None = None
-    for start in range(0, len(images), side * side):
-        part = images[start : start + side * side]
-        tiles = _checked(part) if isinstance(part, np.ndarray) else _read_all(part, shape)
-        shape = tiles.shape[1:]
-        h, w, c = shape
-        sheet = np.zeros((side * h, side * w, c), np.uint8)
-        for k, tile in enumerate(tiles):
-            top, left = k % side * h, k // side * w
-            sheet[top : top + h, left : left + w] = tile
-        path = out.with_name(f"{out.stem}_{start}.png")
-        save_png(_image(sheet), path)
-        written.append(path)
+    with together():
+        for start in range(0, len(images), side * side):
+            part = images[start : start + side * side]
+            tiles = _checked(part) if isinstance(part, np.ndarray) else _read_all(part, shape)
+            shape = tiles.shape[1:]
+            h, w, c = shape
+            sheet = np.zeros((side * h, side * w, c), np.uint8)
+            for k, tile in enumerate(tiles):
+                top, left = k % side * h, k // side * w
+                sheet[top : top + h, left : left + w] = tile
+            path = out.with_name(f"{out.stem}_{start}.png")
+            save_png(_image(sheet), path)
+            written.append(path)
     return written
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aliasfree.errors import ArgumentError, ShapeError
-from aliasfree.files import write_file, write_json
+from aliasfree.files import together, write_file, write_json
 
 __all__ = ["Classifier", "accepted_share", "accuracy", "cached_classifier", "train_classifier"]
 
@@ -239,8 +239,9 @@ def cached_classifier(
         "tested_on": len(test_images),
         "seed": seed,
     }
-    write_file(path, weights)
-    write_json(note_path, note, indent=2)
+    with together():
+        write_file(path, weights)
+        write_json(note_path, note, indent=2)
     return model, score
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments.subjects import Subject, SubjectSettings, open_subject, read_by
-from aliasfree.files import write_file, write_json
+from aliasfree.files import together, write_file, write_json
 from aliasfree.outputs import check_outputs
 from aliasfree.reporting.analysis import compose, film
 
@@ -53,8 +53,9 @@ def analyze(
     films = [(layer, film(by_name[layer.name])) for layer in found.layers[:FILMS]]
     seconds = time.monotonic() - began
     facts = {"network": subject.name, "images": subject.about, "seconds": seconds, **dataclasses.asdict(found)}
-    write_json(out.with_suffix(".json"), facts)
-    write_file(out, compose(found, subject.name, subject.about, films, seconds))
+    with together():
+        write_json(out.with_suffix(".json"), facts)
+        write_file(out, compose(found, subject.name, subject.about, films, seconds))
     return found, subject
 
 

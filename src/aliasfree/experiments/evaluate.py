@@ -18,6 +18,7 @@ from aliasfree.experiments.extractors import JUDGE, WIDTHS, kept_features, make_
 from aliasfree.experiments.noise_errors import network_noise_error
 from aliasfree.experiments.real import RealImages, open_real
 from aliasfree.experiments.sample_store import Processes, SampleStore
+from aliasfree.files import together
 from aliasfree.outputs import check_outputs, expand_path
 from aliasfree.pictures import grid, save_png
 from aliasfree.reporting.card import update_card
@@ -174,8 +175,9 @@ def evaluate(
     if store is not None and settings.accuracy_score:
         score = (kept and kept.accuracy_score) or accuracy_score(store, images, real, told("learning from images"))
         found = replace(found, accuracy_score=score)
-    found.write(path)
-    save_png(first_images(images), path.with_suffix(".png"))
+    with together():
+        found.write(path)
+        save_png(first_images(images), path.with_suffix(".png"))
     if store is not None:
         update_card(run, found)
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aliasfree.errors import ArgumentError
-from aliasfree.files import write_json
+from aliasfree.files import together, write_json
 from aliasfree.outputs import check_outputs
 from aliasfree.pictures import pingpong, save_gif, save_mp4, save_png, to_uint8
 from aliasfree.reporting.film import FPS, FRAMES, TRAVEL, Film, film_frames, film_shifts, film_strip
@@ -90,15 +90,16 @@ def film_runs(
         alone = sum(other.settings.config == name for other in runs) == 1
         name = name if alone else run.path.name
         films.append(film_run(sampler, name, num, frames=frames, travel=travel, progress=report))
-    save_png(film_strip(films, film_shifts(frames, travel)), out)
-    shown = pingpong(film_frames(films))
-    save_gif(shown, out.with_suffix(".gif"), fps=FPS)
-    save_mp4(shown, out.with_suffix(".mp4"), fps=FPS)
-    facts = {
-        "runs": {str(run.path): film.db for run, film in zip(runs, films, strict=True)},
-        **dataclasses.asdict(settings), "num": num, "frames": frames, "travel": travel,
-    }  # fmt: skip
-    write_json(out.with_suffix(".json"), facts, indent=2)
+    with together():
+        save_png(film_strip(films, film_shifts(frames, travel)), out)
+        shown = pingpong(film_frames(films))
+        save_gif(shown, out.with_suffix(".gif"), fps=FPS)
+        save_mp4(shown, out.with_suffix(".mp4"), fps=FPS)
+        facts = {
+            "runs": {str(run.path): film.db for run, film in zip(runs, films, strict=True)},
+            **dataclasses.asdict(settings), "num": num, "frames": frames, "travel": travel,
+        }  # fmt: skip
+        write_json(out.with_suffix(".json"), facts, indent=2)
     return films, film_outputs(out)
 
 

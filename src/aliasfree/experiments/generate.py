@@ -13,7 +13,7 @@ import numpy as np
 
 from aliasfree.devices import check_device
 from aliasfree.errors import ArgumentError, DataError
-from aliasfree.files import new_folder, write_json
+from aliasfree.files import new_folder, together, write_json
 from aliasfree.outputs import check_outputs, expand_path, free_name
 from aliasfree.pictures import angle_label, collage, grid, pingpong, save_gif, save_mp4, save_png, strip
 from aliasfree.sampling.sampler import MotionSettings, Pixels, Report, Sampler, SampleSettings
@@ -56,22 +56,23 @@ def sample_run(
     sampler = Sampler(run, settings, device)
     shown: list[Pixels] = []
     steps = settings.steps
-    with new_folder(folder) as aside:
-        for start in range(0, num, settings.batch_size):
-            indices = range(start, min(num, start + settings.batch_size))
+    with together():
+        with new_folder(folder) as aside:
+            for start in range(0, num, settings.batch_size):
+                indices = range(start, min(num, start + settings.batch_size))
 
-            def report(done: int, _: int, before: int = start * steps) -> None:
-                if progress is not None:
-                    progress(before + done, num * steps)
+                def report(done: int, _: int, before: int = start * steps) -> None:
+                    if progress is not None:
+                        progress(before + done, num * steps)
 
-            pixels = sampler.sample(indices, motion, progress=report)
-            aside.mkdir(parents=True, exist_ok=True)
-            for i, tile in zip(indices, pixels, strict=True):
-                save_png(grid(tile[None]), aside / f"{i:05d}.png")
-            shown += list(pixels) if start < GRID_IMAGES else []
-    _, picture, note = _sample_files(folder)
-    save_png(grid(np.stack(shown[:GRID_IMAGES]), scale=_scale(shown[0])), picture)
-    _write_settings(note, run, settings, motion, num=num)
+                pixels = sampler.sample(indices, motion, progress=report)
+                aside.mkdir(parents=True, exist_ok=True)
+                for i, tile in zip(indices, pixels, strict=True):
+                    save_png(grid(tile[None]), aside / f"{i:05d}.png")
+                shown += list(pixels) if start < GRID_IMAGES else []
+        _, picture, note = _sample_files(folder)
+        save_png(grid(np.stack(shown[:GRID_IMAGES]), scale=_scale(shown[0])), picture)
+        _write_settings(note, run, settings, motion, num=num)
     return folder
 
 
@@ -124,12 +125,13 @@ def rotate_run(
 
     scale, labels = _scale(images[0, 0]), [angle_label(a) for a in angles]
     names = [f"{settings.seed}:{i}" + (f" {m}" if compare_methods else "") for i in range(num) for m in methods]
-    save_png(strip(images, labels, names if len(names) > 1 else None, scale=scale), path)
-    frames = [grid(images[:, k], scale=scale) for k in range(len(angles))]
-    film = pingpong(frames, hold=2) if len(frames) > 1 else frames
-    save_gif(film, files[1], fps=8)
-    save_mp4(film, files[2], fps=8)
-    _write_settings(files[3], run, settings, motion, num=num, angles=list(angles), methods=list(methods))
+    with together():
+        save_png(strip(images, labels, names if len(names) > 1 else None, scale=scale), path)
+        frames = [grid(images[:, k], scale=scale) for k in range(len(angles))]
+        film = pingpong(frames, hold=2) if len(frames) > 1 else frames
+        save_gif(film, files[1], fps=8)
+        save_mp4(film, files[2], fps=8)
+        _write_settings(files[3], run, settings, motion, num=num, angles=list(angles), methods=list(methods))
     return files
 
 

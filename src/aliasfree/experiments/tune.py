@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import ArgumentError
 from aliasfree.estimate import Estimate
-from aliasfree.files import write_file, write_json
+from aliasfree.files import together, write_file, write_json
 from aliasfree.settings import Settings, at_least, option
 from aliasfree.tuning.settings import MEASURED
 
@@ -153,8 +153,9 @@ def measure(out: Path, table: TableSettings, *, extractor: Extractor | None = No
                    settings.steps if table.control is not None else None)  # fmt: skip
     found = TuneTable(figures, notes)
     spectra = _spectra(pair, models, x[: table.images])
-    write_json(out / TABLE, {"figures": figures, "notes": notes, "latent_spectra": spectra})
-    write_file(out / "table.md", found.markdown())
+    with together():
+        write_json(out / TABLE, {"figures": figures, "notes": notes, "latent_spectra": spectra})
+        write_file(out / "table.md", found.markdown())
     _draw(run, pair, spectra)
     return found
 

@@ -13,7 +13,7 @@ from aliasfree.experiments.equivariance import PAPER, Way, check_curves, rotatio
 from aliasfree.experiments.extractors import classifier_for
 from aliasfree.experiments.real import open_real
 from aliasfree.experiments.sample_store import Processes, SampleStore
-from aliasfree.files import write_file, write_json
+from aliasfree.files import together, write_file, write_json
 from aliasfree.outputs import check_outputs
 from aliasfree.pictures import save_png
 from aliasfree.reporting.turned import RotationCurve, compose, rotation_figure
@@ -91,10 +91,11 @@ def evaluate_turned(
         "sampling": sampling,
         "curves": [curve.figures() for curve in curves],
     }
-    write_json(note, about)
-    figure = rotation_figure(curves)
-    save_png(figure, page.with_suffix(".png"))
-    write_file(page, compose(run.settings.config, num, judge.accuracy, curves, figure))
+    with together():
+        write_json(note, about)
+        figure = rotation_figure(curves)
+        save_png(figure, page.with_suffix(".png"))
+        write_file(page, compose(run.settings.config, num, judge.accuracy, curves, figure))
     return curves, page
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from aliasfree import pictures
-from aliasfree.files import write_file, write_json
+from aliasfree.files import together, write_file, write_json
 from aliasfree.reporting import html
 from aliasfree.reporting.charts import learning_curves
 from aliasfree.reporting.demo_result import ConfigResult, DemoResult, Pixels, facts
@@ -32,15 +32,16 @@ def report_files(out: Path, configs: Sequence[str]) -> list[Path]:
 def write_report(result: DemoResult, out: Path) -> Path:
     """Write the film, rotation-NAME.gif and .png for each config, demo.json, last report.html; gives its path."""
     moving = _moving(result)
-    write_file(out / "film.gif", moving)
-    films = {c.name: _film(c.film) for c in result.configs}
-    for config in result.configs:
-        write_file(out / f"rotation-{config.name}.gif", films[config.name])
-        labels = [pictures.angle_label(a) for a in result.angles]
-        pictures.save_png(pictures.strip(_strip(config, result), labels), out / f"rotation-{config.name}.png")
-    write_json(out / "demo.json", facts(result), indent=2)
-    path = out / "report.html"
-    write_file(path, compose(result, films, moving))
+    with together():
+        write_file(out / "film.gif", moving)
+        films = {c.name: _film(c.film) for c in result.configs}
+        for config in result.configs:
+            write_file(out / f"rotation-{config.name}.gif", films[config.name])
+            labels = [pictures.angle_label(a) for a in result.angles]
+            pictures.save_png(pictures.strip(_strip(config, result), labels), out / f"rotation-{config.name}.png")
+        write_json(out / "demo.json", facts(result), indent=2)
+        path = out / "report.html"
+        write_file(path, compose(result, films, moving))
     return path
 
 

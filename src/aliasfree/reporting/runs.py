@@ -16,7 +16,7 @@ from PIL import Image
 
 from aliasfree.errors import ArgumentError
 from aliasfree.evaluation.intervals import Estimate, over_runs
-from aliasfree.files import write_file
+from aliasfree.files import together, write_file
 from aliasfree.outputs import check_outputs
 from aliasfree.reporting import html
 from aliasfree.reporting.charts import Curve, Panel, learning_curves, panels, radial_spectra
@@ -116,8 +116,9 @@ def write_report(runs: Sequence[Path], out: Path, *, overwrite: bool = False) ->
     metrics = [read_metrics(run) for run in runs]
     rows = summarise(metrics)
     contents = (markdown(rows) + "\n", csv_text(rows), compose(runs, metrics, rows))
-    for path, content in zip(files, contents, strict=True):
-        write_file(path, content)
+    with together():
+        for path, content in zip(files, contents, strict=True):
+            write_file(path, content)
     return rows, files
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import RunError
-from aliasfree.files import write_file, write_json
+from aliasfree.files import together, write_file, write_json
 from aliasfree.reporting.metrics import read_metrics
 from aliasfree.sweep.cells import describe_error, is_finished, kept_curves, run_cell, turn_cell
 from aliasfree.sweep.recipe import Cell, SweepRecipe
@@ -230,12 +230,13 @@ def _report(recipe: SweepRecipe, out: Path, result: SweepResult) -> None:
         "table.tex": latex(found),
         "sweep.html": compose(recipe.name, recipe.about, told, found, figures, minutes, len(finished), result.total),
     }
-    for name, content in contents.items():
-        write_file(out / name, content)
-    result.files = [out / name for name in contents]
-    for name, figure in figures.items():
-        save_png(figure, out / f"rotation-{name}.png")
-        result.files.append(out / f"rotation-{name}.png")
+    with together():
+        for name, content in contents.items():
+            write_file(out / name, content)
+        result.files = [out / name for name in contents]
+        for name, figure in figures.items():
+            save_png(figure, out / f"rotation-{name}.png")
+            result.files.append(out / f"rotation-{name}.png")
 
 
 def _minutes(finished: Sequence[Cell], out: Path) -> list[list[str]]:
