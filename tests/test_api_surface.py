@@ -60,7 +60,7 @@ METHODS = {
 
 SUBMODULES = {
     "conversion": ("ConversionReport", "conversion_report", "convert", "revert", "rolled_db", "tile", "untile"),
-    "config": ("PAPER_CONFIGS", "Config", "known_names"),
+    "config": ("LETTERS", "PAPER_CONFIGS", "Config", "Traits", "known_names", "register_letter"),
     "data": ("ImageData", "make_mnist_m", "open_images", "unit_range"),
     "diffusion": (
         "AliasFreePipeline",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
+from string import ascii_uppercase
 from typing import Any
 
 from aliasfree.errors import ConfigError, did_you_mean
 from aliasfree.filters import BELOW_NYQUIST, FILTER_NAMES, FilterSpec
 
-__all__ = ["PAPER_CONFIGS", "Config", "known_names"]
+__all__ = ["LETTERS", "PAPER_CONFIGS", "Config", "Traits", "known_names", "register_letter"]
 
 PAPER_CONFIGS: tuple[str, ...] = (
     "A",
@@ -17,16 +19,123 @@ PAPER_CONFIGS: tuple[str, ...] = (
 )
 """The 13 rows of the paper's table of results."""
 
-_LETTERS = {
-    "A": "baseline",
-    "B": "alias-free up- and downsampling",
-    "C": "alias-free nonlinearities",
-    "D": "alias-free up- and downsampling and nonlinearities",
-    "T": "everything commutes with shifts by any fraction of a pixel",
-    "R": "everything commutes with turns about the middle by any angle",
-}
-_EQUIVARIANT = ("T", "R")
-"""Letters whose networks are built to commute with a motion after training: names on their own, like A."""
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What a letter makes of a network. Each trait is asked for where it is meant; nobody asks for the letter.
+
+    description   in words, for tables
+    resampling    up- and downsampling are filtered
+    activations   the nonlinearities of the convolution blocks are filtered
+    attention     attention is over channels, its norms and its feed-forward layer are alias-free
+    periodic      the plane is one period of a torus, unless `padding_mode` says otherwise
+    spectral      the prediction is preconditioned by the data's spectrum, unless `preconditioning` says otherwise
+    frame         the frame is an input, unless `frame_features` says otherwise
+    radial        no direction is preferred: bands are discs, convolutions radial, the plane is a disc
+    motions       "shifts", "turns": what a network that is given the frame is built to commute with
+    convertible   the weights of a stock network can run in it (`convert`, `tune`): its norms, convolutions and kind of
+                  attention stay, so a letter that stands for others says False
+    filter        of a letter that is a name by itself, as "T"; None = the filter's name stands behind a dash, as "D-hq"
+    oversample, running_oversample   of a letter that is a name by itself, as in `Config`
+    """
+
+    description: str
+    resampling: bool = False
+    activations: bool = False
+    attention: bool = False
+    periodic: bool = False
+    spectral: bool = False
+    frame: bool = False
+    radial: bool = False
+    motions: frozenset[str] = frozenset()
+    convertible: bool = False
+    filter: FilterSpec | None = None
+    oversample: int = 2
+    running_oversample: int | None = None
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether it needs a filter at all (not A)."""
+        return self.resampling or self.activations or self.attention
+
+
+LETTERS: dict[str, Traits] = {}
+"""Every letter of a config; `register_letter` adds one."""
+
+MOTIONS = frozenset({"shifts", "turns"})
+
+
+def register_letter(letter: str, traits: Traits) -> None:
+    """Add a letter; its names, networks, settings and tables follow. Docs: "Add a config letter" in docs/extending.md.
+
+    Raises ConfigError for a letter that is taken or none, and for traits that no network can have together.
+
+    >>> from aliasfree.config import LETTERS, Config, Traits, register_letter
+    >>> register_letter("P", Traits(description="as D, on a torus", resampling=True, activations=True, periodic=True))
+    >>> str(Config.parse("P-hq")), Config.parse("P-hq").traits.periodic
+    ('P-hq', True)
+    >>> del LETTERS["P"]
+    """
+    if len(letter) != 1 or letter not in ascii_uppercase:
+        raise ConfigError(f"a config letter is one capital from A to Z, not {letter!r}")
+    if letter in LETTERS or letter == "E":
+        raise ConfigError(f"config letter {letter} is taken; choose another")
+    refusals = {
+        "filters nothing, as A does: give resampling, activations or attention": LETTERS and not traits.is_filtered,
+        "is radial, which needs a periodic plane and a filter of its own": traits.radial
+        and not (traits.periodic and traits.filter),
+        "is radial, and no stock network has radial convolutions: convertible must be False": traits.radial
+        and traits.convertible,
+        "filters attention, which needs a filter for the nonlinearity within: give activations too": traits.attention
+        and not traits.activations,
+        f"commutes with {', '.join(sorted(traits.motions - MOTIONS))}: motions are shifts and turns": traits.motions
+        - MOTIONS,
+        "has rates below 2": min(traits.oversample, traits.running_oversample or 2) < 2,
+        "has no filter of its own, so its rates are the default ones": traits.filter is None
+        and (traits.oversample, traits.running_oversample) != (2, None),
+    }
+    for refusal, holds in refusals.items():
+        if holds:
+            raise ConfigError(f"config letter {letter} {refusal}")
+    LETTERS[letter] = traits
+
+
+register_letter("A", Traits(description="baseline", convertible=True))
+register_letter("B", Traits(description="alias-free up- and downsampling", resampling=True, convertible=True))
+register_letter("C", Traits(description="alias-free nonlinearities", activations=True, convertible=True))
+register_letter(
+    "D",
+    Traits(
+        description="alias-free up- and downsampling and nonlinearities",
+        resampling=True,
+        activations=True,
+        convertible=True,
+    ),
+)
+_COMMUTING = Traits(
+    description="everything commutes with shifts by any fraction of a pixel",
+    resampling=True,
+    activations=True,
+    attention=True,
+    periodic=True,
+    spectral=True,
+    frame=True,
+    motions=frozenset({"shifts"}),
+    convertible=True,
+    filter=BELOW_NYQUIST,
+    running_oversample=4,
+)
+register_letter("T", _COMMUTING)
+register_letter(
+    "R",
+    replace(
+        _COMMUTING,
+        description="everything commutes with turns about the middle by any angle",
+        radial=True,
+        motions=frozenset({"turns"}),
+        convertible=False,
+    ),
+)
 
 
 def known_names() -> tuple[str, ...]:
@@ -36,8 +145,10 @@ def known_names() -> tuple[str, ...]:
     >>> known_names()[:4], "D-hq" in known_names()
     (('A', 'B-0', 'C-0', 'D-0'), True)
     """
-    rest = (f"{letter}-{name}" for name in FILTER_NAMES for letter in "BCD")
-    return PAPER_CONFIGS + tuple(n for n in rest if n not in PAPER_CONFIGS) + _EQUIVARIANT
+    with_filter = [letter for letter, traits in LETTERS.items() if traits.is_filtered and traits.filter is None]
+    alone = tuple(letter for letter, traits in LETTERS.items() if traits.filter is not None)
+    rest = (f"{letter}-{name}" for name in FILTER_NAMES for letter in with_filter)
+    return PAPER_CONFIGS + tuple(n for n in rest if n not in PAPER_CONFIGS) + alone
 
 
 @dataclass(frozen=True)
@@ -65,11 +176,13 @@ class Config:
     running_oversample: int | None = None
 
     def __post_init__(self) -> None:
-        if self.letter not in _LETTERS:
-            raise ConfigError(f"unknown config letter {self.letter!r}{did_you_mean(self.letter, _LETTERS)}")
-        if self.letter == "A" and (self.up or self.down):
-            raise ConfigError("config A filters nothing: leave out 'up' and 'down', or use letter B, C or D")
-        if self.letter != "A" and not (self.up and self.down):
+        if self.letter not in LETTERS:
+            raise ConfigError(f"unknown config letter {self.letter!r}{did_you_mean(self.letter, LETTERS)}")
+        if not self.traits.is_filtered and (self.up or self.down):
+            raise ConfigError(
+                f"config {self.letter} filters nothing: leave out 'up' and 'down', or use letter B, C or D"
+            )
+        if self.traits.is_filtered and not (self.up and self.down):
             raise ConfigError(f"config {self.letter} needs both an 'up' and a 'down' filter")
         for name, rate in (("oversample", self.oversample), ("running_oversample", self.running_oversample or 2)):
             if rate < 2:
@@ -101,9 +214,10 @@ class Config:
         letter, dash, filter_name = name.partition("-")
         if name == "A":
             return cls("A")
-        if name in _EQUIVARIANT:
-            return cls(name, BELOW_NYQUIST, BELOW_NYQUIST, 2, 4)
-        if letter in ("B", "C", "D") and dash and filter_name in FILTER_NAMES:
+        traits = LETTERS.get(letter)
+        if traits is not None and traits.filter is not None and not dash:
+            return cls(letter, traits.filter, traits.filter, traits.oversample, traits.running_oversample)
+        if traits is not None and traits.is_filtered and traits.filter is None and filter_name in FILTER_NAMES:
             spec = FilterSpec.named(filter_name)
             return cls(letter, spec, spec)
         if name == "E":
@@ -117,10 +231,11 @@ class Config:
         """The name, as `parse` takes it; a config without a name is described."""
         if self.letter == "A":
             return "A"
-        if self.letter in _EQUIVARIANT and self == Config.parse(self.letter):
+        if self.traits.filter is not None and self == Config.parse(self.letter):
             return self.letter
         if (
-            self.running_oversample is None
+            self.traits.filter is None
+            and self.running_oversample is None
             and self.up == self.down
             and self.oversample == 2
             and self.up is not None
@@ -145,32 +260,42 @@ class Config:
         }
 
     @property
+    def traits(self) -> Traits:
+        """What the letter makes of a network."""
+        return LETTERS[self.letter]
+
+    @property
     def filters_resampling(self) -> bool:
         """Whether up- and downsampling are filtered (B, D, T, R)."""
-        return self.letter in ("B", "D", *_EQUIVARIANT)
+        return self.traits.resampling
 
     @property
     def filters_activations(self) -> bool:
         """Whether the nonlinearities of the convolution blocks are filtered (C, D, T, R)."""
-        return self.letter in ("C", "D", *_EQUIVARIANT)
+        return self.traits.activations
 
     @property
     def is_equivariant(self) -> bool:
-        """Whether attention and feed-forward layers are alias-free too, the plane is periodic, the frame an input and
-        the prediction preconditioned, unless the model is told otherwise (T, R)."""
-        return self.letter in _EQUIVARIANT
+        """The old name of six traits; ask for the one that is meant, as `traits.periodic`."""
+        warnings.warn(
+            "Config.is_equivariant meant six things: ask for the one of Config.traits that you mean",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return bool(self.traits.motions)
 
     @property
     def is_radial(self) -> bool:
         """Whether no direction is preferred: bands are discs, convolutions radial, the plane is a disc (R)."""
-        return self.letter == "R"
+        return self.traits.radial
 
     def commutes_with(self, *, turns: bool, shifts: bool, zooms: bool) -> bool:
         """Whether a network that is given the frame is built to commute with a motion of these parts: T with shifts, R
         with turns about the middle, none with zooms."""
-        return self.is_equivariant and not zooms and not (shifts if self.is_radial else turns)
+        asked = {name for name, there in (("turns", turns), ("shifts", shifts)) if there}
+        return bool(self.traits.motions) and not zooms and asked <= self.traits.motions
 
     @property
     def description(self) -> str:
         """What is filtered, in words."""
-        return _LETTERS[self.letter]
+        return self.traits.description

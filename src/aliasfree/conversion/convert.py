@@ -81,7 +81,7 @@ def convert(
         )
     check_operable(model)
     operate(model, conversion, inputs)
-    if not any("_stock_state" in m.__dict__ for m in model.modules()) and conversion.filters.config.letter != "A":
+    if not any("_stock_state" in m.__dict__ for m in model.modules()) and conversion.filters.config.traits.is_filtered:
         warnings.warn(
             f"convert changed nothing in this {type(model).__name__}; str(conversion_report(model)) says why",
             stacklevel=2,

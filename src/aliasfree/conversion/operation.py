@@ -62,16 +62,20 @@ class Conversion:
         if tile not in TILED:
             raise ArgumentError(f"`axes` to tile along are x (columns), y (rows) or xy, not {tile!r}")
         parsed = Config.parse(config)
-        if parsed.is_radial:
+        if not parsed.traits.convertible:
+            lacks = "no 3x3 convolutions" if parsed.is_radial else "layers that stock networks do not have"
             raise ArgumentError(
-                "config R has no 3x3 convolutions, so no network can be converted to it; choose T or D-hq"
+                f"config {parsed.letter} has {lacks}, so no network can be converted to it; choose T or D-hq"
             )
-        if parsed.is_equivariant:
-            padding_mode, feed_forward = padding_mode or "circular", True
+        if parsed.traits.periodic:
+            padding_mode = padding_mode or "circular"
+        feed_forward = feed_forward or parsed.traits.attention
         if attention_rate not in ATTENTION_RATES:
             raise ArgumentError(f"attention_rate is 1, 2 or 4, not {attention_rate!r}")
-        if attention_rate > 1 and parsed.letter == "A":
-            raise ArgumentError("config A has no filters to carry attention to a higher rate: use B, C, D or T")
+        if attention_rate > 1 and parsed.up is None:
+            raise ArgumentError(
+                f"config {parsed.letter} has no filters to carry attention to a higher rate: use B, C, D or T"
+            )
         return cls(PlaneFilters(parsed, padding_mode, tile), feed_forward, inputs, attention_rate=attention_rate)
 
     def to_config(self) -> dict[str, Any]:

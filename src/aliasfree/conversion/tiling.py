@@ -112,7 +112,7 @@ def untile(model: Tileable) -> Tileable:
         if conversion is None:
             continue
         filters = conversion.filters
-        plain = filters.config.letter == "A" and filters.padding_mode is None and not conversion.feed_forward
+        plain = not filters.config.traits.is_filtered and filters.padding_mode is None and not conversion.feed_forward
         rest = replace(conversion, filters=PlaneFilters(filters.config, filters.padding_mode))
         _become(part, None if plain else rest)
     if isinstance(model, DiffusionPipeline):

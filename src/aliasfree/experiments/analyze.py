@@ -79,4 +79,7 @@ def _rate(model: nn.Module) -> int:
 
     config: Any = getattr(model, "config", {})
     name = config.get("alias_free")
-    return 5 if name is not None and Config.parse(name).is_equivariant else 4
+    if name is None:
+        return 4
+    parsed = Config.parse(name)
+    return 5 if (parsed.running_oversample or parsed.oversample) == 4 else 4

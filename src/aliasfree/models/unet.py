@@ -87,10 +87,10 @@ class AliasFreeUNet2DModel(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         parsed = Config.parse(alias_free)
-        equivariant = parsed.is_equivariant
-        padding_mode = padding_mode or ("circular" if equivariant else "zeros")
-        preconditioning = preconditioning or ("spectral" if equivariant else "none")
-        frame_features = int(equivariant) if frame_features is None else frame_features
+        traits = parsed.traits
+        padding_mode = padding_mode or ("circular" if traits.periodic else "zeros")
+        preconditioning = preconditioning or ("spectral" if traits.spectral else "none")
+        frame_features = int(traits.frame) if frame_features is None else frame_features
         height, width = _pair(sample_size)
         _check_size(height, width, padding_mode)
         c = max(height, width) if base_channels is None else base_channels

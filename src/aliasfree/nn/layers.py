@@ -82,7 +82,7 @@ class Layers:
     def attention(self, channels: int) -> nn.Module:
         """Self-attention of 4 heads and a feed-forward layer: softmax over pixels and per-pixel norms (paper), or what
         commutes with shifts (T, R). The state-dict keys are the same."""
-        return CrossCovarianceAttention(self, channels) if self.config.is_equivariant else SelfAttention(channels)
+        return CrossCovarianceAttention(self, channels) if self.config.traits.attention else SelfAttention(channels)
 
     def downsample(self) -> nn.Module:
         """By 2: 2x2 max pool in A and C, low-pass and decimate in B and D; in R the low-pass is radial and gradual."""

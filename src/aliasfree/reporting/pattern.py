@@ -41,7 +41,7 @@ def down_and_up(name: str, image: Tensor) -> Tensor:
     from aliasfree.nn.layers import Layers
 
     config = Config.parse(name)
-    layers = Layers(config, "circular" if config.is_equivariant else "reflect")
+    layers = Layers(config, "circular" if config.traits.periodic else "reflect")
     with torch.no_grad():
         y: Tensor = layers.upsample()(layers.downsample()(image))
     return y

@@ -104,7 +104,7 @@ class Sampler:
         unet = run.load_model(ema=settings.ema) if unet is None else unet
         self.num_classes: int | None = unet.config.num_class_embeds
         self._check_class(run.path)
-        fine = Config.parse(unet.config.get("alias_free", "A")).is_equivariant
+        fine = bool(Config.parse(unet.config.get("alias_free", "A")).traits.motions)
         scheduler = make_scheduler(settings.scheduler, num_train_timesteps, FINE_RATE if fine else 1)
         pipeline: Any = AliasFreePipeline(unet, scheduler)
         self.pipeline = pipeline.to(chosen)

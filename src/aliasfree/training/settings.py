@@ -159,7 +159,7 @@ class RunSettings(LoopSettings):
 
         super().check()
         config = Config.parse(self.config)
-        frames = config.is_equivariant if self.frame_features is None else self.frame_features
+        frames = config.traits.frame if self.frame_features is None else self.frame_features
         if self.augment == "frame" and (not frames or self.model is not None):
             raise ArgumentError(
                 "`augment` 'frame' moves the frame with the image, so the network has to know one: give "

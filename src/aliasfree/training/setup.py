@@ -93,7 +93,7 @@ def build_model(settings: RunSettings, data: ImageData, known: dict[str, Any] | 
             given = settings.model if known is None else known
             return load_unet(given, settings.config, settings.padding_mode, size, data.channels)
         config = Config.parse(settings.config)
-        spectral = settings.preconditioning or ("spectral" if config.is_equivariant else "none")
+        spectral = settings.preconditioning or ("spectral" if config.traits.spectral else "none")
         spectrum = None
         if spectral == "spectral":  # measured once: another number of threads sums in another order
             spectrum = (known or {}).get("spectrum") or measure_spectrum(some_images(data), radial=config.is_radial)

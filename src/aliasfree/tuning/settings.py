@@ -117,8 +117,11 @@ class TuneSettings(LoopSettings):
         """What concerns several settings."""
         from aliasfree.config import Config
 
-        if Config.parse(self.config).letter == "R":
-            raise ArgumentError("`config` R is a network of its own, which no stock model becomes; choose D-hq or T.")
+        config = Config.parse(self.config)
+        if not config.traits.convertible:
+            raise ArgumentError(
+                f"`config` {config.letter} is a network of its own, which no stock model becomes; choose D-hq or T."
+            )
 
     def weights(self, kind: str) -> dict[str, float]:
         """The weight of each loss that counts, for an "autoencoder" or a "unet": what was given, else the default.

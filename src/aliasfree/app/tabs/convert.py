@@ -16,7 +16,7 @@ from aliasfree.app.jobs import Job
 from aliasfree.app.networks import model_folder
 from aliasfree.app.panel import Panel, Studio, Tab, choice
 from aliasfree.app.visitors import Shelf, Visitor
-from aliasfree.config import known_names
+from aliasfree.config import Config, known_names
 from aliasfree.errors import ArgumentError
 
 __all__ = ["build"]
@@ -28,7 +28,8 @@ CONVERTED = "converted"
 
 def build(studio: Studio) -> Tab:
     """Lay the tab out; to be called within it."""
-    configs = [name for name in known_names() if name not in ("A", "R")]
+    parsed = {name: Config.parse(name).traits for name in known_names()}
+    configs = [name for name, traits in parsed.items() if traits.convertible and traits.is_filtered]
     with gr.Row():
         model = gr.Dropdown([], label="Model or pipeline", elem_id="convert-model", scale=2, min_width=200)
         part = gr.Radio(["unet", "vae"], value="unet", label="Part of a pipeline", min_width=140)
