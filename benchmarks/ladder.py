@@ -21,8 +21,8 @@ from torch import Tensor
 from aliasfree.estimate import Estimate
 from aliasfree.evaluation.features import extract
 from aliasfree.evaluation.fidelity import frechet_estimate, kernel_estimate
-from aliasfree.experiments.extractors import make_extractor
-from aliasfree.experiments.real import RealImages, open_real
+from aliasfree.measuring.extractors import make_extractor
+from aliasfree.measuring.real_images import RealImages, open_real
 
 QUALITIES, RADII, SIGMAS, CLASSES = (75, 50, 25, 10), (0.5, 1.0, 2.0), (8.0, 24.0, 72.0), (8, 5, 2, 1)
 

@@ -23,7 +23,7 @@ from safetensors.torch import load
 from aliasfree import AliasFreeUNet2DModel
 from aliasfree.data import open_images
 from aliasfree.errors import AliasfreeError
-from aliasfree.experiments.sample_store import SampleStore
+from aliasfree.measuring.sample_store import SampleStore
 from aliasfree.sampling.sampler import SampleSettings
 from aliasfree.training import RunFolder, RunSettings, train
 

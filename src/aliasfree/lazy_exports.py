@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["lazy_attributes", "renamed"]
+__all__ = ["lazy_attributes", "moved", "renamed"]
 
 
 def lazy_attributes(package: str, where: Mapping[str, str]) -> Callable[[str], Any]:
@@ -30,5 +30,17 @@ def renamed(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
             warnings.warn(f"{package}.{name} is called {names[name]} now.", DeprecationWarning, stacklevel=2)
             return getattr(sys.modules[package], names[name])
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return attribute
+
+
+def moved(old: str, new: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a module that has become another: its names, with a DeprecationWarning."""
+
+    def attribute(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {old!r} has no attribute {name!r}")
+        warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=2)
+        return getattr(importlib.import_module(new), name)
 
     return attribute

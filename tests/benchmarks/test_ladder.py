@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from aliasfree.experiments.real import RealImages, open_real
+from aliasfree.measuring.real_images import RealImages, open_real
 from benchmarks.ladder import CLASSES, ladders
 
 

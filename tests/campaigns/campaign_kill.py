@@ -32,7 +32,7 @@ from rich.console import Console
 from aliasfree.data import open_images
 from aliasfree.errors import RunError
 from aliasfree.experiments import sample_store
-from aliasfree.experiments.evaluate import EvaluateSettings, evaluate
+from aliasfree.measuring.evaluate import EvaluateSettings, evaluate
 from aliasfree.sampling.sampler import SampleSettings
 from aliasfree.sweep.recipe import read_recipe
 from aliasfree.sweep.sweep import sweep

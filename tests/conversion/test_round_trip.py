@@ -14,7 +14,7 @@ from torch import nn
 import aliasfree
 from aliasfree import convert, revert
 from aliasfree.errors import ArgumentError, CheckpointError
-from aliasfree.experiments.subjects import SubjectSettings, open_subject
+from aliasfree.measuring.targets import SubjectSettings, open_subject
 
 BLOCKS = {"block_out_channels": (8, 16), "norm_num_groups": 4, "layers_per_block": 1}
 VAE = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}

@@ -36,7 +36,7 @@ from aliasfree.diffusion import (
 )
 from aliasfree.diffusion.names import LATE, WHOLE
 from aliasfree.errors import ArgumentError, ShapeError
-from aliasfree.experiments.equivariance import Way
+from aliasfree.measuring.rotation import Way
 from aliasfree.models import AliasFreeUNet2DModel
 from aliasfree.ops import rotate2d
 from aliasfree.sampling.sampler import MotionSettings

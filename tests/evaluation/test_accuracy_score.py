@@ -7,7 +7,7 @@ import torch
 
 from aliasfree.errors import ShapeError
 from aliasfree.evaluation import classification_accuracy_score as score
-from aliasfree.experiments.real import open_real
+from aliasfree.measuring.real_images import open_real
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from aliasfree.cli import app
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.evaluate import EvaluateSettings
 from aliasfree.experiments.recipes import RECIPES, find_recipe
-from aliasfree.reporting.demo_result import DemoSettings
+from aliasfree.measuring.evaluate import EvaluateSettings
+from aliasfree.results.demo import DemoSettings
 from aliasfree.sampling.sampler import SampleSettings
 from aliasfree.training import RunSettings
 

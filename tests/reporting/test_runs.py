@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from aliasfree.errors import ArgumentError
-from aliasfree.reporting.metrics import Metrics
 from aliasfree.reporting.runs import csv_text, markdown, write_report
 from aliasfree.reporting.runs import summarise as summarise_metrics
+from aliasfree.results.metrics import Metrics
 
 
 def facts(config: str, seed: int, fid: float, kid: float = 0.002) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from aliasfree.cli import app
 from aliasfree.errors import ArgumentError, RunError
 from aliasfree.evaluation import classifier
-from aliasfree.reporting.metrics import read_metrics
+from aliasfree.results.metrics import read_metrics
 from aliasfree.sweep.cells import run_cell
 from aliasfree.sweep.recipe import read_recipe
 from aliasfree.sweep.sweep import _shown, sweep

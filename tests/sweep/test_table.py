@@ -11,7 +11,7 @@ import pytest
 from aliasfree.config import PAPER_CONFIGS
 from aliasfree.estimate import Estimate
 from aliasfree.evaluation.comparison import holm
-from aliasfree.reporting.paper import paper_figure
+from aliasfree.results.paper import paper_figure
 from aliasfree.sweep.page import compose
 from aliasfree.sweep.table import KEYS, Measured, csv_text, entries, latex, markdown
 

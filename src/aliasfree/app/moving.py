@@ -128,7 +128,7 @@ class Mover:
 
     def film(self, job: Job, controls: Controls, there: MotionSettings, frames: int) -> render.Html:
         """A film from the motion of the controls to another, as GIF and MP4, both within the page."""
-        from aliasfree.experiments.moved import between, motion_film
+        from aliasfree.measuring.motion import between, motion_film
         from aliasfree.pictures import gif_bytes, pingpong, save_mp4
         from aliasfree.reporting.film import FPS, film_frames
 
@@ -187,7 +187,7 @@ class Mover:
         return sampler, (*self.networks.version(name), sampler.settings)
 
     def _still(self, sampler: Sampler, key: Any, told: Any) -> Tensor:
-        from aliasfree.experiments.moved import upright_sample
+        from aliasfree.measuring.motion import upright_sample
 
         found = self._kept((key, None))
         if found is None:
@@ -198,7 +198,7 @@ class Mover:
         return found
 
     def _row(self, sampler: Sampler, name: str, key: Any, motion: MotionSettings, told: Any) -> render.Html:
-        from aliasfree.experiments.moved import moved_samples
+        from aliasfree.measuring.motion import moved_samples
 
         steps = sampler.settings.steps
         still = self._still(sampler, key, told)
@@ -219,8 +219,8 @@ class Mover:
     def _draft(
         self, sampler: Sampler, name: str, key: Any, motion: MotionSettings, still: Tensor | None, told: Any
     ) -> render.Html:
-        from aliasfree.experiments.moved import moved_upright
-        from aliasfree.experiments.samplers import sample_moved
+        from aliasfree.measuring.motion import moved_upright
+        from aliasfree.measuring.sampler_equivariance import sample_moved
 
         found = self._kept((key, motion))
         if found is None:

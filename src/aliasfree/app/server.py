@@ -170,7 +170,7 @@ class OpenStreams(dict[str, set[str]]):
 def _load_libraries(_: Any) -> None:
     """What the first picture needs, imported before someone asks for it."""
     import aliasfree.diffusion
-    import aliasfree.experiments.samplers
+    import aliasfree.measuring.sampler_equivariance
     import aliasfree.training.pretrained  # noqa: F401
 
 

@@ -39,8 +39,8 @@ def analyze(
     import json
     import re
 
-    from aliasfree.experiments.analyze import analyze as run
-    from aliasfree.experiments.subjects import SubjectSettings
+    from aliasfree.measuring.aliasing import analyze as run
+    from aliasfree.measuring.targets import SubjectSettings
     from aliasfree.outputs import expand_path
     from aliasfree.progress import bar
 
@@ -59,7 +59,7 @@ def analyze(
         from rich.console import Console
         from rich.table import Table
 
-        from aliasfree.reporting.analysis import db, equivariance, percent
+        from aliasfree.reporting.aliasing import db, equivariance, percent
 
         table = Table(show_edge=False, title=subject.name)
         for head in ("layer", "type", "guilt", "network if fixed", "aliases"):

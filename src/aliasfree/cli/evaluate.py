@@ -14,9 +14,9 @@ from aliasfree.cli.recipes import MEASURE, recipe_option
 from aliasfree.diffusion.names import NOISES
 
 if TYPE_CHECKING:
-    from aliasfree.experiments.evaluate import EvaluateSettings
-    from aliasfree.reporting.metrics import Metrics
-    from aliasfree.reporting.turned import RotationCurve
+    from aliasfree.measuring.evaluate import EvaluateSettings
+    from aliasfree.results.metrics import Metrics
+    from aliasfree.results.rotation import RotationCurve
 
 
 def evaluate(
@@ -89,7 +89,7 @@ def evaluate(
     """
     from aliasfree.cli.parse import parse_class, parse_size
     from aliasfree.errors import ArgumentError
-    from aliasfree.experiments.evaluate import EvaluateSettings
+    from aliasfree.measuring.evaluate import EvaluateSettings
     from aliasfree.sampling.sampler import SampleSettings
 
     steps = steps or (999 if protocol == "paper" else 50)
@@ -126,7 +126,7 @@ def evaluate(
 def _upright(
     source: Path, settings: EvaluateSettings, device: str, out: Path | None, overwrite: bool
 ) -> Metrics | None:
-    from aliasfree.experiments.evaluate import evaluate as run
+    from aliasfree.measuring.evaluate import evaluate as run
     from aliasfree.progress import bars
 
     with bars() as told:
@@ -143,8 +143,7 @@ def _turned(
     overwrite: bool,
 ) -> tuple[list[RotationCurve], Path] | None:
     from aliasfree.cli.parse import parse_angles, parse_window
-    from aliasfree.experiments.equivariance import every_way
-    from aliasfree.experiments.turned import evaluate_turned
+    from aliasfree.measuring.rotation import evaluate_turned, every_way
     from aliasfree.progress import bars
 
     chosen = every_way([parse_window(text, "--windows") for text in ways[0]], ways[1], ways[2])
@@ -160,7 +159,7 @@ def _turned_answer(done: list[tuple[list[RotationCurve], Path]]) -> Answer | Non
     def show() -> None:
         from rich.console import Console
 
-        from aliasfree.reporting.turned import table_text
+        from aliasfree.reporting.rotation import table_text
 
         for curves, page in done:
             Console().print(table_text(curves), markup=False, highlight=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aliasfree.errors import RunError
 from aliasfree.outputs import check_outputs
-from aliasfree.reporting.demo_result import QUICK, ConfigResult, DemoResult, DemoSettings, Pixels
+from aliasfree.results.demo import QUICK, ConfigResult, DemoResult, DemoSettings, Pixels
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aliasfree.evaluation import Classifier
     from aliasfree.experiments.stages import Stages
-    from aliasfree.reporting.metrics import Metrics
+    from aliasfree.results.metrics import Metrics
     from aliasfree.training import RunFolder, RunSettings
 
 __all__ = ["QUICK", "DemoSettings", "run_demo"]
@@ -185,7 +185,7 @@ class _Judge:
 
         from aliasfree.data import unit_range
         from aliasfree.evaluation import accepted_share, cached_classifier
-        from aliasfree.experiments.real import open_real
+        from aliasfree.measuring.real_images import open_real
 
         self.real = open_real("digits", (settings.image_size, settings.image_size))
         assert self.real.train_labels is not None
@@ -209,7 +209,7 @@ class _Judge:
     ) -> list[Metrics]:
         """Fidelity, equivariance and spectra of each config, by this classifier's features."""
         from aliasfree.evaluation.features import ClassifierFeatures
-        from aliasfree.experiments.evaluate import measure_samples
+        from aliasfree.measuring.evaluate import measure_samples
 
         runs = [(folder, result.samples, result.images_per_second) for folder, result in sampled]
         return measure_samples(runs, self.real, ClassifierFeatures(self.classifier, self.accuracy), report)
@@ -230,9 +230,9 @@ class _Judge:
 def _sample(
     folder: RunFolder, settings: DemoSettings, judge: _Judge, report: Callable[..., None], *, reused: bool
 ) -> ConfigResult:
-    from aliasfree.experiments.equivariance import PAPER
     from aliasfree.experiments.film import film_run
-    from aliasfree.experiments.samplers import sampler_equivariance
+    from aliasfree.measuring.rotation import PAPER
+    from aliasfree.measuring.sampler_equivariance import sampler_equivariance
     from aliasfree.sampling.sampler import MotionSettings, Sampler, SampleSettings
     from aliasfree.training.losses import read_losses
 

@@ -40,8 +40,8 @@ def film_run(
     import torch
 
     from aliasfree.evaluation.equivariance import image_agreement
-    from aliasfree.experiments.equivariance import is_periodic
-    from aliasfree.experiments.samplers import sample_moved
+    from aliasfree.measuring.network_equivariance import is_periodic
+    from aliasfree.measuring.sampler_equivariance import sample_moved
     from aliasfree.ops import translate2d
 
     shifts = torch.tensor(film_shifts(frames, travel), dtype=torch.float64).repeat(num)

@@ -190,8 +190,8 @@ def _figures(pair: Pair, model: Any, x: Tensor) -> dict[str, Estimate]:
 
 
 def _extractor(settings: TuneSettings, table: TableSettings) -> Extractor:
-    from aliasfree.experiments.extractors import make_extractor
-    from aliasfree.experiments.real import open_real
+    from aliasfree.measuring.extractors import make_extractor
+    from aliasfree.measuring.real_images import open_real
 
     real = None
     if table.features == "classifier" and settings.data is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aliasfree.estimate import Estimate
-from aliasfree.reporting.metrics import Metrics
+from aliasfree.results.metrics import Metrics
 
 if TYPE_CHECKING:
     from aliasfree.training import RunFolder

@@ -12,10 +12,10 @@ from aliasfree import pictures
 from aliasfree.files import together, write_file, write_json
 from aliasfree.reporting import html
 from aliasfree.reporting.charts import learning_curves
-from aliasfree.reporting.demo_result import ConfigResult, DemoResult, Pixels, facts
 from aliasfree.reporting.film import FPS, film_frames, film_shifts, film_strip
 from aliasfree.reporting.html import Html
 from aliasfree.reporting.runs import measured_section
+from aliasfree.results.demo import ConfigResult, DemoResult, Pixels, facts
 
 __all__ = ["report_files", "write_report"]
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from aliasfree.pictures import strip
+from aliasfree.results.film import Film, Pixels
 
-__all__ = ["FPS", "FRAMES", "TRAVEL", "Film", "film_frames", "film_shifts", "film_strip"]
-
-Pixels = NDArray[np.uint8]
+__all__ = ["FPS", "FRAMES", "TRAVEL", "film_frames", "film_shifts", "film_strip"]
 
 PATCH = 8
 """Pixels along the side of what is shown enlarged."""
@@ -21,32 +18,10 @@ TILE = 128
 """Least pixels of a tile on the screen."""
 SHOWN = 5
 """Frames of a strip."""
-
-
 FRAMES = 32
 TRAVEL = 2.0
 """Pixels, over the whole film."""
 FPS = 16
-
-
-@dataclass(frozen=True)
-class Film:
-    """What one network makes while its noise, and its frame where it knows one, move.
-
-    images  uint8 (num, frames, H, W, C): as sampled
-    back    the same moved back to where they began: an equivariant network's stands still
-    db      all frames against one of them, moved: image level, over the pixels that show the same in both
-    """
-
-    name: str
-    images: Pixels = field(repr=False)
-    back: Pixels = field(repr=False)
-    db: float
-
-    @property
-    def label(self) -> str:
-        """ "T, 71 dB" """
-        return f"{self.name}, {'exact' if np.isinf(self.db) else f'{self.db:.0f} dB'}"
 
 
 def film_shifts(frames: int = FRAMES, travel: float = TRAVEL) -> list[float]:

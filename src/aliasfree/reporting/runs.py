@@ -21,7 +21,7 @@ from aliasfree.outputs import check_outputs
 from aliasfree.reporting import html
 from aliasfree.reporting.charts import Curve, Panel, learning_curves, panels, radial_spectra
 from aliasfree.reporting.html import Html
-from aliasfree.reporting.metrics import Fidelity, Metrics, NetworkEquivariance, metrics_file, read_metrics
+from aliasfree.results.metrics import Fidelity, Metrics, NetworkEquivariance, metrics_file, read_metrics
 
 __all__ = [
     "COLUMNS", "Row", "csv_text", "equivariance_figure", "figure", "floor", "markdown", "measured_section", "summarise",

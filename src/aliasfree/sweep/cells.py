@@ -12,7 +12,7 @@ from aliasfree.files import json_value, write_json
 from aliasfree.sweep.recipe import Cell
 
 if TYPE_CHECKING:
-    from aliasfree.reporting.turned import RotationCurve
+    from aliasfree.results.rotation import RotationCurve
     from aliasfree.training import RunFolder
 
 __all__ = ["MARK", "is_finished", "kept_curves", "run_cell", "turn_cell"]
@@ -66,9 +66,8 @@ def turn_cell(
 ) -> None:
     """Turn a finished cell's images while they are sampled, by the default way and by the paper's, and keep the curves
     in its folder (`kept_curves`); nothing when they are there."""
-    from aliasfree.experiments.equivariance import Way
-    from aliasfree.experiments.turned import evaluate_turned
-    from aliasfree.reporting.curves_file import write_curves
+    from aliasfree.measuring.rotation import Way, evaluate_turned
+    from aliasfree.results.rotation import write_curves
 
     if kept_curves(cell, folder) is not None:
         return
@@ -84,7 +83,7 @@ def turn_cell(
 
 def kept_curves(cell: Cell, folder: Path) -> list[RotationCurve] | None:
     """The curves of a cell that was turned as its recipe says, or None."""
-    from aliasfree.reporting.curves_file import read_curves
+    from aliasfree.results.rotation import read_curves
 
     return None if cell.part.rotation is None else read_curves(folder / CURVES, _turning(cell))
 
@@ -122,7 +121,7 @@ def _images(run: RunFolder) -> int:
 
 
 def _measure(cell: Cell, run: RunFolder, device: str, until: float | None, report: Report | None) -> None:
-    from aliasfree.experiments.evaluate import evaluate
+    from aliasfree.measuring.evaluate import evaluate
 
     for features in cell.part.features:
         evaluate(run.path, cell.evaluate_settings(features), device=device, progress=_told(report, until))

@@ -11,7 +11,7 @@ from aliasfree.estimate import Estimate
 from aliasfree.reporting import html
 from aliasfree.reporting.charts import Curve, Panel, panels
 from aliasfree.reporting.html import Html
-from aliasfree.reporting.turned import RotationCurve, samples_figure
+from aliasfree.reporting.rotation import RotationCurve, samples_figure
 from aliasfree.sweep.answers import Answer
 from aliasfree.sweep.table import LEGEND, Entry, difference_rows, groups_of, table_rows
 

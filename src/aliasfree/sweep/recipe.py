@@ -15,7 +15,7 @@ from aliasfree.errors import AliasfreeError, ArgumentError, check_seed, did_you_
 from aliasfree.settings import Settings, at_least, option
 
 if TYPE_CHECKING:
-    from aliasfree.experiments.evaluate import EvaluateSettings
+    from aliasfree.measuring.evaluate import EvaluateSettings
     from aliasfree.sampling.sampler import SampleSettings
     from aliasfree.training.settings import RunSettings
 
@@ -99,7 +99,7 @@ class Cell:
 
     def evaluate_settings(self, features: str) -> EvaluateSettings:
         """Of its measurement by an extractor. The real images are those that it was trained on."""
-        from aliasfree.experiments.evaluate import EvaluateSettings
+        from aliasfree.measuring.evaluate import EvaluateSettings
 
         trained = {"split": "split", "num_real": "num_images"}
         real = {ours: self.part.training[theirs] for ours, theirs in trained.items() if theirs in self.part.training}
@@ -110,8 +110,8 @@ class Cell:
 
     def check(self) -> None:
         """Raise ArgumentError or ConfigError for a setting that cannot be, though it would be used last."""
-        from aliasfree.experiments.equivariance import check_curves
-        from aliasfree.experiments.extractors import check_features
+        from aliasfree.measuring.extractors import check_features
+        from aliasfree.measuring.rotation import check_curves
 
         training = self.run_settings(Path(self.name))
         for features in self.part.features:
@@ -220,7 +220,7 @@ def _part(whole: dict[str, Any], table: dict[str, Any]) -> DataPart:
 
 
 def _fields(key: str) -> tuple[str, ...]:
-    from aliasfree.experiments.evaluate import EvaluateSettings
+    from aliasfree.measuring.evaluate import EvaluateSettings
     from aliasfree.sampling.sampler import SampleSettings
     from aliasfree.training.settings import RunSettings
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aliasfree.errors import RunError
 from aliasfree.files import together, write_file, write_json
-from aliasfree.reporting.metrics import read_metrics
+from aliasfree.results.metrics import read_metrics
 from aliasfree.sweep.cells import describe_error, is_finished, kept_curves, run_cell, turn_cell
 from aliasfree.sweep.recipe import Cell, SweepRecipe
 from aliasfree.sweep.table import Entry, Measured, csv_text, entries, latex, markdown
@@ -19,7 +19,7 @@ from aliasfree.sweep.table import Entry, Measured, csv_text, entries, latex, mar
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from aliasfree.reporting.turned import RotationCurve
+    from aliasfree.results.rotation import RotationCurve
 
 __all__ = ["SweepResult", "Work", "run_here", "sweep"]
 

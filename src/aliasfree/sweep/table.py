@@ -14,9 +14,9 @@ import numpy as np
 from aliasfree.estimate import Estimate
 from aliasfree.evaluation.comparison import holm, paired_difference, ranks
 from aliasfree.evaluation.intervals import over_runs
-from aliasfree.reporting.metrics import Metrics
-from aliasfree.reporting.paper import paper_figure
 from aliasfree.reporting.runs import COLUMNS, figure, floor
+from aliasfree.results.metrics import Metrics
+from aliasfree.results.paper import paper_figure
 
 __all__ = [
     "LEGEND", "Entry", "Measured", "csv_text", "difference_rows", "entries", "groups_of", "latex", "markdown",

@@ -80,10 +80,10 @@ def _converted(
     job: Job,
     visitor: Visitor,
 ) -> render.Html:
-    from aliasfree.experiments.converted import convert_and_measure
-    from aliasfree.experiments.subjects import SubjectSettings, open_subject
+    from aliasfree.measuring.conversion import convert_and_measure
+    from aliasfree.measuring.targets import SubjectSettings, open_subject
     from aliasfree.reporting import html
-    from aliasfree.reporting.analysis import db
+    from aliasfree.reporting.aliasing import db
 
     with tempfile.TemporaryDirectory() as folder:
         if dropped:

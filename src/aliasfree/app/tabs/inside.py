@@ -108,9 +108,9 @@ def _denoised(studio: Studio, job: Job, name: Any, seed: Any, steps: Any) -> ren
 
 def _measured(studio: Studio, shelf: Shelf, job: Job, visitor: Visitor, name: Any) -> tuple[Any, ...]:
     """The guilt table, by `experiments.analyze`; the layers stay with the visitor for a closer look."""
-    from aliasfree.experiments.analyze import measure
-    from aliasfree.experiments.subjects import SubjectSettings, open_subject
-    from aliasfree.reporting.analysis import equivariance, layer_table
+    from aliasfree.measuring.aliasing import measure
+    from aliasfree.measuring.targets import SubjectSettings, open_subject
+    from aliasfree.reporting.aliasing import equivariance, layer_table
 
     path = studio.networks.find(name)
     if is_model(path):
@@ -124,7 +124,8 @@ def _measured(studio: Studio, shelf: Shelf, job: Job, visitor: Visitor, name: An
 
 
 def _one_layer(shelf: Shelf, visitor: Visitor, name: Any) -> render.Html:
-    from aliasfree.reporting.analysis import advice, film
+    from aliasfree.measuring.aliasing import film
+    from aliasfree.reporting.aliasing import advice
     from aliasfree.reporting.charts import aliasing_spectra
 
     if name is None:

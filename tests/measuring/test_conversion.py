@@ -8,8 +8,8 @@ import pytest
 from diffusers import UNet2DModel
 
 from aliasfree.errors import CheckpointError
-from aliasfree.experiments.converted import convert_and_measure
-from aliasfree.experiments.subjects import SubjectSettings, open_subject
+from aliasfree.measuring.conversion import convert_and_measure
+from aliasfree.measuring.targets import SubjectSettings, open_subject
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aliasfree.estimate import Estimate
-from aliasfree.experiments.real import RealImages
-from aliasfree.reporting.metrics import NoiseError
+from aliasfree.measuring.real_images import RealImages
+from aliasfree.results.metrics import NoiseError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from aliasfree.diffusion.names import WHOLE
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.equivariance import is_periodic
-from aliasfree.reporting.metrics import SampledMotion, SamplerEquivariance
+from aliasfree.measuring.network_equivariance import is_periodic
+from aliasfree.results.metrics import SampledMotion, SamplerEquivariance
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aliasfree.errors import ArgumentError, did_you_mean
-from aliasfree.experiments.real import RealImages
+from aliasfree.measuring.real_images import RealImages
 
 if TYPE_CHECKING:
     from torch import Tensor

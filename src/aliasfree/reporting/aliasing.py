@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from aliasfree.pictures import gif_bytes, grid
 from aliasfree.reporting import html
 from aliasfree.reporting.charts import aliasing_spectra
 from aliasfree.reporting.html import Html
 
 if TYPE_CHECKING:
     from aliasfree.evaluation.aliasing import Aliasing, LayerAliasing
-    from aliasfree.evaluation.layers import Layer
 
-__all__ = ["advice", "compose", "db", "equivariance", "film", "layer_table", "percent"]
+__all__ = ["advice", "compose", "db", "equivariance", "layer_table", "percent"]
 
 SPECTRA = 6
 """How many of the guiltiest layers have their spectra drawn."""
@@ -162,20 +158,3 @@ def _spectra(found: Aliasing) -> Html:
         html.text("Radial means of the power at the layer's output: what belongs there, and what was folded there."),
         html.row(*blocks, wide=True),
     )
-
-
-def film(layer: Layer) -> bytes:
-    """A GIF of one channel: the layer on the left, its counterpart on the right."""
-    from aliasfree.evaluation.aliasing import shift_sweep
-
-    swept, still = shift_sweep(layer)
-    channel = int((swept - still).square().mean((0, 2, 3)).argmax())
-    frames, ideal = swept[:, channel].double().numpy(), still[channel].double().numpy()
-    low, high = np.quantile(np.concatenate([frames.ravel(), ideal.ravel()]), [0.002, 0.998])
-
-    def pixels(plane: Any) -> Any:
-        return (np.clip((plane - low) / max(high - low, 1e-12), 0, 1) * 255).round().astype(np.uint8)[..., None]
-
-    scale = max(1, 160 // ideal.shape[-1])
-    pairs = [grid(np.stack([pixels(frame), pixels(ideal)]), columns=2, pad=2, scale=scale) for frame in frames]
-    return gif_bytes(pairs, fps=8)

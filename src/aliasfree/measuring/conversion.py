@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aliasfree.experiments.subjects import Subject
+from aliasfree.measuring.targets import Subject
 
 if TYPE_CHECKING:
     from aliasfree.conversion import ConversionReport

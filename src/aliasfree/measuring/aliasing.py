@@ -8,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.subjects import Subject, SubjectSettings, open_subject, read_by
 from aliasfree.files import together, write_file, write_json
+from aliasfree.measuring.targets import Subject, SubjectSettings, open_subject, read_by
 from aliasfree.outputs import check_outputs
-from aliasfree.reporting.analysis import compose, film
+from aliasfree.pictures import gif_bytes, grid
+from aliasfree.reporting.aliasing import compose
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from aliasfree.evaluation.aliasing import Aliasing
     from aliasfree.evaluation.layers import Layer
 
-__all__ = ["analyze", "measure"]
+__all__ = ["analyze", "film", "measure"]
 
 FILMS = 3
 """How many of the guiltiest layers the page shows as a moving feature map."""
@@ -71,6 +74,23 @@ def measure(
         framed=subject.framed, rate=rate or _rate(subject.model), periodic=subject.periodic, progress=progress,
     )  # fmt: skip
     return found, {layer.name: layer for layer in find_layers(subject.model, subject.call, subject.images)}
+
+
+def film(layer: Layer) -> bytes:
+    """A GIF of one channel: the layer on the left, its counterpart on the right."""
+    from aliasfree.evaluation.aliasing import shift_sweep
+
+    swept, still = shift_sweep(layer)
+    channel = int((swept - still).square().mean((0, 2, 3)).argmax())
+    frames, ideal = swept[:, channel].double().numpy(), still[channel].double().numpy()
+    low, high = np.quantile(np.concatenate([frames.ravel(), ideal.ravel()]), [0.002, 0.998])
+
+    def pixels(plane: Any) -> Any:
+        return (np.clip((plane - low) / max(high - low, 1e-12), 0, 1) * 255).round().astype(np.uint8)[..., None]
+
+    scale = max(1, 160 // ideal.shape[-1])
+    pairs = [grid(np.stack([pixels(frame), pixels(ideal)]), columns=2, pad=2, scale=scale) for frame in frames]
+    return gif_bytes(pairs, fps=8)
 
 
 def _rate(model: nn.Module) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -19,17 +20,17 @@ from aliasfree.estimate import Estimate
 from aliasfree.evaluation import accuracy_score, classifier
 from aliasfree.evaluation.features import ClassifierFeatures, PixelFeatures
 from aliasfree.experiments import sample_store
-from aliasfree.experiments.equivariance import PAPER, Way, every_way, network_equivariance, rotation_curves
-from aliasfree.experiments.evaluate import EvaluateSettings, _kept, evaluate, measure_samples
-from aliasfree.experiments.extractors import classifier_for, make_extractor
-from aliasfree.experiments.noise_errors import network_noise_error
-from aliasfree.experiments.real import RealImages, open_real
-from aliasfree.experiments.sample_store import SampleStore
-from aliasfree.experiments.turned import evaluate_turned
 from aliasfree.files import json_value
-from aliasfree.reporting.metrics import AccuracyScore, Metrics, read_metrics
+from aliasfree.measuring.evaluate import EvaluateSettings, _kept, evaluate, measure_samples
+from aliasfree.measuring.extractors import classifier_for, make_extractor
+from aliasfree.measuring.network_equivariance import network_equivariance
+from aliasfree.measuring.noise_error import network_noise_error
+from aliasfree.measuring.real_images import RealImages, open_real
+from aliasfree.measuring.rotation import PAPER, Way, evaluate_turned, every_way, rotation_curves
+from aliasfree.measuring.sample_store import SampleStore
+from aliasfree.reporting.rotation import samples_figure, table_text
 from aliasfree.reporting.runs import measured_section, write_report
-from aliasfree.reporting.turned import samples_figure, table_text
+from aliasfree.results.metrics import AccuracyScore, Metrics, read_metrics
 from aliasfree.sampling.sampler import MotionSettings, SampleSettings
 from aliasfree.training import RunFolder, RunSettings, train
 from aliasfree.training.setup import open_data
@@ -179,10 +180,10 @@ def test_of_fewer_images_and_in_another_place_the_networks_own_figures_are_kept(
     base = {"data": "digits", "num": 80, "features": "pixels", "sampling": FAST}
     first = evaluate(run, EvaluateSettings(**base), device="cpu")
     moved = Path(shutil.copytree(run, tmp_path / "moved"))
-    for name in ("equivariance.network_equivariance", "samplers.sampler_equivariance"):
-        monkeypatch.setattr(f"aliasfree.experiments.{name}", lambda *_, **__: pytest.fail("measured again"))
+    for name in ("network_equivariance.network_equivariance", "sampler_equivariance.sampler_equivariance"):
+        monkeypatch.setattr(f"aliasfree.measuring.{name}", lambda *_, **__: pytest.fail("measured again"))
     monkeypatch.setattr(
-        "aliasfree.experiments.evaluate.network_noise_error", lambda *_, **__: pytest.fail("measured again")
+        "aliasfree.measuring.evaluate.network_noise_error", lambda *_, **__: pytest.fail("measured again")
     )
     fewer = evaluate(moved, EvaluateSettings(**{**base, "num": 79}), device="cpu")
     assert fewer.num == 79
@@ -560,3 +561,12 @@ def test_real_images_of_another_split_or_a_part_are_what_a_run_was_trained_on(tm
     )
     trained = torch.from_numpy(np.array(open_data(settings).images))
     assert sorted(few.train.flatten(1).tolist()) == sorted(trained.flatten(1).tolist())
+
+
+@pytest.mark.parametrize(
+    ("old", "name"),
+    [("evaluate", "EvaluateSettings"), ("equivariance", "network_equivariance"), ("subjects", "natural_noise")],
+)
+def test_modules_that_the_docs_named_are_still_found_under_their_old_names(old, name):
+    with pytest.warns(DeprecationWarning, match=r"aliasfree\.measuring\."):
+        assert getattr(importlib.import_module(f"aliasfree.experiments.{old}"), name)

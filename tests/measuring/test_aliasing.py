@@ -12,11 +12,11 @@ import torch
 from aliasfree.errors import AliasfreeError, ArgumentError, CheckpointError, ConfigError
 from aliasfree.evaluation import aliasing, eq_t
 from aliasfree.evaluation.spectra import radial_power_spectrum
-from aliasfree.experiments.analyze import analyze
-from aliasfree.experiments.subjects import SubjectSettings, natural_noise, open_subject
 from aliasfree.filters import BELOW_NYQUIST
+from aliasfree.measuring.aliasing import analyze
+from aliasfree.measuring.targets import SubjectSettings, natural_noise, open_subject
 from aliasfree.nn import FilteredActivation2d
-from aliasfree.reporting.analysis import advice, percent
+from aliasfree.reporting.aliasing import advice, percent
 
 TINY = SubjectSettings(image_size=16, base_channels=4, images=1)
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.real import RealImages
-from aliasfree.reporting.metrics import AccuracyScore
+from aliasfree.measuring.real_images import RealImages
+from aliasfree.results.metrics import AccuracyScore
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aliasfree.experiments.sample_store import SampleStore
+    from aliasfree.measuring.sample_store import SampleStore
 
 __all__ = ["accuracy_score", "check_asked_classes"]
 

@@ -10,10 +10,10 @@ import torch
 from aliasfree import AliasFreePipeline, AliasFreeUNet2DModel
 from aliasfree.diffusion import make_scheduler
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.samplers import sampler_equivariance
 from aliasfree.files import json_value
+from aliasfree.measuring.sampler_equivariance import sampler_equivariance
 from aliasfree.models.unet import UNet2DOutput
-from aliasfree.reporting.metrics import SamplerEquivariance
+from aliasfree.results.metrics import SamplerEquivariance
 from aliasfree.sampling.sampler import Sampler, SampleSettings
 
 

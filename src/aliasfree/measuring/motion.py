@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.equivariance import is_periodic
-from aliasfree.experiments.samplers import sample_moved
+from aliasfree.measuring.network_equivariance import is_periodic
+from aliasfree.measuring.sampler_equivariance import sample_moved
 from aliasfree.pictures import to_uint8
 from aliasfree.reporting.film import Film
 from aliasfree.sampling.sampler import MotionSettings, Sampler
@@ -112,7 +112,7 @@ def between(start: MotionSettings, end: MotionSettings, frames: int) -> list[Mot
     """Motions from one to the other, both included; `end`'s amounts only. Zooms go by equal factors.
 
     >>> from aliasfree.sampling.sampler import MotionSettings
-    >>> from aliasfree.experiments.moved import between
+    >>> from aliasfree.measuring.motion import between
     >>> [m.rotate for m in between(MotionSettings(), MotionSettings(rotate=90.0), 3)]
     [0.0, 45.0, 90.0]
     """

@@ -1,17 +1,47 @@
-"""Curves of turned samples and their first images, in one file."""
+"""Samples turned while they are made: the curves over the angle, and their file."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aliasfree.estimate import Estimate
 from aliasfree.files import json_value, write_file
-from aliasfree.reporting.turned import RotationCurve
 
-__all__ = ["read_curves", "write_curves"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["RotationCurve", "read_curves", "write_curves"]
+
+
+@dataclass(frozen=True)
+class RotationCurve:
+    """What one way of turning gives over the angles; every list has one entry an angle.
+
+    db     x(theta) against the turned x(0), inside the disc, image level
+    fd     Frechet distance of x(theta) to real images turned by theta
+    kept   share of samples that have, turned back, the class of x(0)
+    right  share that have the class asked for; None for samples without one
+    step   x(theta) against x of the angle before, turned by the difference; None for the first angle
+    shown  the first few samples, uint8 (angles, n, C, S, S)
+    """
+
+    name: str
+    degrees: tuple[float, ...]
+    db: tuple[Estimate, ...]
+    fd: tuple[Estimate, ...]
+    kept: tuple[Estimate, ...]
+    right: tuple[Estimate | None, ...]
+    step: tuple[Estimate | None, ...]
+    shown: Tensor = field(repr=False, compare=False)
+
+    def figures(self) -> dict[str, Any]:
+        """All but `shown`, by name."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "shown"}
 
 
 def write_curves(path: Path, curves: Sequence[RotationCurve], about: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from aliasfree.errors import ArgumentError
-from aliasfree.experiments.moved import between, motion_film, moved_samples, moved_upright, upright_sample
+from aliasfree.measuring.motion import between, motion_film, moved_samples, moved_upright, upright_sample
 from aliasfree.sampling.sampler import MotionSettings, Sampler, SampleSettings
 from aliasfree.training import RunFolder, RunSettings, train
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,40 +14,14 @@ from aliasfree.reporting.charts import Curve, Panel, panels
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
 
-    from aliasfree.evaluation import Estimate
+    from aliasfree.estimate import Estimate
+    from aliasfree.results.rotation import RotationCurve
 
-__all__ = ["RotationCurve", "compose", "rotation_figure", "samples_figure", "table_head", "table_rows", "table_text"]
+__all__ = ["compose", "rotation_figure", "samples_figure", "table_head", "table_rows", "table_text"]
 
 COLUMNS = 12
 """Images side by side in the picture of samples."""
-
-
-@dataclass(frozen=True)
-class RotationCurve:
-    """What one way of turning gives over the angles; every list has one entry an angle.
-
-    db     x(theta) against the turned x(0), inside the disc, image level
-    fd     Frechet distance of x(theta) to real images turned by theta
-    kept   share of samples that have, turned back, the class of x(0)
-    right  share that have the class asked for; None for samples without one
-    step   x(theta) against x of the angle before, turned by the difference; None for the first angle
-    shown  the first few samples, uint8 (angles, n, C, S, S)
-    """
-
-    name: str
-    degrees: tuple[float, ...]
-    db: tuple[Estimate, ...]
-    fd: tuple[Estimate, ...]
-    kept: tuple[Estimate, ...]
-    right: tuple[Estimate | None, ...]
-    step: tuple[Estimate | None, ...]
-    shown: Tensor = field(repr=False, compare=False)
-
-    def figures(self) -> dict[str, Any]:
-        """All but `shown`, by name."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "shown"}
 
 
 def rotation_figure(curves: Sequence[RotationCurve]) -> Image.Image:
