@@ -13,6 +13,7 @@ import numpy as np
 
 from aliasfree.devices import check_device, find_device
 from aliasfree.errors import ArgumentError
+from aliasfree.files import together
 from aliasfree.measuring.accuracy_score import accuracy_score, check_asked_classes
 from aliasfree.measuring.extractors import JUDGE, WIDTHS, kept_features, make_extractor
 from aliasfree.measuring.noise_error import network_noise_error
@@ -174,8 +175,9 @@ def evaluate(
     if store is not None and settings.accuracy_score:
         score = (kept and kept.accuracy_score) or accuracy_score(store, images, real, told("learning from images"))
         found = replace(found, accuracy_score=score)
-    found.write(path)
-    save_png(first_images(images), path.with_suffix(".png"))
+    with together():
+        found.write(path)
+        save_png(first_images(images), path.with_suffix(".png"))
     if store is not None:
         update_card(run, found)
     return found

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from aliasfree.devices import check_device, find_device
 from aliasfree.diffusion.names import LATE, METHODS, NOISE, NOISES, PAPER_WINDOW
 from aliasfree.errors import ArgumentError, did_you_mean
-from aliasfree.files import write_file, write_json
+from aliasfree.files import together, write_file, write_json
 from aliasfree.measuring.extractors import JUDGE, classifier_for
 from aliasfree.measuring.real_images import open_real
 from aliasfree.measuring.sample_store import Processes, SampleStore
@@ -266,10 +266,11 @@ def evaluate_turned(
         "sampling": sampling,
         "curves": [curve.figures() for curve in curves],
     }
-    write_json(note, about)
-    figure = rotation_figure(curves)
-    save_png(figure, page.with_suffix(".png"))
-    write_file(page, compose(run.settings.config, num, judge.accuracy, curves, figure))
+    with together():
+        write_json(note, about)
+        figure = rotation_figure(curves)
+        save_png(figure, page.with_suffix(".png"))
+        write_file(page, compose(run.settings.config, num, judge.accuracy, curves, figure))
     return curves, page
 
 
