@@ -31,7 +31,7 @@ from rich.console import Console
 # all that the forks need is imported here, and nothing that starts a thread
 from aliasfree.data import open_images
 from aliasfree.errors import RunError
-from aliasfree.experiments import sample_store
+from aliasfree.measuring import sample_store
 from aliasfree.measuring.evaluate import EvaluateSettings, evaluate
 from aliasfree.sampling.sampler import SampleSettings
 from aliasfree.sweep.recipe import read_recipe

@@ -17,8 +17,8 @@ from aliasfree.errors import ArgumentError, RunError
 from aliasfree.estimate import Estimate
 from aliasfree.experiments.demo import DemoSettings, _run_settings, run_demo
 from aliasfree.reporting.demo import compose, duration, uncertainty
-from aliasfree.reporting.film import Film
 from aliasfree.results.demo import ConfigResult, DemoResult
+from aliasfree.results.film import Film
 from aliasfree.results.metrics import SampledMotion, SamplerEquivariance
 from aliasfree.sampling.sampler import Sampler
 from aliasfree.training import RunFolder, RunStopped, train

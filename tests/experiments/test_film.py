@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from aliasfree.cli import app
 from aliasfree.errors import ArgumentError
 from aliasfree.experiments.film import film_runs
-from aliasfree.reporting.film import PATCH, Film, film_frames, film_shifts, film_strip
+from aliasfree.reporting.film import PATCH, film_frames, film_shifts, film_strip
+from aliasfree.results.film import Film
 from aliasfree.sampling.sampler import SampleSettings
 from aliasfree.training import RunFolder, RunSettings, train
 

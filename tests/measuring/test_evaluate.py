@@ -19,8 +19,8 @@ from aliasfree.errors import AliasfreeError, ArgumentError
 from aliasfree.estimate import Estimate
 from aliasfree.evaluation import accuracy_score, classifier
 from aliasfree.evaluation.features import ClassifierFeatures, PixelFeatures
-from aliasfree.experiments import sample_store
 from aliasfree.files import json_value
+from aliasfree.measuring import sample_store
 from aliasfree.measuring.evaluate import EvaluateSettings, _kept, evaluate, measure_samples
 from aliasfree.measuring.extractors import classifier_for, make_extractor
 from aliasfree.measuring.network_equivariance import network_equivariance

@@ -11,7 +11,7 @@ import torch
 
 from aliasfree.estimate import Estimate
 from aliasfree.evaluation.comparison import paired_difference
-from aliasfree.reporting.rotation import RotationCurve
+from aliasfree.results.rotation import RotationCurve
 from aliasfree.sweep.answers import answers, answers_text
 from aliasfree.sweep.table import Measured
 

@@ -12,7 +12,8 @@ from aliasfree.errors import ArgumentError
 from aliasfree.files import together, write_json
 from aliasfree.outputs import check_outputs
 from aliasfree.pictures import pingpong, save_gif, save_mp4, save_png, to_uint8
-from aliasfree.reporting.film import FPS, FRAMES, TRAVEL, Film, film_frames, film_shifts, film_strip
+from aliasfree.reporting.film import FPS, FRAMES, TRAVEL, film_frames, film_shifts, film_strip
+from aliasfree.results.film import Film
 from aliasfree.sampling.sampler import Sampler, SampleSettings
 
 if TYPE_CHECKING:

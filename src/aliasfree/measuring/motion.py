@@ -15,7 +15,7 @@ from aliasfree.errors import ArgumentError
 from aliasfree.measuring.network_equivariance import is_periodic
 from aliasfree.measuring.sampler_equivariance import sample_moved
 from aliasfree.pictures import to_uint8
-from aliasfree.reporting.film import Film
+from aliasfree.results.film import Film
 from aliasfree.sampling.sampler import MotionSettings, Sampler
 
 if TYPE_CHECKING:

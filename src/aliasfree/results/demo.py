@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from aliasfree.diffusion.names import LATE
 from aliasfree.errors import ArgumentError
-from aliasfree.reporting.film import Film
+from aliasfree.results.film import Film
 from aliasfree.results.metrics import Metrics, SamplerEquivariance
 
 __all__ = ["QUICK", "ConfigResult", "DemoResult", "DemoSettings", "facts"]

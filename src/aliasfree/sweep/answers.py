@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aliasfree.evaluation.comparison import holm, paired_difference
-from aliasfree.reporting.rotation import RotationCurve
+from aliasfree.results.rotation import RotationCurve
 from aliasfree.sweep.table import LEVEL, LOWER, Measured
 
 __all__ = ["Answer", "answers", "answers_text"]

@@ -11,7 +11,8 @@ from aliasfree.estimate import Estimate
 from aliasfree.reporting import html
 from aliasfree.reporting.charts import Curve, Panel, panels
 from aliasfree.reporting.html import Html
-from aliasfree.reporting.rotation import RotationCurve, samples_figure
+from aliasfree.reporting.rotation import samples_figure
+from aliasfree.results.rotation import RotationCurve
 from aliasfree.sweep.answers import Answer
 from aliasfree.sweep.table import LEGEND, Entry, difference_rows, groups_of, table_rows
 
