@@ -18,6 +18,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import time
 import warnings
 from collections.abc import Container, Iterator, Mapping
@@ -34,6 +35,7 @@ __all__ = [
     "put_back",
     "put_in_place",
     "replacing",
+    "require_regular",
     "sync",
     "together",
     "write_file",
@@ -253,6 +255,14 @@ def json_value(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return str(value) if isinstance(value, Path) else value
+
+
+def require_regular(path: str | Path) -> Path:
+    """The path of a regular file, or of a link to one: opening a pipe or a device may wait for good. Raises OSError."""
+    path = Path(path)
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return path
 
 
 def sync(path: Path) -> None:

@@ -6,14 +6,9 @@ Everything here takes and gives plain arrays and PIL images: uint8, (N, H, W, C)
 from __future__ import annotations
 
 import base64
-import contextlib
-import errno
 import io
 import math
-import subprocess
-import tempfile
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from aliasfree.errors import ArgumentError, DataError, ShapeError
 from aliasfree.files import replacing, together, write_file
+from aliasfree.image_files import open_image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -268,26 +264,13 @@ def save_mp4(frames: Sequence[Image.Image], path: str | Path, fps: float = 24) -
     >>> Path("film.mp4").stat().st_size > 0
     True
     """
-    from imageio_ffmpeg import get_ffmpeg_exe
+    from aliasfree.mp4 import encode
 
     _check_frames(frames, fps, fastest=1000)
-    width, height = frames[0].size
+    (width, height), odd = frames[0].size, ((0, frames[0].height % 2), (0, frames[0].width % 2), (0, 0))
+    pixels = (np.pad(np.asarray(frame.convert("RGB")), odd, "edge") for frame in frames)
     with replacing(path) as aside:
-        rate = str(Fraction(fps).limit_denominator())
-        source = ["-f", "rawvideo", "-vcodec", "rawvideo", "-s", f"{width + width % 2}x{height + height % 2}"]
-        coded = ["-an", "-vcodec", "libx264", "-pix_fmt", "yuv420p", "-crf", "10", "-v", "error"]
-        command = [get_ffmpeg_exe(), "-y", *source, "-pix_fmt", "rgb24", "-r", rate, "-i", "-", *coded, str(aside)]
-        with tempfile.TemporaryFile() as said:
-            encoder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
-            assert encoder.stdin is not None
-            with contextlib.suppress(BrokenPipeError), encoder, encoder.stdin as pipe:
-                for frame in frames:
-                    pixels = np.asarray(frame.convert("RGB"))
-                    pipe.write(np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge").tobytes())
-            if encoder.returncode:
-                said.seek(0)
-                reason = said.read().decode(errors="replace").strip().splitlines() or [f"exit {encoder.returncode}"]
-                raise OSError(errno.EIO, f"the film was not encoded: {reason[-1]}", str(path))
+        encode(pixels, (height + height % 2, width + width % 2), fps, aside)
 
 
 def data_uri(content: Image.Image | bytes, mime: str = "image/png") -> str:
@@ -322,7 +305,7 @@ def _read_all(paths: Sequence[str | Path], shape: tuple[int, ...] | None) -> Pix
     tiles: list[Pixels] = []
     for path in paths:
         try:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 tile = np.asarray(image if image.mode == "L" else image.convert("RGB"))
         except (OSError, SyntaxError) as error:
             raise DataError(f"cannot read the image {path}: leave it out or replace it ({error})") from error

@@ -67,8 +67,35 @@ def test_sets_that_are_no_training_set_stay_out_of_training(word):
 
 
 def test_a_class_whose_name_holds_more_than_a_split_word_stays_a_class():
-    assert arrange(["test tube/a.png", "train station/a.png"], "train", "x").class_names == (
-        "test tube", "train station")  # fmt: skip
+    for classes in (["test tube", "train station"], ["bullet_train", "train_station"], ["beaker", "testTube"]):
+        assert arrange([f"{name}/a.png" for name in classes], "train", "x").class_names == (*classes,)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "left_out"),
+    [("seg_train", "seg_test", "seg_pred"), ("TrainFaces", "TestFaces", None), ("01-train-hq", "02-val-hq", None),
+     ("mytrain", "mytest", None), ("train", "test_hard", None), ("imagenet-train-part", "imagenet-val", None)],
+)  # fmt: skip
+def test_split_words_with_more_in_the_name_are_splits_where_siblings_have_them_too(train, test, left_out):
+    names = [f"{folder}/{kind}/a.png" for folder in (train, test) for kind in ("cat", "dog")]
+    tree = arrange([*names, *([f"{left_out}/u.png"] if left_out else [])], "train", "x")
+    assert ([name for name, _ in tree.files], tree.class_names) == (names[:2], ("cat", "dog"))
+    assert f"{train}/ is the split train" in tree.notes
+    assert sum(note.startswith(f"{test}/ is the split") for note in tree.notes) == 1
+    assert not left_out or any(note.startswith(f"{left_out}/ left out") for note in tree.notes)
+
+
+def test_a_split_inside_a_folder_of_its_own_name_as_kaggle_unpacks_it_keeps_its_classes():
+    names = [f"seg_{s}/seg_{s}/{kind}/a.png" for s in ("train", "test") for kind in ("sea", "street")]
+    tree = arrange([*names, "seg_pred/seg_pred/u.png"], "train", "x")
+    assert ([name for name, _ in tree.files], tree.class_names) == (names[:2], ("sea", "street"))
+
+
+def test_domains_of_splits_are_classes_and_told():
+    tree = arrange([f"{s}{d}/a.png" for s in ("train", "test") for d in "AB"], "test", "x")
+    assert tree.files == [("testA/a.png", 0), ("testB/a.png", 1)]
+    assert tree.class_names == ("A", "B")
+    assert {"testA/ is the split test, domain A", "labels from the domains"} <= {*tree.notes}
 
 
 def test_split_all_and_labels_folders_overrule_the_reading_of_names():

@@ -89,8 +89,10 @@ def photograph(path: str | Path) -> Tensor:
     import torch
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    from aliasfree.image_files import open_image
+
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             if image.width * image.height > PIXELS:
                 raise ArgumentError(f"The picture has more than {PIXELS // 10**6} megapixels; choose a smaller one.")
             upright = ImageOps.exif_transpose(image)

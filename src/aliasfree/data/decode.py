@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from aliasfree.errors import DataError
+from aliasfree.image_files import open_image
 
 __all__ = ["IMAGE_SUFFIXES", "PEAK", "decode", "fit", "is_image_name", "to_channels"]
 
@@ -70,7 +71,7 @@ def decode(file: Path | IO[bytes], name: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on EXIF and palettes, which do not concern the pixels
-            with Image.open(file) as image:
+            with open_image(file) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise DataError(f"claims {image.width} x {image.height} pixels, more than 2^26; shrink it first.")
                 image.load()

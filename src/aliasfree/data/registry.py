@@ -107,7 +107,9 @@ def where(text: str) -> Path | None:
 
 
 def open_path(path: Path, split: str) -> Source:
-    """The source for what lies at `path`, recognised by its content."""
+    """The source for what lies at `path`, recognised by its content. Raises DataError for no regular file or folder."""
+    if not path.is_file() and not path.is_dir():
+        raise DataError(f"{path} is neither a file nor a folder (a pipe, a device); give one of these.")
     for kind in _kinds():
         if kind.recognises(path):
             return kind(path, split)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from aliasfree.data.decode import is_image_name
 from aliasfree.errors import ArgumentError, DataError
+from aliasfree.files import require_regular
 
 __all__ = [
     "OTHER_SPLITS",
@@ -166,7 +167,7 @@ def pick_file(files: Iterable[Path], split: str, folder: Path) -> Path:
 def stamp_file(path: Path) -> str:
     """A line that identifies a file: its sha256 up to 64 MiB, else its place, size and time of change."""
     try:
-        stat = path.stat()
+        stat = require_regular(path).stat()
         if stat.st_size > _HASHED_BYTES:
             return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
         with path.open("rb") as file:

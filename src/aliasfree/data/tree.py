@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 from aliasfree.data.decode import is_image_name
 from aliasfree.data.labels import LABEL_FILES, read_labels
-from aliasfree.data.source import OTHER_SPLITS, SPLITS
+from aliasfree.data.split_folders import split_folders, split_name
 from aliasfree.errors import DataError
 
 __all__ = ["Tree", "arrange", "sort_classes"]
 
-_FILLERS = frozenset({"images", "image", "imgs", "img", "set", "data", "split", "jpg", "png"})
 _SHARD = re.compile(r"\d{5,}")
 _UNREAD = frozenset({".heic", ".heif", ".jxl", ".raw", ".cr2", ".nef", ".dng", ".svg", ".psd", ".exr", ".hdr"})
 
@@ -39,17 +38,6 @@ def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(unique)
 
 
-def _split_name(folder: str) -> str | None:
-    """The split a folder is named after (`Train`, `val2017`, `test_images`, `unlabeled`), or None."""
-    lowered = re.sub(r"(hold|held)[-_ ]out", r"\1out", folder.lower())
-    words = {w for w in re.split(r"[^a-z]+", lowered) if w} - _FILLERS
-    if len(words) != 1:
-        return None
-    (word,) = words
-    named = {**SPLITS, "other": OTHER_SPLITS}
-    return next((s for s, aliases in named.items() if word in aliases or word.removesuffix("set") in aliases), None)
-
-
 def _clean(path: str) -> str:
     """A path with forward slashes and nothing in front: archives hold `a\\b`, `./a/b` and `/a/b`."""
     return "/".join(p for p in path.replace("\\", "/").split("/") if p not in ("", "."))
@@ -65,10 +53,11 @@ def arrange(
     """Sort image files into one split and its classes.
 
     Files that are no images, hidden ones and `__MACOSX` are left out. Outer folders that hold everything are looked
-    through. Folders named after splits are splits, never classes; folders beside them are training images when there
-    is no train folder, and left out when there is. What then is the first folder is the class, unless a file of
-    labels covers the images, or all folders are numbered shards (five digits or more). A lone folder inside a split
-    is looked through. Classes are those of all splits together, so that labels agree between them.
+    through. Folders named after splits (`split_folders`) are splits, never classes; folders beside them are training
+    images when there is no train folder, and left out when there is. What then is the first folder is the class,
+    unless a file of labels covers the images, or all folders are numbered shards (five digits or more). A lone folder
+    inside a split is looked through. Images straight in the folders of several domains have the domain as their class.
+    Classes are those of all splits together, so that labels agree between them.
 
     paths   paths relative to the root, as an archive may spell them
     split   `train`, `val` or `test`; without split folders, all images are taken; `all` = no folder is a split
@@ -98,12 +87,13 @@ def arrange(
     # A folder that holds everything divides nothing: look inside it, unless it is named like a split.
     while all(len(p) > depth + 1 for p in parts.values()):
         top = {p[depth] for p in parts.values()}
-        if len(top) > 1 or (split != "all" and _split_name(next(iter(top)))):
+        if len(top) > 1 or (split != "all" and split_name(next(iter(top)))):
             break
         depth += 1
 
     top = {p[depth] for p in parts.values() if len(p) > depth + 1}
-    found = {} if split == "all" else {folder: s for folder in top if (s := _split_name(folder))}
+    taken = {} if split == "all" else split_folders(top)
+    found = {folder: as_split.split for folder, as_split in taken.items()}
     has_splits = bool(found)
     rest = None if "train" in found.values() or set(found) == top else "train"
     where: dict[str, str | None] = {}
@@ -114,7 +104,8 @@ def arrange(
         have = ", ".join(sorted({s for s in where.values() if s and s != "other"}))
         raise DataError(f"{title} has no {split!r} split; it has: {have or 'none'}.")
     if has_splits:
-        notes += [f"{folder}/ is the split {s}" for folder, s in sorted(found.items()) if s != "other"]
+        notes += [f"{folder}/ is the split {f.split}" + (f", domain {f.domain}" if f.domain else "")
+                  for folder, f in sorted(taken.items()) if f.split != "other"]  # fmt: skip
         notes += [f"{folder}/ left out: named after a set that is no training set"
                   for folder, s in sorted(found.items()) if s == "other"]  # fmt: skip
         beside = sum(s is None for s in where.values())
@@ -122,6 +113,15 @@ def arrange(
 
     below = {n: parts[n][depth + (has_splits and parts[n][depth] in found) :] for n in names}
     used = [n for n in names if where[n] not in (None, "other")]
+    for folder in found:  # train/train/: the same name again divides nothing
+        inside = [n for n in names if parts[n][depth] == folder]
+        while inside and all(len(below[n]) > 1 and below[n][0] == folder for n in inside):
+            below |= {n: below[n][1:] for n in inside}
+    domains = {n: taken[f].domain for n in used if (f := parts[n][depth]) in taken and taken[f].domain}
+    if labels == "auto" and len(domains) == len(used) and all(len(below[n]) == 1 for n in used):
+        below |= {n: [domain, *below[n]] for n, domain in domains.items()}
+    else:
+        domains = {}
     by_file: dict[str, str] = {}
     sheets: list[str] = []
     if labels in ("auto", "file") and read is not None:
@@ -154,7 +154,8 @@ def arrange(
     if missing or (classes and len(classes) < 2):
         classes = None
     if classes:
-        notes.append("labels from " + (", ".join(sheets) if chosen[0] in by_file else "the folders"))
+        source = ", ".join(sheets) if chosen[0] in by_file else "the domains" if domains else "the folders"
+        notes.append(f"labels from {source}")
     else:
         notes.append("no labels")
     index = {name: i for i, name in enumerate(classes or ())}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aliasfree.errors import ArgumentError
+from aliasfree.image_files import open_image
 
 __all__ = ["Curve", "Panel", "aliasing_spectra", "learning_curves", "moving_mean", "panels", "radial_spectra"]
 
@@ -92,7 +93,7 @@ def panels(content: Sequence[Panel], columns: int = 2, dpi: int = DPI) -> Image.
     buffer = io.BytesIO()
     canvas.print_png(buffer)
     buffer.seek(0)
-    with Image.open(buffer) as image:
+    with open_image(buffer) as image:
         return image.convert("RGB")
 
 

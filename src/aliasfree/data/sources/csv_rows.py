@@ -16,6 +16,7 @@ import numpy as np
 
 from aliasfree.data.source import Bad, Item, Source, holds_images, pick_file, single_split, stamp_file
 from aliasfree.errors import DataError
+from aliasfree.files import require_regular
 
 _SUFFIXES = (".csv", ".csv.gz")
 _CHUNK_LINES = 512
@@ -125,7 +126,7 @@ def _csv_files(folder: Path) -> list[Path]:
 def _open(path: Path) -> Iterator[IO[str]]:
     # latin-1 never fails, so that odd bytes are reported as a wrong value with their line.
     try:
-        with path.open("rb") as raw:
+        with require_regular(path).open("rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
         with gzip.open(path, "rt", encoding="latin-1") if zipped else path.open(encoding="latin-1") as text:
             yield text

@@ -12,6 +12,7 @@ from aliasfree.data.labels import LABEL_FILES
 from aliasfree.data.source import Bad, Item, Source, single_split
 from aliasfree.data.tree import Tree, arrange
 from aliasfree.errors import DataError
+from aliasfree.files import require_regular
 
 
 class FolderSource(Source):
@@ -58,7 +59,7 @@ class FolderSource(Source):
 
     def _read(self, name: str, most: int) -> bytes:
         try:
-            with (self.path / name).open("rb") as file:
+            with require_regular(self.path / name).open("rb") as file:
                 return file.read(most)
         except OSError as error:
             raise DataError(f"{self.path / name} cannot be read ({error.strerror}); check it.") from error

@@ -15,6 +15,7 @@ import numpy as np
 
 from aliasfree.data.source import Bad, Item, Source, single_split, split_of, stamp_file
 from aliasfree.errors import DataError
+from aliasfree.files import require_regular
 
 _IMAGES_MAGIC, _LABELS_MAGIC = 2051, 2049  # uint8 with 3 dimensions, uint8 with 1
 _CHUNK_IMAGES = 1024
@@ -124,7 +125,7 @@ def _labels_beside(images: Path) -> Path | None:
 
 def _open(path: Path) -> gzip.GzipFile | BufferedReader:
     try:
-        with path.open("rb") as file:
+        with require_regular(path).open("rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
         return gzip.open(path, "rb") if zipped else path.open("rb")
     except OSError as error:

@@ -15,6 +15,7 @@ from aliasfree.data.decode import damaged, decode
 from aliasfree.data.source import Bad, Item, Source, holds_images, pick_file, single_split, stamp_file
 from aliasfree.data.tree import Tree, arrange
 from aliasfree.errors import DataError
+from aliasfree.files import require_regular
 
 _MOST_BYTES = 256 * 2**20
 """Most bytes that one member may unpack to."""
@@ -75,7 +76,7 @@ def _zips(folder: Path) -> list[Path]:
 @contextmanager
 def _open(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(require_regular(path))
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise DataError(f"{path} is not a complete zip file ({error}); fetch it again.") from error
     with archive:
