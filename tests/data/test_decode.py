@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import io
+import os
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from aliasfree.data.decode import decode, fit
+from aliasfree.data.decode import decode, decode_all, fit, without_remarks
 from aliasfree.errors import DataError
 
 
@@ -92,3 +94,35 @@ def test_equal_proportions_are_one_pillow_resize():
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (60, 40, 3), dtype=np.uint8))
     expected = noise.resize((16, 24), Image.Resampling.BILINEAR)
     assert np.array_equal(np.asarray(fit(noise, (24, 16), Image.Resampling.BILINEAR)), np.asarray(expected))
+
+
+def test_images_decoded_by_a_pool_come_in_order_with_errors_in_their_places():
+    made = [_saved(Image.new("L", (4 + 40 * (k % 3), 4), k), "PNG") for k in range(40)]
+    made[17] = io.BytesIO(b"no image")
+    found = list(decode_all(((lambda file=file: file), f"{k}.png") for k, file in enumerate(made)))
+    assert [i for i, image in enumerate(found) if isinstance(image, DataError)] == [17]
+    assert "17.png" in str(found[17])
+    assert [image.getpixel((0, 0)) for k, image in enumerate(found) if k != 17] == [k for k in range(40) if k != 17]
+
+
+def test_images_wait_for_their_reader_and_not_in_memory():
+    opened = []
+
+    def open_one(k: int) -> io.BytesIO:
+        opened.append(k)
+        return _saved(Image.new("L", (4, 4), k), "PNG")
+
+    images = decode_all(((lambda k=k: open_one(k)), str(k)) for k in range(100))
+    next(images)
+    images.close()
+    assert len(opened) <= 5 + 2 * os.cpu_count()
+
+
+def test_remarks_of_pillow_are_left_out_and_all_other_warnings_kept():
+    def remark_and_warn() -> None:
+        warnings.warn_explicit("Corrupt EXIF data", UserWarning, "TiffImagePlugin.py", 1, module="PIL.TiffImagePlugin")
+        warnings.warn("ours", stacklevel=1)
+
+    with pytest.warns(UserWarning, match="ours") as seen, without_remarks():
+        remark_and_warn()
+    assert len(seen) == 1

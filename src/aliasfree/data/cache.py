@@ -25,7 +25,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from aliasfree.data.decode import PEAK
+from aliasfree.data.decode import PEAK, without_remarks
 from aliasfree.data.source import Source
 from aliasfree.data.writing import BLOCK_BYTES, ArraySink, Shaper, block_checksums
 from aliasfree.errors import DataError
@@ -247,7 +247,7 @@ def _write(
     labels: list[int] = []
     shaper = Shaper(size, channels, source.resample)
     done, peak = 0, 0
-    with (folder / _IMAGES).open("w+b") as file:
+    with (folder / _IMAGES).open("w+b") as file, without_remarks():
         sink = ArraySink(file)
         for item in source.items(bad):
             if isinstance(item.image, Image.Image):

@@ -6,7 +6,12 @@ grey is divided by 257 and rounded; transparency is composited on black; of an a
 
 from __future__ import annotations
 
+import contextlib
+import os
 import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -16,7 +21,7 @@ from PIL import Image, ImageOps
 from aliasfree.errors import DataError
 from aliasfree.image_files import open_image
 
-__all__ = ["IMAGE_SUFFIXES", "PEAK", "decode", "fit", "is_image_name", "to_channels"]
+__all__ = ["IMAGE_SUFFIXES", "PEAK", "decode", "decode_all", "fit", "is_image_name", "to_channels", "without_remarks"]
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -69,13 +74,11 @@ def decode(file: Path | IO[bytes], name: str) -> Image.Image:
     Raises DataError for a file that is truncated, corrupt, of an unknown format, or whose range of values is not known.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on EXIF and palettes, which do not concern the pixels
-            with open_image(file) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise DataError(f"claims {image.width} x {image.height} pixels, more than 2^26; shrink it first.")
-                image.load()
-                upright = ImageOps.exif_transpose(image)
+        with open_image(file) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise DataError(f"claims {image.width} x {image.height} pixels, more than 2^26; shrink it first.")
+            image.load()
+            upright = ImageOps.exif_transpose(image)
         return _plain(upright)
     except DataError as error:
         raise DataError(f"{name} {error}") from error
@@ -85,6 +88,44 @@ def decode(file: Path | IO[bytes], name: str) -> Image.Image:
     except Exception as error:
         reason = "not an image this Pillow can read" if isinstance(error, Image.UnidentifiedImageError) else error
         raise damaged(name, reason) from error
+
+
+def decode_all(
+    files: Iterable[tuple[Callable[[], Path | IO[bytes]], str]], workers: int | None = None
+) -> Iterator[Image.Image | DataError]:
+    """`decode` of each (how to open it, its name), in order, by a pool of threads; an error takes an image's place.
+
+    workers  None = one for each processor of this process, at most 8; a few images more are held in memory
+    """
+    workers = workers or min(
+        8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+
+    def one(make: Callable[[], Path | IO[bytes]], name: str) -> Image.Image | DataError:
+        try:
+            return decode(make(), name)
+        except DataError as error:
+            return error
+
+    waiting: deque[Future[Image.Image | DataError]] = deque()
+    pool = ThreadPoolExecutor(workers, "decode")
+    try:
+        for make, name in files:
+            waiting.append(pool.submit(one, make, name))
+            if len(waiting) > workers + 2:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def without_remarks() -> Iterator[None]:
+    """Leave out Pillow's warnings about EXIF and palettes, which do not concern the pixels. Not for use in threads."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
 
 
 CURE = "; replace it, or leave such files out with `skip_bad=True`."

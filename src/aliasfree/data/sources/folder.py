@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from aliasfree.data.decode import decode
+from aliasfree.data.decode import decode_all
 from aliasfree.data.labels import LABEL_FILES
 from aliasfree.data.source import Bad, Item, Source, single_split
 from aliasfree.data.tree import Tree, arrange
@@ -48,14 +49,14 @@ class FolderSource(Source):
         return len(self._arranged().files)
 
     def items(self, bad: Bad) -> Iterator[Item]:
-        for name, label in self._arranged().files:
-            path = self.path / name
-            try:
-                image = decode(path, str(path))
-            except DataError as error:
-                bad(error)
-                continue
-            yield Item(image, label, str(path))
+        files = self._arranged().files
+        paths = [self.path / name for name, _ in files]
+        images = decode_all((partial(Path, path), str(path)) for path in paths)
+        for (_, label), path, image in zip(files, paths, images, strict=True):
+            if isinstance(image, DataError):
+                bad(image)
+            else:
+                yield Item(image, label, str(path))
 
     def _read(self, name: str, most: int) -> bytes:
         try:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from aliasfree.data import registry
-from aliasfree.data.decode import to_channels
+from aliasfree.data.decode import to_channels, without_remarks
 from aliasfree.data.source import SPLITS, Bad, Item, Source
 from aliasfree.errors import ArgumentError, DataError, check_seed
 from aliasfree.files import new_folder
@@ -138,7 +138,7 @@ def make_mnist_m(
     done = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with new_folder(out) as aside:
+        with new_folder(out) as aside, without_remarks():
             aside.mkdir()
             for done, item in enumerate(source.items(_refuse), 1):
                 if item.label is None:

@@ -8,10 +8,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from aliasfree.data.decode import damaged, decode
+from aliasfree.data.decode import damaged, decode_all
 from aliasfree.data.source import Bad, Item, Source, holds_images, pick_file, single_split, stamp_file
 from aliasfree.data.tree import Tree, arrange
 from aliasfree.errors import DataError
@@ -47,14 +48,19 @@ class ZipSource(Source):
 
     def items(self, bad: Bad) -> Iterator[Item]:
         with _open(self._file) as archive:
-            for member, label in self._arrange(archive).files:
-                name = f"{self._file}!{member}"
-                try:
-                    image = decode(io.BytesIO(_read(archive, member, name)), name)
-                except DataError as error:
-                    bad(error)
-                    continue
-                yield Item(image, label, name)
+            files = self._arrange(archive).files
+            names = [f"{self._file}!{member}" for member, _ in files]
+
+            def unpack(member: str, name: str) -> io.BytesIO:
+                return io.BytesIO(_read(archive, member, name))
+
+            pairs = zip(files, names, strict=True)
+            images = decode_all((partial(unpack, member, name), name) for (member, _), name in pairs)
+            for (_, label), name, image in zip(files, names, images, strict=True):
+                if isinstance(image, DataError):
+                    bad(image)
+                else:
+                    yield Item(image, label, name)
 
     def _arrange(self, archive: zipfile.ZipFile) -> Tree:
         if self._tree is None:
