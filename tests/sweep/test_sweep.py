@@ -230,7 +230,7 @@ def test_the_recipes_that_come_along_can_be_read_by_name():
     smoke, small, paper = (read_recipe(Path(name)) for name in ("smoke", "paper-small", "paper"))
     assert len(smoke.cells) == 6
     assert len(small.cells) == 2 * len(paper.cells) == 2 * 39
-    assert {p.stem for p in RECIPES.glob("*.toml")} == {"smoke", "paper-small", "paper"}
+    assert {p.stem for p in RECIPES.glob("*.toml")} == {"gallery", "smoke", "paper-small", "paper"}
     settings = {
         part.name: next(c for c in paper.cells if c.part is part).run_settings(Path("x")) for part in paper.data
     }
@@ -241,7 +241,7 @@ def test_the_recipes_that_come_along_can_be_read_by_name():
     assert settings["mnist"].num_images == 20_000
     measured = paper.cells[0].evaluate_settings("inception")
     assert (measured.count, measured.sampling.steps, measured.protocol, measured.split) == (2000, 999, "paper", "test")
-    with pytest.raises(ArgumentError, match="paper, paper-small, smoke"):
+    with pytest.raises(ArgumentError, match="gallery, paper, paper-small, smoke"):
         read_recipe(Path("nothing"))
 
 
