@@ -8,7 +8,7 @@ from aliasfree.lazy_exports import lazy_attributes
 
 if TYPE_CHECKING:
     from aliasfree.data.images import ImageData, export_images, open_images, unit_range
-    from aliasfree.data.registry import source_names
+    from aliasfree.data.registry import register_source, source_names
     from aliasfree.data.sizes import check_image_size
     from aliasfree.data.sources.mnist_m import make_mnist_m
 
@@ -18,6 +18,7 @@ __all__ = [
     "export_images",
     "make_mnist_m",
     "open_images",
+    "register_source",
     "source_names",
     "unit_range",
 ]
@@ -28,6 +29,7 @@ _WHERE = {
     "export_images": "images",
     "make_mnist_m": "sources.mnist_m",
     "open_images": "images",
+    "register_source": "registry",
     "source_names": "registry",
     "unit_range": "images",
 }

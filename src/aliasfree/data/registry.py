@@ -10,19 +10,57 @@ from functools import cache
 from pathlib import Path
 
 from aliasfree.data.source import Source, check_split
-from aliasfree.errors import DataError, did_you_mean
+from aliasfree.errors import ArgumentError, DataError, did_you_mean
 
-__all__ = ["absolute", "find_named", "open_path", "places", "resolve", "source_names", "where"]
+__all__ = ["absolute", "find_named", "open_path", "places", "register_source", "resolve", "source_names", "where"]
 
 _STORED_NAMES = ("mnist", "cifar10")
 """Names of data that must lie in a data folder; what lies there decides how it is read."""
 _SUFFIXES = ("", ".zip", ".npz", ".csv", ".csv.gz", ".tar.gz")
 
 
+_REGISTERED: list[type[Source]] = []
+
+
+def register_source(kind: type[Source]) -> type[Source]:
+    """Let `open_images`, and with it every command, know a kind of data of yours; gives the class, for use as `@`.
+
+    The kinds of `aliasfree.data.sources` need no call. Raises ArgumentError for a class that could never be asked for,
+    or that takes a name or prefix of another.
+
+    >>> import numpy as np
+    >>> from aliasfree.data import open_images, register_source
+    >>> from aliasfree.data.source import Item, Source
+    >>> class Grey(Source):
+    ...     prefix = "grey:"
+    ...
+    ...     def stamp(self):
+    ...         return [str(self.path)]
+    ...
+    ...     def items(self, bad):
+    ...         yield Item(np.full((8, 8), int(self.path.name.removeprefix("grey:")), np.uint8), None, "grey")
+    >>> _ = register_source(Grey)
+    >>> int(open_images("grey:128").images.max())
+    128
+    """
+    missing = ", ".join(sorted(getattr(kind, "__abstractmethods__", {"Source"})))
+    if not issubclass(kind, Source) or missing:
+        raise ArgumentError(f"{kind.__name__} is no whole source: it lacks {missing}.")
+    if not (kind.names or kind.prefix or "recognises" in vars(kind)):
+        raise ArgumentError(f"{kind.__name__} answers to nothing; give it `names`, a `prefix`, or `recognises`.")
+    known = {text for other in _kinds() for text in (*other.names, other.prefix)} | {*_STORED_NAMES}
+    taken = sorted(known & {*kind.names, kind.prefix} - {""})
+    if taken:
+        raise ArgumentError(f"{taken[0]!r} is another source already; choose another name than that.")
+    _REGISTERED.append(kind)
+    _kinds.cache_clear()
+    return kind
+
+
 @cache
 def _kinds() -> tuple[type[Source], ...]:
     package = importlib.import_module("aliasfree.data.sources")
-    kinds: list[type[Source]] = []
+    kinds = list(_REGISTERED)
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         kinds += [
