@@ -59,7 +59,10 @@ METHODS = {
 }
 
 SUBMODULES = {
-    "conversion": ("ConversionReport", "conversion_report", "convert", "revert", "rolled_db", "tile", "untile"),
+    "conversion": (
+        *("ConversionReport", "Converted", "conversion_report", "convert", "register_block", "revert", "rolled_db"),
+        *("tile", "untile"),
+    ),
     "config": ("LETTERS", "PAPER_CONFIGS", "Config", "Traits", "known_names", "register_letter"),
     "data": ("ImageData", "make_mnist_m", "open_images", "unit_range"),
     "diffusion": (

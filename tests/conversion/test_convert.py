@@ -330,3 +330,22 @@ def test_upsampling_of_signals_and_volumes_is_left_as_it_is(shape):
     x = torch.randn(shape)
     stock = model(x)
     assert same(convert(model, "D-hq")(x), stock)
+
+
+class ChannelsLast(nn.Module):
+    """A hand-written block of two arguments, which no config implies."""
+
+    def __init__(self):
+        super().__init__()
+        self.act = nn.SiLU()
+
+    def forward(self, x, more):
+        return self.act(x.permute(0, 2, 3, 1) + more).permute(0, 3, 1, 2)
+
+
+def test_a_call_that_cannot_be_implied_is_told_with_its_cure_and_exact_with_it():
+    x = torch.linspace(-2, 2, 8).reshape(1, 8, 1, 1).expand(1, 8, 16, 16)  # constant planes: filters keep them
+    with pytest.warns(UserWarning, match=r"no call of this ChannelsLast could be watched.*as `inputs`"):
+        convert(ChannelsLast(), "C-hq")
+    block = convert(ChannelsLast(), "C-hq", inputs=[x, torch.zeros(8)])
+    torch.testing.assert_close(block(x, torch.zeros(8)), ChannelsLast()(x, torch.zeros(8)))

@@ -1,6 +1,7 @@
 """One-call conversion of diffusers models, and its undoing."""
 
 from aliasfree.conversion.convert import convert, revert
+from aliasfree.conversion.converted_module import Converted, register_block
 from aliasfree.conversion.models import (
     AliasFreeAutoencoderKL,
     AliasFreeControlNetModel,
@@ -18,9 +19,11 @@ __all__ = [
     "AliasFreeStockUNet2DModel",
     "AliasFreeUNet2DConditionModel",
     "ConversionReport",
+    "Converted",
     "ModelMixin",
     "conversion_report",
     "convert",
+    "register_block",
     "revert",
     "rolled_db",
     "tile",

@@ -1,17 +1,17 @@
-"""Nonlinearities, filtered where they act on planes."""
+"""Nonlinearities, filtered where they act on planes. Another one takes one class here."""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 import torch.nn.functional as F
 from diffusers.models.activations import FP32SiLU
 from torch import Tensor, nn
 
-from aliasfree.conversion.converted_module import Converted
+from aliasfree.conversion.converted_module import Converted, Rule, register_block
 from aliasfree.conversion.plane_filters import Axes, on_planes
 
-__all__ = ["ACTIVATIONS", "FilteredActivation"]
+__all__ = ["FilteredActivation"]
 
 
 class FilteredActivation(Converted):
@@ -20,8 +20,9 @@ class FilteredActivation(Converted):
     axes   where rows and columns lie, by the number of axes of the tensor
     """
 
+    rule: ClassVar[Rule] = "activation"
     axes: Axes
-    kernel: str | None = None  # name of the fused kernel; None = the module's own function
+    kernel: ClassVar[str | None] = None  # name of the fused kernel; None = the module's own function
 
     def forward(self, input: Tensor) -> Tensor:
         axes = self.axes.get(input.ndim)
@@ -33,14 +34,17 @@ class FilteredActivation(Converted):
         return self._filters.activate(planes, self.kernel or super().forward, training=self.training)
 
 
+@register_block
 class AliasFreeSiLU(FilteredActivation, nn.SiLU):
     kernel = "silu"
 
 
+@register_block
 class AliasFreeReLU(FilteredActivation, nn.ReLU):
     kernel = "relu"
 
 
+@register_block
 class AliasFreeGELU(FilteredActivation, nn.GELU):
     """Exact or, with `approximate="tanh"`, approximate."""
 
@@ -49,6 +53,7 @@ class AliasFreeGELU(FilteredActivation, nn.GELU):
         return self._filters.activate(planes, function, training=self.training)
 
 
+@register_block
 class AliasFreeGLU(FilteredActivation, nn.GLU):
     """a sigmoid(b), of the two halves of the channels."""
 
@@ -56,69 +61,57 @@ class AliasFreeGLU(FilteredActivation, nn.GLU):
         return self._filters.gate(planes, F.sigmoid, training=self.training)
 
 
+@register_block
 class AliasFreeFP32SiLU(FilteredActivation, FP32SiLU): ...
 
 
+@register_block
 class AliasFreeMish(FilteredActivation, nn.Mish): ...
 
 
+@register_block
 class AliasFreeLeakyReLU(FilteredActivation, nn.LeakyReLU): ...
 
 
+@register_block
 class AliasFreePReLU(FilteredActivation, nn.PReLU): ...
 
 
+@register_block
 class AliasFreeELU(FilteredActivation, nn.ELU): ...
 
 
+@register_block
 class AliasFreeSELU(FilteredActivation, nn.SELU): ...
 
 
+@register_block
 class AliasFreeCELU(FilteredActivation, nn.CELU): ...
 
 
+@register_block
 class AliasFreeReLU6(FilteredActivation, nn.ReLU6): ...
 
 
+@register_block
 class AliasFreeHardtanh(FilteredActivation, nn.Hardtanh): ...
 
 
+@register_block
 class AliasFreeHardswish(FilteredActivation, nn.Hardswish): ...
 
 
+@register_block
 class AliasFreeHardsigmoid(FilteredActivation, nn.Hardsigmoid): ...
 
 
+@register_block
 class AliasFreeSoftplus(FilteredActivation, nn.Softplus): ...
 
 
+@register_block
 class AliasFreeTanh(FilteredActivation, nn.Tanh): ...
 
 
+@register_block
 class AliasFreeSigmoid(FilteredActivation, nn.Sigmoid): ...
-
-
-ACTIVATIONS: dict[type[nn.Module], type[FilteredActivation]] = {
-    cls.__bases__[1]: cls
-    for cls in (
-        AliasFreeSiLU,
-        AliasFreeReLU,
-        AliasFreeGELU,
-        AliasFreeGLU,
-        AliasFreeFP32SiLU,
-        AliasFreeMish,
-        AliasFreeLeakyReLU,
-        AliasFreePReLU,
-        AliasFreeELU,
-        AliasFreeSELU,
-        AliasFreeCELU,
-        AliasFreeReLU6,
-        AliasFreeHardtanh,
-        AliasFreeHardswish,
-        AliasFreeHardsigmoid,
-        AliasFreeSoftplus,
-        AliasFreeTanh,
-        AliasFreeSigmoid,
-    )
-}
-"""stock class -> its filtered counterpart. Another activation takes one class above and one line here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch.nn.functional as F
 from diffusers.models.activations import GEGLU
@@ -15,7 +15,7 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import FirUpsample2D, KUpsample2D, Upsample2D
 from torch import Tensor
 
-from aliasfree.conversion.converted_module import Converted
+from aliasfree.conversion.converted_module import Converted, Rule, register_block
 from aliasfree.conversion.plane_filters import PlaneFilters, is_plane
 from aliasfree.conversion.resampling import Local
 
@@ -35,8 +35,11 @@ __all__ = [
 ]
 
 
+@register_block
 class AliasFreeUpsample2D(Converted, Upsample2D):
     """diffusers' upsampling: band-limited interpolation, then its convolution."""
+
+    change = "band-limited interpolation"
 
     def forward(self, hidden_states: Tensor, output_size: Any = None, *_: Any, **__: Any) -> Tensor:
         if self.norm is not None:
@@ -47,11 +50,14 @@ class AliasFreeUpsample2D(Converted, Upsample2D):
         return cast(Tensor, (self.conv if self.name == "conv" else self.Conv2d_0)(hidden_states))
 
 
+@register_block
 class AliasFreeDownsample2D(Converted, Downsample2D):
     """diffusers' strided convolution (its stride is 1 now), low-pass, every second sample.
 
     With `padding=0` (encoders of autoencoders) the stock module puts a row and a column of zeros behind the plane.
     """
+
+    change = "low-pass and decimation by 2 after its convolution"
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         if self.norm is not None:
@@ -68,8 +74,11 @@ class AliasFreeDownsample2D(Converted, Downsample2D):
         return filters.decimate(self.conv(padded), 2)[..., : h // 2, : w // 2]
 
 
+@register_block
 class AliasFreeFirDownsample2D(Local, FirDownsample2D):
     """diffusers' 4-tap FIR downsampling: its filter at full rate, low-pass, every second sample."""
+
+    change = "its filter at full rate, low-pass, decimation by 2"
 
     ratio = (1, 2)
 
@@ -77,8 +86,11 @@ class AliasFreeFirDownsample2D(Local, FirDownsample2D):
         return fir_downsample(self._filters, hidden_states, self.fir_kernel)
 
 
+@register_block
 class AliasFreeFirUpsample2D(Local, FirUpsample2D):
     """diffusers' 4-tap FIR upsampling: band-limited interpolation."""
+
+    change = "band-limited interpolation"
 
     ratio = (2, 1)
 
@@ -86,8 +98,11 @@ class AliasFreeFirUpsample2D(Local, FirUpsample2D):
         return self._filters.interpolate(hidden_states)
 
 
+@register_block
 class AliasFreeKDownsample2D(Local, KDownsample2D):
     """The same of the k-upscaler's UNet."""
+
+    change = "its filter at full rate, low-pass, decimation by 2"
 
     ratio = (1, 2)
 
@@ -95,8 +110,11 @@ class AliasFreeKDownsample2D(Local, KDownsample2D):
         return fir_downsample(self._filters, inputs, (1, 3, 3, 1))
 
 
+@register_block
 class AliasFreeKUpsample2D(Local, KUpsample2D):
     """The same of the k-upscaler's UNet."""
+
+    change = "band-limited interpolation"
 
     ratio = (2, 1)
 
@@ -104,11 +122,14 @@ class AliasFreeKUpsample2D(Local, KUpsample2D):
         return self._filters.interpolate(inputs)
 
 
+@register_block
 class AliasFreeControlNetConditioningEmbedding(Converted, ControlNetConditioningEmbedding):
     """The condition's encoder: strided convolutions and functional SiLUs.
 
     decimations   what the stride of each of its `blocks` was
     """
+
+    rule: ClassVar[Rule] = "condition_encoder"
 
     decimations: tuple[int, ...]
 
@@ -127,11 +148,14 @@ class AliasFreeControlNetConditioningEmbedding(Converted, ControlNetConditioning
         return self._filters.activate(x, "silu", training=self.training)
 
 
+@register_block
 class AliasFreeGEGLU(Converted, GEGLU):
     """The gated GELU of a transformer's feed-forward layer over the tokens of a plane, evaluated as planes.
 
     plane   (H, W), told by the transformer at every call
     """
+
+    rule: ClassVar[Rule] = "transformer"
 
     plane: tuple[int, int]
 
@@ -140,6 +164,7 @@ class AliasFreeGEGLU(Converted, GEGLU):
         return self._filters.gate(planes, F.gelu, training=self.training).flatten(2).mT
 
 
+@register_block
 class AliasFreeAttention(Converted, Attention):
     """Attention over the pixels of a plane, carried out at a higher rate: a softmax over grid points is a sum that
     stands for an integral, and its integrand has more bandwidth than the keys.
@@ -147,6 +172,8 @@ class AliasFreeAttention(Converted, Attention):
     attention_rate   2 or 4
     plane            (H, W) of tokens, told by the transformer at every call; None = it is given planes
     """
+
+    rule: ClassVar[Rule] = "transformer"
 
     attention_rate: int
     plane: tuple[int, int] | None
@@ -165,8 +192,11 @@ class AliasFreeAttention(Converted, Attention):
         return self._filters.at_rate(hidden_states.mT.unflatten(2, plane), rate, attend).flatten(2).mT
 
 
+@register_block
 class AliasFreeTransformer2DModel(Converted, Transformer2DModel):
     """Tells its feed-forward and attention layers the shape of the plane whose pixels are its tokens."""
+
+    rule: ClassVar[Rule] = "transformer"
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         plane = (hidden_states.shape[-2], hidden_states.shape[-1])

@@ -1,13 +1,13 @@
 """Parts of diffusers that resample or distort planes by calling functions in their `forward`.
 
 Each becomes a class with the stock `forward`, in which `F` is `Filtered`: the same functions, and those that alias
-replaced, or that pad a plane which is tiled. Another part takes one line in `_PARTS` or `_PADS`.
+replaced, or that pad a plane which is tiled. Another part takes one class here.
 """
 
 from __future__ import annotations
 
 from types import FunctionType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_dc import DCDownBlock2d, DCUpBlock2d
@@ -20,12 +20,12 @@ from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCaus
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from diffusers.models.downsampling import CogVideoXDownsample3D
 from diffusers.models.upsampling import CogVideoXUpsample3D
-from torch import Tensor, nn
+from torch import Tensor
 
-from aliasfree.conversion.converted_module import Converted
+from aliasfree.conversion.converted_module import Converted, Rule, register_block
 from aliasfree.conversion.plane_filters import PlaneFilters, on_planes
 
-__all__ = ["BY_FUNCTIONS", "PAD_BY_FUNCTIONS"]
+__all__ = ["AliasFreeByFunctions", "AliasFreePadsByFunctions"]
 
 
 class Filtered:
@@ -73,6 +73,9 @@ class Filtered:
 class AliasFreeByFunctions(Converted):
     """A part whose functions are filtered."""
 
+    change = "the functions it resamples by are filtered"
+    rule: ClassVar[Rule] = "by_functions"
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         stock: Any = next(c for c in type(self).__mro__ if not issubclass(c, Converted))
         stock = stock.forward
@@ -82,53 +85,47 @@ class AliasFreeByFunctions(Converted):
         return function(self, *args, **kwargs)
 
 
+@register_block
 class AliasFreeDCDownBlock2d(AliasFreeByFunctions, DCDownBlock2d): ...
 
 
+@register_block
 class AliasFreeDCUpBlock2d(AliasFreeByFunctions, DCUpBlock2d): ...
 
 
+@register_block
 class AliasFreeHunyuanVideoUpsampleCausal3D(AliasFreeByFunctions, HunyuanVideoUpsampleCausal3D): ...
 
 
+@register_block
 class AliasFreeEasyAnimateUpsampler3D(AliasFreeByFunctions, EasyAnimateUpsampler3D): ...
 
 
+@register_block
 class AliasFreeCogVideoXUpsample3D(AliasFreeByFunctions, CogVideoXUpsample3D): ...
 
 
-_PARTS: tuple[type[AliasFreeByFunctions], ...] = (
-    AliasFreeDCDownBlock2d,
-    AliasFreeDCUpBlock2d,
-    AliasFreeHunyuanVideoUpsampleCausal3D,
-    AliasFreeEasyAnimateUpsampler3D,
-    AliasFreeCogVideoXUpsample3D,
-)
-BY_FUNCTIONS: dict[type[nn.Module], type[Converted]] = {cls.__bases__[1]: cls for cls in _PARTS}
-"""stock class -> what it becomes in configs that filter resampling."""
+class AliasFreePadsByFunctions(AliasFreeByFunctions):
+    """A part that pads planes by a function; it changes where they are tiled."""
+
+    rule: ClassVar[Rule] = "pads_by_functions"
 
 
-class AliasFreeWanCausalConv3d(AliasFreeByFunctions, WanCausalConv3d): ...
+@register_block
+class AliasFreeWanCausalConv3d(AliasFreePadsByFunctions, WanCausalConv3d): ...
 
 
-class AliasFreeQwenImageCausalConv3d(AliasFreeByFunctions, QwenImageCausalConv3d): ...
+@register_block
+class AliasFreeQwenImageCausalConv3d(AliasFreePadsByFunctions, QwenImageCausalConv3d): ...
 
 
-class AliasFreeHunyuanVideoCausalConv3d(AliasFreeByFunctions, HunyuanVideoCausalConv3d): ...
+@register_block
+class AliasFreeHunyuanVideoCausalConv3d(AliasFreePadsByFunctions, HunyuanVideoCausalConv3d): ...
 
 
-class AliasFreeEasyAnimateDownsampler3D(AliasFreeByFunctions, EasyAnimateDownsampler3D): ...
+@register_block
+class AliasFreeEasyAnimateDownsampler3D(AliasFreePadsByFunctions, EasyAnimateDownsampler3D): ...
 
 
-class AliasFreeCogVideoXDownsample3D(AliasFreeByFunctions, CogVideoXDownsample3D): ...
-
-
-_PADS: tuple[type[AliasFreeByFunctions], ...] = (
-    AliasFreeWanCausalConv3d,
-    AliasFreeQwenImageCausalConv3d,
-    AliasFreeHunyuanVideoCausalConv3d,
-    AliasFreeEasyAnimateDownsampler3D,
-    AliasFreeCogVideoXDownsample3D,
-)
-PAD_BY_FUNCTIONS: dict[type[nn.Module], type[Converted]] = {cls.__bases__[1]: cls for cls in _PADS}
-"""stock class -> what it becomes where planes are tiled: it pads them by a function."""
+@register_block
+class AliasFreeCogVideoXDownsample3D(AliasFreePadsByFunctions, CogVideoXDownsample3D): ...

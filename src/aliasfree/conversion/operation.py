@@ -12,7 +12,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from aliasfree.config import Config
-from aliasfree.conversion.converted_module import OWN, StockState
+from aliasfree.conversion.converted_module import StockState, own_attributes
 from aliasfree.conversion.decisions import Decision, decide
 from aliasfree.conversion.inputs import Inputs, examine, inputs_from_config
 from aliasfree.conversion.plane_filters import TILED, PlaneFilters
@@ -122,9 +122,9 @@ def undo(model: nn.Module) -> None:
         record: StockState | None = module.__dict__.pop("_stock_state", None)
         if record is None:
             continue
+        added = own_attributes(module)
         module.__class__ = record.stock
-        module.__dict__.pop("_filters", None)
-        for name in OWN:
+        for name in added:
             module.__dict__.pop(name, None)
         for name, value in record.attributes.items():
             setattr(module, name, value)
@@ -139,6 +139,12 @@ def operate(model: nn.Module, conversion: Conversion, inputs: Inputs | None = No
     """Change the modules of a stock model. Touches no tensor, so it works on the meta device."""
     _tell_listeners()
     seen = examine(model, inputs_from_config(conversion.inputs) if inputs is None else inputs)
+    if seen is None:
+        warnings.warn(
+            f"no call of this {type(model).__name__} could be watched, so tensors of four axes are taken for planes "
+            f"(N, C, H, W), which is wrong for channels that come last: give the arguments of one call as `inputs`",
+            stacklevel=3,
+        )
     found = list(decide(model, conversion.filters, conversion.feed_forward, seen, conversion.attention_rate))
     for finding in found:
         if finding.become is not None:

@@ -5,14 +5,14 @@ Every strided operation is treated alike: carried out at stride 1, low-passed, a
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageUpsample
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanUpsample
 from torch import Tensor, nn
 
-from aliasfree.conversion.converted_module import Converted
+from aliasfree.conversion.converted_module import Converted, Rule, register_block
 from aliasfree.conversion.plane_filters import Window, on_planes
 
 __all__ = [
@@ -38,11 +38,14 @@ __all__ = [
 ]
 
 
+@register_block
 class AliasFreeConv2d(Converted, nn.Conv2d):
     """A strided convolution: at stride 1, low-pass, every `decimation`-th sample.
 
     around   (left, right, top, bottom): the padding of a module before it, which it does itself; None = its own
     """
+
+    rule: ClassVar[Rule] = "convolution"
 
     decimation: int
     around: tuple[int, int, int, int] | None
@@ -78,9 +81,12 @@ class AliasFreePaddedConv2d(Converted, nn.Conv2d):
         return F.conv2d(z, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
+@register_block
 class AliasFreeConv3d(Converted, nn.Conv3d):
     """A convolution of videos (N, C, T, H, W): rows and columns padded as asked, and if it is strided along them, at
     stride 1, low-passed frame by frame, every `decimation`-th sample. Frames are taken as before."""
+
+    rule: ClassVar[Rule] = "video_convolution"
 
     decimation: int
     outside: bool
@@ -105,8 +111,8 @@ class Local(Converted):
     reach   how far it looks, in pixels of what it is given
     """
 
-    ratio: tuple[int, int]
-    reach: int = 4
+    ratio: ClassVar[tuple[int, int]]
+    reach: ClassVar[int] = 4
 
     def forward(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         filters, stock = self._filters, super().forward
@@ -120,8 +126,11 @@ class Local(Converted):
         raise NotImplementedError
 
 
+@register_block
 class AliasFreeConvTranspose2d(Local, nn.ConvTranspose2d):
     """A transposed convolution: band-limited interpolation in place of the zeros between samples, then its kernel."""
+
+    change = "band-limited interpolation, then its kernel"
 
     @property
     def ratio(self) -> tuple[int, int]:  # type: ignore[override]
@@ -161,8 +170,11 @@ class Pool(Local):
         return int(sides(self.kernel_size)[0]) * int(sides(getattr(self, "dilation", 1))[0])
 
 
+@register_block
 class AliasFreeAvgPool2d(Pool, nn.AvgPool2d):
     """An average pool: the average at stride 1, low-pass, every stride-th sample."""
+
+    change = "average at full rate, low-pass"
 
     def filtered(self, input: Tensor) -> Tensor:
         k, s, p = (sides(v)[0] for v in (self.kernel_size, self.stride, self.padding))
@@ -173,8 +185,11 @@ class AliasFreeAvgPool2d(Pool, nn.AvgPool2d):
         return self._filters.pool(input, s, Window(k, p, ceil=self.ceil_mode), average)
 
 
+@register_block
 class AliasFreeMaxPool2d(Pool, nn.MaxPool2d):
     """A max pool: the maximum at stride 1, low-pass, every stride-th sample."""
+
+    change = "maximum at full rate, low-pass"
 
     def filtered(self, input: Tensor) -> Tensor:
         k, s, p, d = (sides(v)[0] for v in (self.kernel_size, self.stride, self.padding, self.dilation))
@@ -185,15 +200,21 @@ class AliasFreeMaxPool2d(Pool, nn.MaxPool2d):
         return self._filters.pool(input, s, Window(k, p, d, self.ceil_mode), maximum)
 
 
+@register_block
 class AliasFreePixelShuffle(Converted, nn.PixelShuffle):
     """Channels to pixels, then without what the lower rate could not carry."""
+
+    change = "low-passed after the shuffle"
 
     def forward(self, input: Tensor) -> Tensor:
         return self._filters.low_pass(super().forward(input), self.upscale_factor)
 
 
+@register_block
 class AliasFreePixelUnshuffle(Converted, nn.PixelUnshuffle):
     """Planes without what the lower rate cannot carry, then pixels to channels."""
+
+    change = "low-passed before the shuffle"
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(self._filters.low_pass(input, self.downscale_factor))
@@ -205,28 +226,36 @@ class AliasFreePad2d(Converted):
     outside   False = the module after it pads
     """
 
+    rule: ClassVar[Rule] = "padding"
+
     outside: bool
-    own: str
+    own: ClassVar[str]
 
     def forward(self, input: Tensor) -> Tensor:
         return self._filters.pad(input, sides_of(self.padding), self.own) if self.outside else input
 
 
+@register_block
 class AliasFreeZeroPad2d(AliasFreePad2d, nn.ZeroPad2d):
     own = "zeros"
 
 
+@register_block
 class AliasFreeReplicationPad2d(AliasFreePad2d, nn.ReplicationPad2d):
     own = "replicate"
 
 
+@register_block
 class AliasFreeReflectionPad2d(AliasFreePad2d, nn.ReflectionPad2d):
     own = "reflect"
 
 
+@register_block
 class AliasFreeUpsample(Local, nn.Upsample):
     """Nearest-neighbour, bilinear or bicubic upsampling: band-limited interpolation. Signals and volumes pass it as
     before."""
+
+    change = "band-limited interpolation"
 
     @property
     def ratio(self) -> tuple[int, int]:  # type: ignore[override]
@@ -240,12 +269,15 @@ class AliasFreeUpsample(Local, nn.Upsample):
         return self._filters.interpolate(input, factor, size)
 
 
+@register_block
 class AliasFreeUpsamplingNearest2d(AliasFreeUpsample, nn.UpsamplingNearest2d): ...
 
 
+@register_block
 class AliasFreeWanUpsample(AliasFreeUpsample, WanUpsample): ...
 
 
+@register_block
 class AliasFreeQwenImageUpsample(AliasFreeUpsample, QwenImageUpsample): ...
 
 

@@ -162,6 +162,12 @@ def _tile_part(model: nn.Module, axes: str, inputs: Inputs | None, *, proof: boo
     else:
         filters = before.filters
         checked = Conversion.of(filters.config, filters.padding_mode, before.feed_forward, tile=axes)
+        if axes != "xy" and checked.filters.wraps != replace(checked.filters, padding_mode=None).around:
+            what = "'ideal' filters" if checked.filters.periodic else "padding_mode 'circular'"
+            raise ArgumentError(
+                f"it is converted with {what}, for which the plane is periodic along both axes: tile it along xy, or "
+                f"convert it to a config as D-hq with another padding"
+            )
         remembered = inputs_to_config(inputs) or before.inputs
         after = replace(before, filters=checked.filters, inputs=remembered)
     _check_planes(model, inputs_from_config(after.inputs) if after.inputs is not None else None)

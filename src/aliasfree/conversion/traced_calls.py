@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from aliasfree.conversion.activations import ACTIVATIONS
+from aliasfree.conversion.converted_module import CONVERTED, Converted
 from aliasfree.conversion.plane_filters import Axes
 from aliasfree.conversion.trace import Call, Trace, plane_axes
 from aliasfree.conversion.unsupported import NEVER, whole
@@ -30,7 +30,11 @@ class TracedCalls:
 
     def not_reached(self, name: str, module: nn.Module) -> str:
         """Why a resampling module has no plane to work on; "" = it has, or nothing was seen."""
-        if self.seen is None or type(module) in ACTIVATIONS or isinstance(module, NEVER):
+        if (
+            self.seen is None
+            or CONVERTED.get(type(module), Converted).rule == "activation"
+            or isinstance(module, NEVER)
+        ):
             return ""
         calls = self.calls(name)
         if not calls:
