@@ -20,8 +20,10 @@ from aliasfree.ops import (
     upsample2d,
     upsample2d_reference,
 )
-from aliasfree.ops.backends.cpu.ideal.plan import LONGEST
-from aliasfree.ops.backends.cpu.ideal.tables import blocks, folding
+from aliasfree.ops.backends.cpu.ideal.plan import LONGEST, WHOLE, plan
+from aliasfree.ops.backends.cpu.ideal.tables import blocks, dense_gather, dense_spread, folding
+from aliasfree.ops.backends.cpu.plan import Shape
+from aliasfree.ops.backends.cpu.simd.layout import ACTIVATION
 from aliasfree.ops.plain import axis_matrices
 
 BELOW = FilterSpec("ideal", cutoff=0.499)
@@ -170,6 +172,33 @@ def test_empty_non_contiguous_and_broadcast_tensors_pass():
     assert x.grad is not None
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 160, 132), (1, 2, 131, 160)])
+def test_planes_that_are_read_row_by_row_match_the_literal_algorithm(shape):
+    assert shape[2] * shape[3] > WHOLE
+    x, grad = torch.randn(shape), torch.randn(shape)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        y, dx = with_gradient(
+            lambda x: filtered_activation2d(x, "silu", BELOW, backend="numba"), x.contiguous(memory_format=layout), grad
+        )
+        expected, expected_dx = with_gradient(
+            lambda x: filtered_activation2d_reference(x, "silu", BELOW), x.double(), grad.double()
+        )
+        assert error(y, expected) < 2e-6
+        assert error(dx, expected_dx) < 2e-6
+    high = upsample2d(x, BELOW, backend="numba")
+    assert error(high, upsample2d_reference(x.double(), BELOW)) < 2e-6
+    assert error(downsample2d(high, BELOW, backend="numba"), downsample2d_reference(high.double(), BELOW)) < 2e-6
+
+
+def test_a_threads_scratch_is_two_groups_of_planes_and_a_few_lines():
+    n = LONGEST
+    spec, low, high = BELOW, (n, n), (2 * n, 2 * n)
+    up, down = dense_spread(low, high, spec, 2, False), dense_gather(high, low, spec, 2, False)
+    laid_out = plan(ACTIVATION, "silu", Shape(1, 128, low, low, False), up, None, down, 2)
+    assert laid_out.threads == 2
+    assert laid_out.floats <= 16 * (2 * n * n + 32 * n)
+
+
 def test_results_do_not_depend_on_the_number_of_threads():
     x, grad = torch.randn(4, 24, 32, 32), torch.randn(4, 24, 32, 32)
     before = torch.get_num_threads()
@@ -226,7 +255,7 @@ def test_what_the_kernels_cannot_run_they_refuse_with_the_reason():
     large = torch.zeros(1, 1, LONGEST + 1, 8)
     assert explain("upsample2d", torch.zeros(1, 1, LONGEST, 8), BELOW).name == "numba"
     assert explain("downsample2d", torch.zeros(1, 1, 2 * LONGEST, 8), BELOW).name == "numba"
-    assert "planes up to 64x64, not 65x8" in str(explain("upsample2d", large, BELOW))
+    assert "planes up to 512x512, not 513x8" in str(explain("upsample2d", large, BELOW))
     with pytest.raises(BackendError, match="one of its filters is 'ideal' and the other is not"):
         filtered_activation2d(torch.zeros(1, 1, 8, 8), "gelu", BELOW, "hq", backend="numba")
     with pytest.raises(ShapeError, match="needs a size divisible by 2, not 9; crop or pad the image"):

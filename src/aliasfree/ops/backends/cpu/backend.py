@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from aliasfree.filters import FilterSpec
-from aliasfree.ops.backends.cpu.fir.plan import Size, plan, run
+from aliasfree.ops.backends.cpu.fir import plan as fir
 from aliasfree.ops.backends.cpu.fir.tables import Tables, gather, spread
 from aliasfree.ops.backends.cpu.ideal import plan as ideal
 from aliasfree.ops.backends.cpu.ideal.tables import DenseTables, dense_gather, dense_spread
+from aliasfree.ops.backends.cpu.plan import Shape, Size, run
 from aliasfree.ops.backends.cpu.simd.layout import (
     ACTIVATION,
     ACTIVATION_BACKWARD,
@@ -35,7 +35,7 @@ AnyTables = Tables | DenseTables
 class NumbaBackend:
     """float32 and bfloat16 tensors on the CPU, NCHW or channels_last, any FIR filter, padding and factor.
 
-    The "ideal" filter on planes up to 64x64.
+    The "ideal" filter on planes up to 512x512.
     """
 
     name = "numba"
@@ -122,27 +122,32 @@ def _run(
     down: AnyTables | None = None,
     activation: str = "identity",
 ) -> Tensor:
-    """Walk over x (and grad, of x's shape) and give a tensor (N, C, *size) of x's dtype and memory format."""
+    """Run the kernel of `mode` on x (and grad, of x's shape): a tensor (N, C, *size) of x's dtype and memory format.
+
+    The other arguments are those of `fir.plan.plan`.
+    """
     n, c = x.shape[:2]
     last = _channels_last(x)
-    y = torch.empty(
-        (n, c, *size), dtype=x.dtype, memory_format=torch.channels_last if last else torch.contiguous_format
-    )
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    y = torch.empty((n, c, *size), dtype=x.dtype, memory_format=memory_format)
     if not y.numel() or not x.numel():
         return y.zero_()
-    channels = c if last else 0
-    if (last and c < LANES) or (not last and min(x.shape[2] * x.shape[3], size[0] * size[1]) < LANES):
+    grad = None if grad is None else grad.to(x.dtype)
+    before = x.shape[2], x.shape[3]
+    if few := (last and c < LANES) or (not last and min(before[0] * before[1], size[0] * size[1]) < LANES):
         # too few channels, or planes smaller than a tile: all planes become the channels of one image
-        planes, channels = n * c, max(n * c, LANES)
-        flat, flat_grad = _planes_last(x, channels), None if grad is None else _planes_last(grad, channels)
-        out = x.new_empty(size[0] * size[1], channels)
-        _walk(mode, activation, flat, flat_grad, out, (1, channels, x.shape[2:], size, channels), up, lift, down)
-        return y.copy_(out[:, :planes].T.reshape(n, c, *size))
-    memory_format = torch.channels_last if last else torch.contiguous_format
-    x = x.contiguous(memory_format=memory_format)
-    grad = None if grad is None else grad.to(x.dtype).contiguous(memory_format=memory_format)
-    _walk(mode, activation, x, grad, y, (n, c, x.shape[2:], size, channels), up, lift, down)
-    return y
+        shape = Shape(1, max(n * c, LANES), before, size, channels_last=True)
+        x, grad = _planes_last(x, shape.channels), None if grad is None else _planes_last(grad, shape.channels)
+        result = x.new_empty(size[0] * size[1], shape.channels)
+    else:
+        shape = Shape(n, c, before, size, last)
+        x = x.contiguous(memory_format=memory_format)
+        grad = None if grad is None else grad.contiguous(memory_format=memory_format)
+        result = y
+    dense = isinstance(up or down, DenseTables)
+    plan = (ideal if dense else fir).plan(mode, activation, shape, up, lift, down, torch.get_num_threads())
+    run(plan, _kernel(y.dtype, dense), x, grad, result)
+    return y.copy_(result[:, : n * c].T.reshape(n, c, *size)) if few else y
 
 
 def _channels_last(x: Tensor) -> bool:
@@ -157,22 +162,13 @@ def _planes_last(x: Tensor, channels: int) -> Tensor:
     return out
 
 
-def _walk(
-    mode: int, activation: str, x: Tensor, grad: Tensor | None, y: Tensor, shape: Any, *tables: AnyTables | None
-) -> None:
-    """Fill y, on as many threads as torch uses; shape = (N, C, size of x, size of y, channels if those are last)."""
-    n, c, size, out, channels = shape
-    where = n, c, tuple(size), tuple(out), channels
-    if any(isinstance(t, DenseTables) for t in tables):
-        run(ideal.plan(mode, activation, *where, *tables, torch.get_num_threads()), ideal.kernel(y.dtype), x, grad, y)
-    else:
-        run(plan(mode, activation, *where, *tables, torch.get_num_threads()), _kernel(y.dtype), x, grad, y)
-
-
-@lru_cache(maxsize=2)
-def _kernel(dtype: torch.dtype) -> Kernel:
-    """The compiled kernel for a storage type."""
-    from aliasfree.ops.backends.cpu.fir import kernels  # Numba takes a second to import
+@lru_cache(maxsize=4)
+def _kernel(dtype: torch.dtype, dense: bool) -> Kernel:
+    """The compiled kernel for a storage type, of the ideal filter or of FIR filters."""
+    from aliasfree.ops.backends.cpu.fir import kernels as fir_kernels  # Numba takes a second to import
+    from aliasfree.ops.backends.cpu.ideal import kernels as ideal_kernels
 
     storage = np.float32(0) if dtype == torch.float32 else np.uint16(0)
-    return compile_kernel(lambda: kernels.compiled(storage), "CPU kernels")
+    if dense:
+        return compile_kernel(lambda: ideal_kernels.compiled(storage), "CPU kernels for dense matrices")
+    return compile_kernel(lambda: fir_kernels.compiled(storage), "CPU kernels")

@@ -12,7 +12,17 @@ import numba
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["cache_folder", "inlined", "jit", "keep_apart", "kernel", "sources", "sources_version", "unliteral"]
+__all__ = [
+    "cache_folder",
+    "depends_on",
+    "inlined",
+    "jit",
+    "keep_apart",
+    "kernel",
+    "sources",
+    "sources_version",
+    "unliteral",
+]
 
 # only kernels call these, so they need no wrappers for Python and no compiled code of their own on disk
 jit = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -82,6 +92,16 @@ def keep_apart(typing: Any) -> Any:
     return types.void(), build
 
 
+@intrinsic
+def depends_on(typing: Any, version: Any) -> Any:
+    """Does nothing. A kernel that calls it with `sources_version` is compiled anew when that has changed."""
+
+    def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        return context.get_dummy_value()
+
+    return types.void(version), build
+
+
 def sources(path: Path) -> list[Path]:
     """A file and the files of this package that it imports, directly or not."""
     package, folder = __name__.rpartition(".")[0], Path(__file__).parent
@@ -102,7 +122,8 @@ def sources(path: Path) -> list[Path]:
 def sources_version(path: Path) -> int:
     """A number that differs with every change of `sources(path)`.
 
-    Numba takes compiled code from the disk as long as the one file that holds the kernel is the same. A constant in the
-    kernel is compared too, so this one makes it compile anew when any source changes.
+    Numba takes compiled code from the disk as long as the one file that holds the kernel is the same, and the variables
+    that the kernel takes from the function around it. So this number, as such a variable (`depends_on`), makes it
+    compile anew when any other source changes.
     """
     return zlib.crc32(b"".join(file.read_bytes() for file in sources(path)))

@@ -85,11 +85,9 @@ def per_word(typing: Any, words: Any) -> Any:
 def _number(b: Any, element: Any, at: Any) -> Any:
     """What is stored there, as float32."""
     number = b.load(at)
-    return (
-        number
-        if element == types.float32
-        else b.bitcast(b.shl(b.zext(number, llvm.I32), ir.Constant(llvm.I32, 16)), llvm.F32)
-    )
+    if element == types.float32:
+        return number
+    return b.bitcast(b.shl(b.zext(number, llvm.I32), ir.Constant(llvm.I32, 16)), llvm.F32)
 
 
 # written out number by number, because LLVM makes long detours to vectorise loops this short

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aliasfree.ops.backends.cpu.simd.layout import BACKWARD_JOB, FORWARD_JOB, KEYS, LANES
+from aliasfree.ops.backends.cpu.attention.layout import BACKWARD_JOB, FORWARD_JOB, KEYS
+from aliasfree.ops.backends.cpu.simd.layout import LANES
 from aliasfree.ops.backends.cpu.threads import Kernel, compile_kernel, run_on, scratch
 from aliasfree.ops.dispatch import Call
 

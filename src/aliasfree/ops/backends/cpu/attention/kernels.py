@@ -39,10 +39,11 @@ from aliasfree.ops.backends.cpu.attention.arithmetic import (
     with_sum,
     write_row,
 )
-from aliasfree.ops.backends.cpu.compiling import inlined, jit, kernel, sources_version, unliteral
+from aliasfree.ops.backends.cpu.attention.layout import BACKWARD_JOB, FORWARD_JOB, KEYS
+from aliasfree.ops.backends.cpu.compiling import depends_on, inlined, jit, kernel, sources_version, unliteral
 from aliasfree.ops.backends.cpu.simd.functions import exp2, inverse
-from aliasfree.ops.backends.cpu.simd.layout import BACKWARD_JOB, BLOCK, FORWARD_JOB, KEYS, LANES
-from aliasfree.ops.backends.cpu.simd.memory import floats, pointer, record, take_number
+from aliasfree.ops.backends.cpu.simd.layout import BLOCK, LANES
+from aliasfree.ops.backends.cpu.simd.memory import floats, pointer, record_at, take_number
 from aliasfree.ops.backends.cpu.simd.vectors import get, larger, load, mul, product, put, splat, store, sub
 
 _LOWEST = np.float32(-1e38)
@@ -250,10 +251,11 @@ def compiled(part: int, storage: Any, paired: bool, backward: bool) -> Any:
     job_type = BACKWARD_JOB if backward else FORWARD_JOB
 
     @kernel
-    def work(address: int) -> None:
-        job = record(address, job_type)
+    def run(address: int) -> None:
+        depends_on(version)
+        job = record_at(address, job_type)
         thread = take_number(job, "next_thread")
-        if thread >= job.threads + 0 * version:
+        if thread >= job.threads:
             return
         qkv, out, lse = pointer(job.qkv, storage), pointer(job.out, storage), floats(job.lse)
         grad, result = pointer(job.grad, storage), pointer(job.result, storage)
@@ -268,4 +270,4 @@ def compiled(part: int, storage: Any, paired: bool, backward: bool) -> Any:
             else:
                 _forward(blank, job, qkv, out, lse, plane, s, w)
 
-    return work
+    return run

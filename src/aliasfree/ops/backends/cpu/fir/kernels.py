@@ -1,6 +1,6 @@
-"""The CPU kernels: 16 planes side by side in vector lanes, walked row by row, so that no full-size temporary exists.
+"""The FIR kernels: 16 planes side by side in vector lanes, row after row, so that no full-size temporary exists.
 
-One routine, `_walk`, serves every op and its backward:
+One routine, `_groups`, serves every op and its backward:
     ACTIVATION           rows of x --spread--> high-rate row --activation--> gather --> rows of y
     ACTIVATION_BACKWARD  the high-rate rows of x and of grad, multiplied as act'(x) grad, gathered
     SPREAD, GATHER       one half alone
@@ -8,151 +8,72 @@ A high-rate row lives only until the lines that are gathered from it are made; t
 small rings. What a kernel is given, and the fields of all tables, is explained in `layout`.
 
 Arguments that recur:
-    x, grad, y  tensors, of float32 or bfloat16
-    s, m        scratch of this thread, float32 and int64; a place `at` in s is a pixel, LANES floats, one of each plane
-    group       the planes in the lanes
-    table       a TABLE: what a step between the rates consists of
+    s, m     scratch of this thread, float32 and int64; a place `at` in s is a pixel: LANES floats, one of each plane
+    work     what a thread works with (`Work`)
+    table    a TABLE: what a step between the rates consists of
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from aliasfree.ops.backends.cpu.compiling import inlined, jit, keep_apart, kernel, sources_version, unliteral
-from aliasfree.ops.backends.cpu.simd.functions import gelu, gelu_slope, relu, relu_slope, silu, silu_slope
+from aliasfree.ops.backends.cpu.compiling import (
+    depends_on,
+    inlined,
+    jit,
+    keep_apart,
+    kernel,
+    sources_version,
+    unliteral,
+)
+from aliasfree.ops.backends.cpu.fir.filtering import (
+    Epilogue,
+    Taps,
+    clear,
+    copy,
+    fir,
+    fir_columns,
+    fir_row,
+    fold_row,
+    no_epilogue,
+    pad_row,
+)
+from aliasfree.ops.backends.cpu.fir.layout import PLAN, TABLE
 from aliasfree.ops.backends.cpu.simd.layout import (
     ACTIVATION_BACKWARD,
-    BLOCK,
-    FOLD,
     GATHER,
-    GELU,
     IDENTITY,
     JOB,
     LANES,
-    PAD,
-    PLAN,
-    RELU,
-    SEGMENT,
-    SILU,
     SLOPE,
     SPREAD,
-    TABLE,
     TIMES,
 )
-from aliasfree.ops.backends.cpu.simd.memory import advance, entry, floats, ints, pointer, record, take_number
+from aliasfree.ops.backends.cpu.simd.memory import Line, advance, floats, ints, pointer, record_at, take_number
 from aliasfree.ops.backends.cpu.simd.planes import group_of, load_pixels, load_plane, store_pixels
-from aliasfree.ops.backends.cpu.simd.vectors import (
-    accumulate,
-    add,
-    consecutive,
-    get,
-    load,
-    product,
-    put,
-    splat,
-    store,
-    zeros,
-)
-
-# presets of taps along a row, for the paper's 3x3 kernel and for 12 taps: (taps, inputs from one output to the next)
-ANY, SHORT_UP, SHORT_DOWN, LONG_UP, LONG_DOWN = range(5)
-short_up, short_down, long_up, long_down = (
-    consecutive(taps, every) for taps, every in ((2, 1), (3, 2), (6, 1), (12, 2))
-)
-_ZERO = np.float32(0)
 
 
-@jit
-def _fir(
-    s: Any, to: int, step: int, start: int, stride: int, offsets: Any, weights: Any, taps: int, n: int, onto: bool,
-    preset: int, epilogue: int, by: int,
-) -> None:  # fmt: skip
-    """A filter, n outputs of it: s[to + step j] = sum_k weights[k] s[start + stride j + offsets[k]], k < taps.
+class Work(NamedTuple):
+    """What a thread works with while it is at one group of planes."""
 
-    1. Begin with zeros; if `onto`, with what is there.
-    2. Add the taps: `preset` says whose consecutive ones these are (its offsets are not read), or ANY.
-    3. Apply the epilogue: nothing, an activation or its slope; TIMES multiplies by s[by + step j].
-
-    By blocks of BLOCK outputs: up to BLOCK - 1 more than n are written, so what lies behind the last is overwritten.
-    """
-    keep_apart()
-    for j in range(0, n, BLOCK):
-        at = to + j * step
-        sums = zeros()
-        if onto:
-            sums = get(s, at, step)
-        if preset == SHORT_UP:
-            sums = short_up(sums, weights, s, start + j * stride)
-        elif preset == SHORT_DOWN:
-            sums = short_down(sums, weights, s, start + j * stride)
-        elif preset == LONG_UP:
-            sums = long_up(sums, weights, s, start + j * stride)
-        elif preset == LONG_DOWN:
-            sums = long_down(sums, weights, s, start + j * stride)
-        else:
-            for k in range(taps):
-                sums = accumulate(sums, weights[k], s, start + j * stride + offsets[k], stride)
-        if epilogue == GELU:
-            sums = gelu(sums)
-        elif epilogue == SLOPE + GELU:
-            sums = gelu_slope(sums)
-        elif epilogue == TIMES:
-            sums = product(sums, get(s, by + j * step, step))
-        elif epilogue == SILU:
-            sums = silu(sums)
-        elif epilogue == SLOPE + SILU:
-            sums = silu_slope(sums)
-        elif epilogue == RELU:
-            sums = relu(sums)
-        elif epilogue == SLOPE + RELU:
-            sums = relu_slope(sums)
-        put(s, at, step, sums)
+    s: Any
+    m: Any
+    group: Any
+    """The planes in the lanes (`planes.Group`)."""
+    plan: Any
+    """A PLAN."""
 
 
-@jit
-def _along_row(s: Any, to: int, start: int, table: Any, term: int, onto: bool, epilogue: int, by: int) -> None:
-    """Horizontal taps of one term; `to`, `start` and `by` are where pixel 0 of a row lies."""
-    weights = advance(floats(table.along_weight), term * table.along_taps)
-    offsets = ints(table.along_offset)
-    for i in range(table.segments):
-        part = entry(table.segment, i, SEGMENT)
-        preset = ANY
-        if part.taps == 2 and part.input_step == 1:
-            preset = SHORT_UP
-        elif part.taps == 3 and part.input_step == 2:
-            preset = SHORT_DOWN
-        elif part.taps == 6 and part.input_step == 1:
-            preset = LONG_UP
-        elif part.taps == 12 and part.input_step == 2:
-            preset = LONG_DOWN
-        _fir(
-            s, to + part.first * LANES, part.step * LANES, start + part.input * LANES, part.input_step * LANES,
-            advance(offsets, part.tap), advance(weights, part.tap), part.taps, part.count, onto, preset, epilogue,
-            by + part.first * LANES,
-        )  # fmt: skip
+class Source(NamedTuple):
+    """A tensor of low-rate planes, of which high-rate rows are made."""
 
-
-@jit
-def _pad(s: Any, row: int, table: Any) -> None:
-    """Write what the horizontal taps read outside the row that begins at `row`."""
-    for i in range(table.pads):
-        pad = entry(table.pad, i, PAD)
-        v = splat(_ZERO)
-        if pad.source >= 0:
-            v = load(s, row + pad.source * LANES)
-        store(s, row + pad.outside * LANES, v)
-
-
-@jit
-def _fold(s: Any, row: int, table: Any) -> None:
-    """Add what an adjoint left outside the row that begins at `row` to where it belongs."""
-    for i in range(table.folds):
-        fold = entry(table.fold, i, FOLD)
-        to = row + fold.inside * LANES
-        store(s, to, add(load(s, to), load(s, row + fold.outside * LANES)))
+    numbers: Any
+    """float32 or bfloat16."""
+    ring: Any
+    """The RING that its rows lie in."""
+    table: Any
+    """The TABLE that spreads them."""
 
 
 @jit
@@ -188,32 +109,32 @@ def _forget(m: Any, ring: Any) -> None:
 
 
 @jit
-def _low_row(x: Any, s: Any, m: Any, group: Any, plan: Any, ring: Any, row: int) -> int:
-    """Where row `row` of the input lies in the scratch, loaded if need be."""
+def _low_row(work: Any, source: Any, row: int) -> int:
+    """Where row `row` of a source lies in the scratch, loaded if need be."""
+    ring, plan = source.ring, work.plan
     if ring.slots == ring.count:  # all were loaded at the start
         return ring.at + row * ring.stride
-    slot, there = _slot(m, ring, row)
-    here = ring.at + slot * ring.stride
-    if not there:
-        load_pixels(x, s, here, group, plan.in_height * plan.in_width, row * plan.in_width, plan.in_width)
-    return here
+    slot, present = _slot(work.m, ring, row)
+    at = ring.at + slot * ring.stride
+    if not present:
+        pixels = plan.in_height * plan.in_width
+        load_pixels(source.numbers, work.s, at, work.group, pixels, row * plan.in_width, plan.in_width)
+    return at
 
 
 @jit
-def _load_all(x: Any, s: Any, m: Any, group: Any, plan: Any, ring: Any) -> None:
+def _load_all(work: Any, source: Any) -> None:
     """All rows at once when the ring has room for them."""
+    ring, plan = source.ring, work.plan
     if ring.slots < ring.count:
-        _forget(m, ring)
+        _forget(work.m, ring)
     else:
-        load_plane(x, s, ring.at, ring.stride, group, plan.in_height, plan.in_width)
+        load_plane(source.numbers, work.s, ring.at, ring.stride, work.group, plan.in_height, plan.in_width)
 
 
 @jit
-def _spread_row(
-    x: Any, s: Any, m: Any, group: Any, plan: Any, ring: Any, table: Any, row: int, to: int, offsets: int,
-    epilogue: int, by: int,
-) -> None:  # fmt: skip
-    """High-rate row `row`, made from rows of x; its pixel 0 goes to `to`.
+def _spread_row(work: Any, source: Any, row: int, to: int, offsets: int, epilogue: Any) -> None:
+    """High-rate row `row`, made from rows of a source; its pixel 0 goes to `to`.
 
     For each line, that is each term of each phase of the kernel that this row meets:
     1. find the low-rate rows it is made of, loaded if need be; where they lie goes to m[offsets], ...;
@@ -223,55 +144,36 @@ def _spread_row(
     is one line and nothing to fold.
     """
     keep_apart()
+    s, table, low = work.s, source.table, work.plan.low
     row_pairs, pair_lines, taps = ints(table.row_pairs), ints(table.pair_lines), ints(table.output_taps)
-    source, weights = ints(table.tap_source), floats(table.tap_weight)
-    low, here = plan.low, advance(m, offsets)
+    rows, weights = ints(table.tap_source), floats(table.tap_weight)
+    places = advance(work.m, offsets)
     onto = False
     first, last = row_pairs[row], row_pairs[row + 1]
     at_once = table.folds == 0 and pair_lines[last] - pair_lines[first] == 1
-    early = epilogue if at_once else IDENTITY
+    early = Epilogue(epilogue.code if at_once else IDENTITY, epilogue.by)
     for pair in range(first, last):
         term = ints(table.phase_terms)[ints(table.pair_phase)[pair]]
         for line in range(pair_lines[pair], pair_lines[pair + 1]):
             begin, end = taps[line], taps[line + 1]
             for k in range(begin, end):
-                here[k - begin] = _low_row(x, s, m, group, plan, ring, source[k])
-            _fir(
-                s, low, unliteral(LANES), unliteral(0), unliteral(LANES), here, advance(weights, begin), end - begin,
-                plan.in_width, unliteral(False), unliteral(ANY), unliteral(IDENTITY), low,
-            )  # fmt: skip
-            _pad(s, low, table)
-            _along_row(s, to, low, table, term, onto, early, by)
+                places[k - begin] = _low_row(work, source, rows[k])
+            to_low = Line(low, unliteral(LANES), work.plan.in_width)
+            fir_columns(work, to_low, unliteral(0), places, advance(weights, begin), end - begin)
+            pad_row(s, low, table)
+            fir_row(s, to, low, table, term, onto, early)
             onto = True
             term += 1
     if not onto:
-        _clear(s, to - table.extra_left * LANES, table.extra_left + table.high_width + table.extra_right)
-    _fold(s, to, table)
-    if epilogue != IDENTITY and not at_once:
-        _fir(
-            s, to, unliteral(LANES), to, unliteral(LANES), here, weights, unliteral(0), table.high_width,
-            unliteral(True), unliteral(ANY), epilogue, by,
-        )  # fmt: skip
-
-
-@jit
-def _clear(s: Any, at: int, n: int) -> None:
-    """n pixels of zeros."""
-    for i in range(at, at + n * LANES, LANES):
-        store(s, i, splat(_ZERO))
-
-
-@jit
-def _copy(s: Any, to: int, start: int, n: int) -> None:
-    """n pixels from `start` to `to`."""
-    for i in range(0, n * LANES, LANES):
-        store(s, to + i, load(s, start + i))
+        clear(s, to - table.extra_left * LANES, table.extra_left + table.high_width + table.extra_right)
+    fold_row(s, to, table)
+    if epilogue.code != IDENTITY and not at_once:
+        no_taps = Taps(to, unliteral(LANES), places, weights, unliteral(0), unliteral(-1))
+        fir(s, Line(to, unliteral(LANES), table.high_width), no_taps, unliteral(True), epilogue)
 
 
 @inlined
-def _high_row(
-    x: Any, grad: Any, s: Any, m: Any, group: Any, plan: Any, up: Any, lift: Any, down: Any, row: int, spare: int
-) -> None:  # fmt: skip
+def _high_row(work: Any, x: Any, grad: Any, down: Any, row: int, spare: int) -> None:
     """High-rate row `row` as it is gathered from, at plan.high, with padding beside it.
 
     ACTIVATION           act(spread of x)
@@ -279,32 +181,26 @@ def _high_row(
     GATHER               the row of x
     spare                where m has room for the places of rows
     """
+    s, plan = work.s, work.plan
     high, width = plan.high, plan.in_width
     if plan.mode == GATHER:
-        if plan.input.slots == plan.input.count:
-            _copy(s, high, plan.input.at + row * plan.input.stride, width)
+        if x.ring.slots == x.ring.count:
+            copy(s, high, x.ring.at + row * x.ring.stride, width)
         else:
-            load_pixels(x, s, high, group, plan.in_height * width, row * width, width)
+            load_pixels(x.numbers, s, high, work.group, plan.in_height * width, row * width, width)
+    elif plan.mode == ACTIVATION_BACKWARD:
+        code = IDENTITY
+        if plan.activation != IDENTITY:
+            _spread_row(work, x, row, plan.other, spare, Epilogue(SLOPE + plan.activation, plan.other))
+            code = TIMES
+        _spread_row(work, grad, row, high, spare, Epilogue(code, plan.other))
     else:
-        epilogue = plan.activation
-        if plan.mode == ACTIVATION_BACKWARD:
-            epilogue = IDENTITY
-            if plan.activation != IDENTITY:
-                _spread_row(
-                    x, s, m, group, plan, plan.input, up, row, plan.other, spare, SLOPE + plan.activation, plan.other
-                )
-                epilogue = TIMES
-            _spread_row(grad, s, m, group, plan, plan.grad, lift, row, high, spare, epilogue, plan.other)
-        else:
-            _spread_row(x, s, m, group, plan, plan.input, up, row, high, spare, epilogue, plan.other)
-    _pad(s, high, down)
+        _spread_row(work, x, row, high, spare, Epilogue(plan.activation, plan.other))
+    pad_row(s, high, down)
 
 
 @inlined
-def _gather_row(
-    x: Any, grad: Any, s: Any, m: Any, group: Any, plan: Any, up: Any, lift: Any, down: Any, row: int, to: int,
-    made: int,
-) -> int:  # fmt: skip
+def _gather_row(work: Any, x: Any, grad: Any, down: Any, row: int, to: int, made: int) -> int:
     """Row `row` of the result, at `to`; `made` is the high-rate row that lies at plan.high, and so is what is returned.
 
     1. For each vertical tap, find the line that it reads in the ring. If it is not there, make the high-rate row it
@@ -312,71 +208,70 @@ def _gather_row(
     2. Vertical taps make the row of those lines; where they lie is in m[plan.offsets], ...
     3. Fold in what an adjoint left outside the row.
     """
+    s, m, plan = work.s, work.m, work.plan
     terms = down.most_terms
     first, last = ints(down.output_taps)[row], ints(down.output_taps)[row + 1]
     for k in range(first, last):
         source = ints(down.tap_source)[k]
         pair = source // terms
-        slot, there = _slot(m, plan.ring, pair)
-        here = plan.ring.at + slot * plan.ring.stride
-        m[plan.offsets + k - first] = here + source % terms * plan.term_stride
-        if there:
+        slot, present = _slot(m, plan.ring, pair)
+        lines = plan.ring.at + slot * plan.ring.stride
+        m[plan.offsets + k - first] = lines + source % terms * plan.term_stride
+        if present:
             continue
-        wanted = ints(down.pair_row)[pair]
-        if wanted != made:
-            made = wanted
-            _high_row(x, grad, s, m, group, plan, up, lift, down, wanted, plan.offsets + (last - first))
+        high_row = ints(down.pair_row)[pair]
+        if high_row != made:
+            made = high_row
+            _high_row(work, x, grad, down, high_row, plan.offsets + (last - first))
         phase = ints(down.pair_phase)[pair]
         begin, end = ints(down.phase_terms)[phase], ints(down.phase_terms)[phase + 1]
         for term in range(begin, end):
-            _along_row(
-                s, here + (term - begin) * plan.term_stride, plan.high, down, term, unliteral(False),
-                unliteral(IDENTITY), plan.high,
-            )  # fmt: skip
+            line = lines + (term - begin) * plan.term_stride
+            fir_row(s, line, plan.high, down, term, unliteral(False), no_epilogue())
     at = plan.other if down.folds else to
     extra = down.extra_left * LANES  # lines begin so much before pixel 0
-    _fir(
-        s, at - extra, unliteral(LANES), -extra, unliteral(LANES), advance(m, plan.offsets),
-        advance(floats(down.tap_weight), first), last - first, down.extra_left + down.low_width + down.extra_right,
-        unliteral(False), unliteral(ANY), unliteral(IDENTITY), at,
-    )  # fmt: skip
-    _fold(s, at, down)
+    result = Line(at - extra, unliteral(LANES), down.extra_left + down.low_width + down.extra_right)
+    weights = advance(floats(down.tap_weight), first)
+    fir_columns(work, result, -extra, advance(m, plan.offsets), weights, last - first)
+    fold_row(s, at, down)
     if at != to:
-        _copy(s, to, at, plan.out_width)
+        copy(s, to, at, plan.out_width)
     return made
 
 
 @inlined
-def _walk(x: Any, grad: Any, y: Any, s: Any, m: Any, plan: Any, begin: int, end: int) -> None:
+def _groups(x: Any, grad: Any, y: Any, s: Any, m: Any, plan: Any, begin: int, end: int) -> None:
     """Groups begin .. end - 1 of planes, x (and grad) to y.
 
     For each group: load all rows that the rings have room for, then make the result row by row, from the top; rows
     narrower than a tile wait in the scratch until all can be stored in one piece.
     """
-    up, lift, down = record(plan.up, TABLE), record(plan.lift, TABLE), record(plan.down, TABLE)
+    x, grad = Source(x, plan.input, record_at(plan.up, TABLE)), Source(grad, plan.grad, record_at(plan.lift, TABLE))
+    down = record_at(plan.down, TABLE)
     height, width = plan.out_height, plan.out_width
     in_pieces = plan.out >= 0
     for g in range(begin, end):
         group = group_of(g, plan.planes, plan.channels)
+        work = Work(s, m, group, plan)
         if plan.mode != GATHER or plan.input.slots == plan.input.count:
-            _load_all(x, s, m, group, plan, plan.input)
+            _load_all(work, x)
         if plan.mode == ACTIVATION_BACKWARD:
-            _load_all(grad, s, m, group, plan, plan.grad)
+            _load_all(work, grad)
         if plan.mode != SPREAD:
             _forget(m, plan.ring)
         made = -1
         for row in range(height):
             to = plan.out + row * width * LANES if in_pieces else plan.other
             if plan.mode == SPREAD:
-                if in_pieces and up.folds:
+                if in_pieces and x.table.folds:
                     to = plan.other
-                _spread_row(x, s, m, group, plan, plan.input, up, row, to, plan.offsets, unliteral(IDENTITY), to)
+                _spread_row(work, x, row, to, plan.offsets, no_epilogue())
             else:
-                made = _gather_row(x, grad, s, m, group, plan, up, lift, down, row, to, made)
+                made = _gather_row(work, x, grad, down, row, to, made)
             if not in_pieces:
                 store_pixels(s, to, y, group, height * width, row * width, width)
             elif to == plan.other:
-                _copy(s, plan.out + row * width * LANES, to, width)
+                copy(s, plan.out + row * width * LANES, to, width)
         if in_pieces:
             store_pixels(s, plan.out, y, group, height * width, unliteral(0), height * width)
 
@@ -389,11 +284,12 @@ def compiled(storage: Any) -> Any:
     version = sources_version(Path(__file__))
 
     @kernel
-    def work(address: int) -> None:
-        job = record(address, JOB)
-        plan = record(job.plan, PLAN)
+    def run(address: int) -> None:
+        depends_on(version)
+        job = record_at(address, JOB)
+        plan = record_at(job.plan, PLAN)
         thread = take_number(job, "next_thread")
-        if thread >= plan.threads + 0 * version:
+        if thread >= plan.threads:
             return
         x, grad, y = pointer(job.x, storage), pointer(job.grad, storage), pointer(job.y, storage)
         s, m = floats(job.floats + 4 * thread * job.floats_each), ints(job.ints + 8 * thread * job.ints_each)
@@ -402,6 +298,6 @@ def compiled(storage: Any) -> Any:
             if chunk >= plan.chunks:
                 return
             begin, end = plan.groups * chunk // plan.chunks, plan.groups * (chunk + 1) // plan.chunks
-            _walk(x, grad, y, s, m, plan, begin, end)
+            _groups(x, grad, y, s, m, plan, begin, end)
 
-    return work
+    return run

@@ -1,298 +1,229 @@
-"""The CPU kernels for dense matrices: 16 planes side by side in vector lanes, both axes folded (`tables`).
+"""The kernels of the ideal filter: 16 planes side by side in vector lanes, both axes folded (`tables`).
 
-    ACTIVATION           x --columns--> T --per column of T: rows, activation, rows back--> T --columns back--> y
-    ACTIVATION_BACKWARD  the same with act'(.) dy, dy raised beside x
+    ACTIVATION           x --rows up--> T --per column of T: up, activation, down--> T --rows down--> y
+    ACTIVATION_BACKWARD  the same with act'(.) grad, grad brought up beside x
     SPREAD, GATHER       one half alone
 T has as many rows as the lower rate and as many columns as the higher; the higher rate exists one column at a time.
-Rows stay folded all the way: only where the activation is, an orbit is unfolded, bent and folded again, in registers.
+Columns stay folded all the way: only where the activation is, an orbit is unfolded and folded again, in registers.
+
+Arguments that recur:
+    s         scratch of this thread, float32
+    fourfold  whether an axis folds into four blocks, or two
+    weights   packed blocks of a matrix, one behind the other
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from aliasfree.ops.backends.cpu.compiling import inlined, jit, keep_apart, kernel, sources_version, unliteral
-from aliasfree.ops.backends.cpu.simd.expressions import Expression, pointwise
-from aliasfree.ops.backends.cpu.simd.functions import gelu, gelu_slope, relu, relu_slope, silu, silu_slope
+from aliasfree.ops.backends.cpu.compiling import (
+    depends_on,
+    inlined,
+    jit,
+    keep_apart,
+    kernel,
+    sources_version,
+    unliteral,
+)
+from aliasfree.ops.backends.cpu.ideal.folding import activate, fold, fold_across, multiply, times_slope
+from aliasfree.ops.backends.cpu.ideal.layout import PLAN
 from aliasfree.ops.backends.cpu.simd.layout import (
     ACTIVATION_BACKWARD,
-    BLOCK,
-    DENSE_PLAN,
     GATHER,
-    GELU,
     IDENTITY,
     JOB,
     LANES,
-    RELU,
-    SILU,
     SPREAD,
 )
-from aliasfree.ops.backends.cpu.simd.memory import floats, pointer, record, take_number
-from aliasfree.ops.backends.cpu.simd.planes import group_of, load_plane, store_plane
-from aliasfree.ops.backends.cpu.simd.vectors import accumulate_outer, load, mul, product, store, zeros
+from aliasfree.ops.backends.cpu.simd.memory import Line, advance, floats, pointer, record_at, take_number
+from aliasfree.ops.backends.cpu.simd.planes import group_of, load_pixels, store_pixels
+from aliasfree.ops.backends.cpu.simd.vectors import load, store
 
 __all__ = ["compiled"]
 
 
-def _sums_and_differences(u: Expression) -> Expression:
-    """An orbit folded, or unfolded: the matrix of signs is its own transpose."""
-    b, v = u.b, u.values
-    if len(v) == 2:
-        return Expression(b, [b.fadd(*v), b.fsub(*v)])
-    s, t, d, e = b.fadd(v[0], v[2]), b.fadd(v[1], v[3]), b.fsub(v[0], v[2]), b.fsub(v[1], v[3])
-    return Expression(b, [b.fadd(s, t), b.fsub(s, t), b.fadd(d, e), b.fsub(d, e)])
+class Image(NamedTuple):
+    """A tensor of planes. Those of a group may lie in the scratch at `whole`, row after row, to be read or written in
+    one piece: narrow ones, because a row must be as wide as a tile, and small ones, because that is faster."""
+
+    numbers: Any
+    height: int
+    width: int
+    whole: int  # -1 where they do not
 
 
-butterfly = pointwise(_sums_and_differences)
+class Rows(NamedTuple):
+    """Rows of an image that are an orbit of its columns: numbers a, b, a + far, b + far."""
+
+    count: int  # 4; 2, which are a and b; or 1, which is a
+    a: int
+    b: int
+    far: int
 
 
 @jit
-def _fold(s: Any, at: int, step: int, n: int, fourfold: bool) -> None:
-    """Fold, or unfold, the line of n vectors at s[at + i step]."""
-    keep_apart()
+def _orbit(n: int, fourfold: bool, i: int) -> Rows:
+    """The i-th orbit of n rows, of which there are `_orbits(n, fourfold)`."""
     half = n // 2
     if not fourfold:
-        for i in range(half):
-            _two(s, at + i * step, at + (n - 1 - i) * step)
-        return
-    far = half * step
-    for i in range(half // 2):
-        a, b = at + i * step, at + (half - 1 - i) * step
-        v = butterfly((load(s, a), load(s, b), load(s, a + far), load(s, b + far)))
-        store(s, a, v[0])
-        store(s, b, v[1])
-        store(s, a + far, v[2])
-        store(s, b + far, v[3])
-    if half % 2:
-        a = at + half // 2 * step
-        _two(s, a, a + far)
+        return Rows(2 if i < half else 1, i, n - 1 - i, 0)
+    if i < half // 2:
+        return Rows(4, i, half - 1 - i, half)
+    return Rows(2, i, half + i, 0)
 
 
 @jit
-def _two(s: Any, a: int, b: int) -> None:
-    v = butterfly((load(s, a), load(s, b)))
-    store(s, a, v[0])
-    store(s, b, v[1])
+def _orbits(n: int, fourfold: bool) -> int:
+    return (n // 2 + 1) // 2 if fourfold else (n + 1) // 2
 
 
 @jit
-def _multiply(
-    s: Any, start: int, step: int, n: int, to: int, to_step: int, n_out: int, fourfold: bool, weights: Any, w: int
-) -> None:
-    """The folded line of n_out vectors at s[to + i to_step] = matrix times that of n at s[start + i step]."""
+def _places(image: Any, rows: Any, spare: Any) -> Rows:
+    """Where the rows lie in the scratch: in the whole image, or in four spare ones."""
+    if image.whole >= 0:
+        row = image.width * LANES
+        return Rows(rows.count, image.whole + rows.a * row, image.whole + rows.b * row, rows.far * row)
+    return Rows(rows.count, spare.at, spare.at + spare.stride, 2 * spare.stride)
+
+
+@jit
+def _kth(rows: Any, k: int) -> int:
+    """The k-th of the rows, or where it lies."""
+    return (rows.b if k % 2 else rows.a) + (rows.far if k >= 2 else 0)
+
+
+@jit
+def _load_whole(image: Any, s: Any, group: Any) -> None:
+    if image.whole >= 0:
+        pixels = image.height * image.width
+        load_pixels(image.numbers, s, image.whole, group, pixels, unliteral(0), pixels)
+
+
+@jit
+def _store_whole(s: Any, image: Any, group: Any) -> None:
+    if image.whole >= 0:
+        pixels = image.height * image.width
+        store_pixels(s, image.whole, image.numbers, group, pixels, unliteral(0), pixels)
+
+
+@jit
+def _multiply_rows(image: Any, s: Any, group: Any, spare: Any, wide: Any, folds: Any, weights: Any) -> None:
+    """An image whose rows are multiplied by a matrix; its columns are folded then. An orbit of rows at a time.
+
+    spare  room for four rows (a PLANE)
+    wide   (place of row 0, floats to the next, its vectors)
+    folds  whether columns fold fourfold, and whether rows do
+    """
     keep_apart()
-    if not fourfold:
-        w = _block(s, start, step, (n + 1) // 2, to, to_step, (n_out + 1) // 2, weights, w)
-        _block(s, start + (n - 1) * step, -step, n // 2, to + (n_out - 1) * to_step, -to_step, n_out // 2, weights, w)
-        return
-    half, half_out = n // 2, n_out // 2
-    for _ in range(2):
-        w = _block(s, start, step, (half + 1) // 2, to, to_step, (half_out + 1) // 2, weights, w)
-        w = _block(
-            s, start + (half - 1) * step, -step, half // 2, to + (half_out - 1) * to_step, -to_step, half_out // 2,
-            weights, w,
-        )  # fmt: skip
-        start += half * step
-        to += half_out * to_step
+    height, width, one = image.height, image.width, unliteral(LANES)
+    tall, broad = folds
+    _load_whole(image, s, group)
+    for i in range(_orbits(height, tall)):
+        rows = _orbit(height, tall, i)
+        at = _places(image, rows, spare)
+        if image.whole < 0:
+            for k in range(rows.count):
+                load_pixels(image.numbers, s, _kth(at, k), group, height * width, _kth(rows, k) * width, width)
+        fold_across(s, at, width)
+        for k in range(rows.count):
+            row, to = Line(_kth(at, k), one, width), Line(wide.at + _kth(rows, k) * wide.step, one, wide.count)
+            fold(s, row, broad)
+            multiply(s, row, to, broad, weights)
+            fold(s, to, broad)
 
 
 @jit
-def _block(s: Any, start: int, step: int, n: int, to: int, to_step: int, n_out: int, weights: Any, w: int) -> int:
-    """One block of a matrix; where the next one's weights begin."""
-    for i in range(0, n_out, BLOCK):
-        sums = zeros()
-        at = start
-        for _ in range(n):
-            sums = accumulate_outer(sums, weights, w, s, at)
-            at += step
-            w += BLOCK
-        here = to + i * to_step
-        store(s, here, sums[0])
-        if i + 1 < n_out:
-            store(s, here + to_step, sums[1])
-        if i + 2 < n_out:
-            store(s, here + 2 * to_step, sums[2])
-        if i + 3 < n_out:
-            store(s, here + 3 * to_step, sums[3])
-    return w
-
-
-@jit
-def _bent(v: Any, code: int) -> Any:
-    if code == GELU:
-        return gelu(v)
-    if code == SILU:
-        return silu(v)
-    if code == RELU:
-        return relu(v)
-    return v
-
-
-@jit
-def _slopes(v: Any, code: int) -> Any:
-    if code == GELU:
-        return gelu_slope(v)
-    if code == SILU:
-        return silu_slope(v)
-    return relu_slope(v)
-
-
-@jit
-def _bend(s: Any, at: int, n: int, fourfold: bool, code: int) -> None:
-    """The activation of a folded line, folded; its vectors lie side by side."""
+def _store_rows(s: Any, wide: Any, image: Any, group: Any, spare: Any, folds: Any, weights: Any) -> None:
+    """The way back: an image from rows, with folded columns, that are multiplied by a matrix."""
     keep_apart()
-    half = n // 2
-    if not fourfold:
-        for i in range(half):
-            _bend_two(s, at + i * LANES, at + (n - 1 - i) * LANES, code)
-        if n % 2:
-            a = at + half * LANES
-            store(s, a, _bent(load(s, a), code))
-        return
-    far = half * LANES
-    for i in range(half // 2):
-        a, b = at + i * LANES, at + (half - 1 - i) * LANES
-        v = butterfly((load(s, a), load(s, b), load(s, a + far), load(s, b + far)))
-        v = butterfly(_bent(v, code))
-        store(s, a, v[0])
-        store(s, b, v[1])
-        store(s, a + far, v[2])
-        store(s, b + far, v[3])
-    if half % 2:
-        a = at + half // 2 * LANES
-        _bend_two(s, a, a + far, code)
+    height, width, one = image.height, image.width, unliteral(LANES)
+    tall, broad = folds
+    for i in range(_orbits(height, tall)):
+        rows = _orbit(height, tall, i)
+        at = _places(image, rows, spare)
+        for k in range(rows.count):
+            row, to = Line(wide.at + _kth(rows, k) * wide.step, one, wide.count), Line(_kth(at, k), one, width)
+            fold(s, row, broad)
+            multiply(s, row, to, broad, weights)
+            fold(s, to, broad)
+        fold_across(s, at, width)
+        if image.whole < 0:
+            for k in range(rows.count):
+                store_pixels(s, _kth(at, k), image.numbers, group, height * width, _kth(rows, k) * width, width)
+    _store_whole(s, image, group)
 
 
 @jit
-def _bend_two(s: Any, a: int, b: int, code: int) -> None:
-    v = butterfly(_bent(butterfly((load(s, a), load(s, b))), code))
-    store(s, a, v[0])
-    store(s, b, v[1])
-
-
-@jit
-def _bend_back(s: Any, at: int, grad: int, n: int, fourfold: bool, code: int) -> None:
-    """The folded line at `grad` times the slopes of the activation of the one at `at`, folded, at `grad`."""
+def _store_columns(s: Any, wide: Any, image: Any, group: Any, plan: Any, fourfold: bool, weights: Any) -> None:
+    """Columns of `wide` times a matrix are the columns of the image, of which some wait in plan.panel."""
     keep_apart()
-    half = n // 2
-    if not fourfold:
-        for i in range(half):
-            a, b = i * LANES, (n - 1 - i) * LANES
-            _bend_two_back(s, at + a, at + b, grad + a, grad + b, code)
-        if n % 2:
-            a = half * LANES
-            store(s, grad + a, mul(load(s, grad + a), _slopes(load(s, at + a), code)))
-        return
-    far, there = half * LANES, grad - at
-    for i in range(half // 2):
-        a, b = at + i * LANES, at + (half - 1 - i) * LANES
-        v = _slopes(butterfly((load(s, a), load(s, b), load(s, a + far), load(s, b + far))), code)
-        a, b = a + there, b + there
-        v = butterfly(product(v, butterfly((load(s, a), load(s, b), load(s, a + far), load(s, b + far)))))
-        store(s, a, v[0])
-        store(s, b, v[1])
-        store(s, a + far, v[2])
-        store(s, b + far, v[3])
-    if half % 2:
-        a = at + half // 2 * LANES
-        _bend_two_back(s, a, a + far, a + there, a + far + there, code)
-
-
-@jit
-def _bend_two_back(s: Any, a: int, b: int, grad_a: int, grad_b: int, code: int) -> None:
-    v = _slopes(butterfly((load(s, a), load(s, b))), code)
-    u = butterfly((load(s, grad_a), load(s, grad_b)))
-    w = butterfly((mul(u[0], v[0]), mul(u[1], v[1])))
-    store(s, grad_a, w[0])
-    store(s, grad_b, w[1])
-
-
-@jit
-def _fold_plane(s: Any, at: int, stride: int, height: int, width: int, rows: bool, columns: bool) -> None:
-    """Fold, or unfold, both axes of a plane; rows, columns: whether four- or twofold."""
-    for j in range(width):
-        _fold(s, at + j * LANES, stride, height, rows)
-    for i in range(height):
-        _fold(s, at + i * stride, unliteral(LANES), width, columns)
-
-
-@jit
-def _rows(
-    s: Any, plane: int, stride: int, height: int, width: int, to: int, to_stride: int, width_out: int, fourfold: bool,
-    weights: Any, w: int,
-) -> None:  # fmt: skip
-    """Multiply along each row of a plane."""
-    for i in range(height):
-        _multiply(
-            s, plane + i * stride, unliteral(LANES), width, to + i * to_stride, unliteral(LANES), width_out, fourfold,
-            weights, w,
-        )  # fmt: skip
+    panel, columns, pixels = plan.panel, plan.panel_columns, image.height * image.width
+    for first in range(0, image.width, columns):
+        begin = min(first, image.width - columns)  # the last panel overlaps the one before
+        for j in range(begin, begin + columns):
+            to = Line(panel.at + (j - begin) * LANES, panel.stride, image.height)
+            multiply(s, Line(wide.at + j * LANES, wide.step, wide.count), to, fourfold, weights)
+            fold(s, to, fourfold)
+        for i in range(image.height):
+            at = panel.at + i * panel.stride
+            if image.whole < 0:
+                store_pixels(s, at, image.numbers, group, pixels, i * image.width + begin, columns)
+            else:
+                for j in range(columns):
+                    store(s, image.whole + (i * columns + j) * LANES, load(s, at + j * LANES))
+    _store_whole(s, image, group)
 
 
 @inlined
 def _groups(x: Any, grad: Any, y: Any, s: Any, plan: Any, begin: int, end: int) -> None:
-    """Groups begin .. end - 1 of planes, x (and grad) to y; T is at plan.mixed. For each group:
+    """Groups begin .. end - 1 of planes, x (and grad) to y; T is at plan.wide. For each group:
 
-    1. Load x (h, w) and fold both axes. GATHER: x is (H, W); multiply along rows and columns, unfold, store.
-    2. T (h, W) = x times the matrix of the columns. SPREAD: multiply T's columns, unfold, store.
-    3. Unfold the rows of T, which need not stay folded; make another T of grad for ACTIVATION_BACKWARD.
-    4. For each column of T: raise it to H samples, apply the activation (or multiply grad's column by its slope), and
-       bring it back to h samples.
-    5. Fold the rows of T, bring them back to w samples, unfold both axes, store.
+    1. T = the rows of x at the higher rate (GATHER: at the lower one), its columns folded. Another T of grad for
+       ACTIVATION_BACKWARD.
+    2. SPREAD: the columns of T at the higher rate are the result.
+       GATHER: those at the lower rate are.
+       Else: bring each column to the higher rate, apply the activation (or multiply that of grad by the slope), and
+       bring it back; then the rows, brought back, are the result.
     """
     low_h, low_w, high_h, high_w = plan.low_height, plan.low_width, plan.high_height, plan.high_width
-    tall, wide = low_h % 2 == 0, low_w % 2 == 0  # whether an axis folds fourfold
+    tall = low_h % 2 == 0
+    folds = tall, low_w % 2 == 0  # whether columns fold fourfold, and whether rows do
     up, lift, down = floats(plan.up), floats(plan.lift), floats(plan.down)
-    low, low_row, high, high_row = plan.low.at, plan.low.stride, plan.high.at, plan.high.stride
-    mixed, row, lifted, line, other = plan.mixed.at, plan.mixed.stride, plan.lifted.at, plan.line, plan.other
-    mode, code = plan.mode, plan.activation
-    one, first = unliteral(LANES), unliteral(0)
+    mode, code, line, other, one = plan.mode, plan.activation, plan.line, plan.other, unliteral(LANES)
+    source, result = Image(x, low_h, low_w, plan.whole_in), Image(y, low_h, low_w, plan.whole_out)
+    wide, along = Line(plan.wide.at, plan.wide.stride, high_w), advance(up, plan.up_columns)
+    if mode == GATHER:
+        source = Image(x, high_h, high_w, plan.whole_in)
+        wide, along = Line(plan.wide.at, plan.wide.stride, low_w), advance(down, plan.down_columns)
+    elif mode == SPREAD:
+        result = Image(y, high_h, high_w, plan.whole_out)
+    to_grad = plan.wide_grad.at - wide.at
     for g in range(begin, end):
         group = group_of(g, plan.planes, plan.channels)
-        if mode == GATHER:
-            load_plane(x, s, high, high_row, group, high_h, high_w)
-            _fold_plane(s, high, high_row, high_h, high_w, tall, wide)
-            _rows(s, high, high_row, high_h, high_w, mixed, row, low_w, wide, down, plan.down_columns)
-            for j in range(0, low_w * LANES, LANES):
-                _multiply(s, mixed + j, row, high_h, low + j, low_row, low_h, tall, down, first)
-            _fold_plane(s, low, low_row, low_h, low_w, tall, wide)
-            store_plane(s, low, low_row, y, group, low_h, low_w)
-            continue
-        load_plane(x, s, low, low_row, group, low_h, low_w)
-        _fold_plane(s, low, low_row, low_h, low_w, tall, wide)
-        _rows(s, low, low_row, low_h, low_w, mixed, row, high_w, wide, up, plan.up_columns)
+        _multiply_rows(source, s, group, plan.spare, wide, folds, along)
         if mode == SPREAD:
-            for j in range(0, high_w * LANES, LANES):
-                _multiply(s, mixed + j, row, low_h, high + j, high_row, high_h, tall, up, first)
-            _fold_plane(s, high, high_row, high_h, high_w, tall, wide)
-            store_plane(s, high, high_row, y, group, high_h, high_w)
+            _store_columns(s, Line(wide.at, wide.step, low_h), result, group, plan, tall, up)
             continue
-        for i in range(low_h):
-            _fold(s, mixed + i * row, one, high_w, wide)
+        if mode == GATHER:
+            _store_columns(s, Line(wide.at, wide.step, high_h), result, group, plan, tall, down)
+            continue
         if mode == ACTIVATION_BACKWARD:
-            at = plan.grad.at
-            load_plane(grad, s, at, low_row, group, low_h, low_w)
-            _fold_plane(s, at, low_row, low_h, low_w, tall, wide)
-            _rows(s, at, low_row, low_h, low_w, lifted, row, high_w, wide, lift, plan.lift_columns)
-            for i in range(low_h):
-                _fold(s, lifted + i * row, one, high_w, wide)
-        for j in range(0, high_w * LANES, LANES):
-            _multiply(s, mixed + j, row, low_h, line, one, high_h, tall, up, first)
-            bent = line
+            gradient = Image(grad, low_h, low_w, plan.whole_grad)
+            lifted = Line(plan.wide_grad.at, plan.wide_grad.stride, high_w)
+            _multiply_rows(gradient, s, group, plan.spare, lifted, folds, advance(lift, plan.lift_columns))
+        for j in range(high_w):
+            column, high = Line(wide.at + j * LANES, wide.step, low_h), Line(line, one, high_h)
+            multiply(s, column, high, tall, up)
             if mode == ACTIVATION_BACKWARD:
-                bent = other
-                _multiply(s, lifted + j, row, low_h, other, one, high_h, tall, lift, first)
+                high = Line(other, one, high_h)
+                multiply(s, Line(column.at + to_grad, column.step, low_h), high, tall, lift)
             if mode == ACTIVATION_BACKWARD and code != IDENTITY:
-                _bend_back(s, line, other, high_h, tall, code)
-            else:
-                _bend(s, bent, high_h, tall, code)
-            _multiply(s, bent, one, high_h, mixed + j, row, low_h, tall, down, first)
-        for i in range(low_h):
-            _fold(s, mixed + i * row, one, high_w, wide)
-        _rows(s, mixed, row, low_h, high_w, low, low_row, low_w, wide, down, plan.down_columns)
-        _fold_plane(s, low, low_row, low_h, low_w, tall, wide)
-        store_plane(s, low, low_row, y, group, low_h, low_w)
+                times_slope(s, other, line, high_h, tall, code)
+            else:  # the identity too, because the blocks count on an orbit being unfolded and folded
+                activate(s, high.at, high_h, tall, code)
+            multiply(s, high, column, tall, down)
+        _store_rows(s, wide, result, group, plan.spare, folds, advance(down, plan.down_columns))
 
 
 def compiled(storage: Any) -> Any:
@@ -303,11 +234,12 @@ def compiled(storage: Any) -> Any:
     version = sources_version(Path(__file__))
 
     @kernel
-    def work(address: int) -> None:
-        job = record(address, JOB)
-        plan = record(job.plan, DENSE_PLAN)
+    def run(address: int) -> None:
+        depends_on(version)
+        job = record_at(address, JOB)
+        plan = record_at(job.plan, PLAN)
         thread = take_number(job, "next_thread")
-        if thread >= plan.threads + 0 * version:
+        if thread >= plan.threads:
             return
         x, grad, y = pointer(job.x, storage), pointer(job.grad, storage), pointer(job.y, storage)
         s = floats(job.floats + 4 * thread * job.floats_each)
@@ -318,4 +250,4 @@ def compiled(storage: Any) -> Any:
             begin, end = plan.groups * chunk // plan.chunks, plan.groups * (chunk + 1) // plan.chunks
             _groups(x, grad, y, s, plan, begin, end)
 
-    return work
+    return run

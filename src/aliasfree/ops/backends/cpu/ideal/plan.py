@@ -1,22 +1,26 @@
-"""Filters without taps on the CPU: how the kernels for dense matrices are called."""
+"""The ideal filter on the CPU: which calls its kernels serve, and what the shape of the tensors decides."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 import numpy as np
-import torch
 
-from aliasfree.ops.backends.cpu.fir.plan import Plan, Scratch, Size, divide, spaced
+from aliasfree.ops.backends.cpu.ideal.layout import PLAN
 from aliasfree.ops.backends.cpu.ideal.tables import DenseTables
-from aliasfree.ops.backends.cpu.simd.layout import ACTIVATION_BACKWARD, ACTIVATIONS, DENSE_PLAN, GATHER, LANES, SPREAD
-from aliasfree.ops.backends.cpu.threads import Kernel, compile_kernel
+from aliasfree.ops.backends.cpu.plan import Plan, Scratch, Shape, divide, spaced
+from aliasfree.ops.backends.cpu.simd.layout import ACTIVATION, ACTIVATION_BACKWARD, ACTIVATIONS, GATHER, LANES, SPREAD
 from aliasfree.ops.dispatch import Call
 
-__all__ = ["LONGEST", "kernel", "plan", "refusal"]
+__all__ = ["LONGEST", "plan", "refusal"]
 
-LONGEST = 64
-"""Longest side of the lower rate: beyond it the work per pixel, which grows with the side, is better done otherwise."""
+LONGEST = 512
+"""Longest side of the lower rate. The work per pixel grows with it, and so does a thread's scratch: 34 MB at 512,
+twice that for a gradient."""
+WHOLE = 64 * 64
+"""Most pixels of a plane that is read, or written, in one piece."""
+PANEL = 1 << 14
+"""Pixels of a plane that wait to be stored together: those of 16 planes should fit the cache."""
 SHARE = 1 << 14
 """Pixels below which a second thread costs more than it brings."""
 
@@ -38,54 +42,45 @@ def refusal(call: Call) -> str | None:
 def plan(
     mode: int,
     activation: str,
-    n: int,
-    c: int,
-    size: Size,
-    out: Size,
-    channels: int,
+    shape: Shape,
     up: DenseTables | None,
     lift: DenseTables | None,
     down: DenseTables | None,
     threads: int,
 ) -> Plan:
-    """How planes of `size` (H, W) become planes of size `out`; the arguments are those of `plan.plan`."""
-    record, room = np.zeros((), DENSE_PLAN), Scratch()
+    """How planes of x become planes of the result; the arguments are those of `fir.plan.plan`."""
+    record, room = np.zeros((), PLAN), Scratch()
     if mode == SPREAD:
-        low, high = size, out
+        low, high = shape.size, shape.out
     elif mode == GATHER:
-        low, high = out, size
+        low, high = shape.out, shape.size
     else:
         assert up is not None
-        low, high = size, up.high
+        low, high = shape.size, up.high
     record["mode"], record["activation"] = mode, ACTIVATIONS[activation]
     record["low_height"], record["low_width"] = low
     record["high_height"], record["high_width"] = high
-    divide(record, n, c, channels, low[0] * low[1], threads, SHARE)
+    divide(record, shape, low[0] * low[1], threads, SHARE)
     for name, table in (("up", up), ("lift", lift), ("down", down)):
         if table is not None:
             record[name], record[f"{name}_columns"] = table.weights.ctypes.data, table.columns_at
 
-    def plane(rows: int, stride: int) -> tuple[int, int]:
-        return room.vectors(rows * stride), stride * LANES
+    def plane(rows: int, width: int) -> tuple[int, int]:
+        return room.vectors(rows * spaced(width)), spaced(width) * LANES
 
-    def row(width: int) -> int:
-        # planes narrower than a tile are read and written in one piece
-        return width if width < LANES and not channels else spaced(width)
+    def whole(size: tuple[int, int], most: int = WHOLE) -> int:
+        pixels, narrow = size[0] * size[1], size[1] < LANES and not shape.channels_last
+        return room.vectors(pixels) if narrow or pixels <= most else -1
 
-    mixed = (high[0], spaced(low[1])) if mode == GATHER else (low[0], spaced(high[1]))
-    record["low"], record["mixed"] = plane(low[0], row(low[1])), plane(*mixed)
-    if mode == ACTIVATION_BACKWARD:
-        record["grad"], record["lifted"] = plane(low[0], row(low[1])), plane(*mixed)
+    backward = mode == ACTIVATION_BACKWARD
+    record["wide"] = wide = plane(shape.size[0], low[1] if mode == GATHER else high[1])
+    record["wide_grad"] = plane(shape.size[0], high[1]) if backward else wide
+    record["spare"] = plane(4, max(shape.size[1], shape.out[1]))
     if mode in (SPREAD, GATHER):
-        record["high"] = plane(high[0], row(high[1]))
+        columns = min(shape.out[1], max(1, PANEL // shape.out[0] // LANES) * LANES)
+        record["panel"], record["panel_columns"] = plane(shape.out[0], columns), columns
     record["line"], record["other"] = room.vectors(high[0]), room.vectors(high[0])
+    in_rows = mode in (ACTIVATION, ACTIVATION_BACKWARD)
+    record["whole_in"], record["whole_out"] = whole(shape.size), whole(shape.out, WHOLE if in_rows else 0)
+    record["whole_grad"] = whole(shape.size) if backward else -1
     return Plan.of(record, room, (up, lift, down))
-
-
-@lru_cache(maxsize=2)
-def kernel(dtype: torch.dtype) -> Kernel:
-    """The compiled kernel for a storage type."""
-    from aliasfree.ops.backends.cpu.ideal import kernels  # Numba takes a second to import
-
-    storage = np.float32(0) if dtype == torch.float32 else np.uint16(0)
-    return compile_kernel(lambda: kernels.compiled(storage), "CPU kernels for dense matrices")

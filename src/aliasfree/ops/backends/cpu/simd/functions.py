@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from aliasfree.ops.backends.cpu.compiling import inlined, jit
 from aliasfree.ops.backends.cpu.simd import llvm
 from aliasfree.ops.backends.cpu.simd.expressions import Expression, pointwise
+from aliasfree.ops.backends.cpu.simd.layout import ACTIVATIONS
+
+Formula = Callable[[Expression], Expression]
 
 
 def _odd_rational(numerator: tuple[float, ...], denominator: tuple[float, ...], bound: float) -> Any:
@@ -49,12 +54,41 @@ def _silu_slope(u: Expression) -> Expression:
 
 
 # u 0 stays NaN where u is not finite; Phi is cut to 0 far out, because its rounding error would be multiplied by u
-gelu = pointwise(lambda u: u * u.pick(-_PHI_END, 0.0, _phi(u) + 0.5))
-gelu_slope = pointwise(lambda u: u.times_plus(u.constant(0.0), _slope(u) + 0.5))
-silu = pointwise(lambda u: u * _sigmoid(u))
-silu_slope = pointwise(_silu_slope)
-relu = pointwise(lambda u: u.where_less(0.0, 0.0))
-relu_slope = pointwise(lambda u: u.pick(1e-45, u * 0.0, u.constant(1.0)))
+FORMULAS: dict[str, tuple[Formula, Formula]] = {
+    "gelu": (
+        lambda u: u * u.pick(-_PHI_END, 0.0, _phi(u) + 0.5),
+        lambda u: u.times_plus(u.constant(0.0), _slope(u) + 0.5),
+    ),
+    "silu": (lambda u: u * _sigmoid(u), _silu_slope),
+    "relu": (lambda u: u.where_less(0.0, 0.0), lambda u: u.pick(1e-45, u * 0.0, u.constant(1.0))),
+}
+"""Activation -> its formula and that of its slope."""
+if FORMULAS.keys() | {"identity"} != ACTIVATIONS.keys():
+    raise TypeError("layout.ACTIVATIONS and functions.FORMULAS must name the same activations")
+
+
+def _chosen_by_code(formulas: dict[int, Formula]) -> Any:
+    """A compiled function (vectors, code) that applies the formula of the code, and none for another code."""
+    if not formulas:
+        return jit(_unchanged)
+    (code, formula), *rest = formulas.items()
+    function, otherwise = pointwise(formula), _chosen_by_code(dict(rest))
+
+    @inlined
+    def apply(v: Any, chosen: int) -> Any:
+        if chosen == code:
+            return function(v)
+        return otherwise(v, chosen)
+
+    return apply
+
+
+def _unchanged(v: Any, chosen: int) -> Any:
+    return v
+
+
+activation = _chosen_by_code({ACTIVATIONS[name]: formulas[0] for name, formulas in FORMULAS.items()})
+slope = _chosen_by_code({ACTIVATIONS[name]: formulas[1] for name, formulas in FORMULAS.items()})
 
 _ROUND = 1.5 * 2.0**23
 """Added to a small float32, it leaves the nearest integer in the lowest bits."""

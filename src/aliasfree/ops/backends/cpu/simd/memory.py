@@ -5,7 +5,7 @@ Numba's own arrays are structures of seven fields, which every call would copy. 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.ir as ir
 from numba import types
@@ -13,6 +13,14 @@ from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
 
 from aliasfree.ops.backends.cpu.simd import llvm
+
+
+class Line(NamedTuple):
+    """A row or column of LANES planes in the scratch: `count` vectors, the i-th at s[at + i step]."""
+
+    at: int
+    step: int
+    count: int
 
 
 @intrinsic
@@ -50,7 +58,7 @@ def advance(typing: Any, pointer: Any, count: Any) -> Any:
 
 
 @intrinsic
-def record(typing: Any, address: Any, dtype: Any) -> Any:
+def record_at(typing: Any, address: Any, dtype: Any) -> Any:
     """The record of a NumPy dtype that lies at `address`."""
 
     def build(context: Any, b: Any, sig: Any, args: Any) -> Any:
