@@ -23,6 +23,7 @@ from aliasfree.filters import (
     separable_terms,
     upsampling_offset,
 )
+from aliasfree.ops.chunks import in_chunks, treats_channels_alike
 from aliasfree.ops.memory_format import in_format_of, is_channels_last
 from aliasfree.ops.padding import Padding, extend_axis, outside
 from aliasfree.ops.pointwise import ACTIVATIONS
@@ -40,8 +41,17 @@ MATRIX_LIMIT = 128
 def filtered_activation(
     x: Tensor, function: Callable[[Tensor], Tensor], up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
 ) -> Tensor:
-    """Upsample, apply a pointwise function, downsample."""
-    return resample(function(resample(x, up, factor, padding, up=True)), down, factor, padding, up=False)
+    """Upsample, apply a pointwise function, downsample.
+
+    'ideal' filters need spectra, or products, of whole planes: large tensors are worked on in chunks.
+    """
+
+    def run(planes: Tensor) -> Tensor:
+        return resample(function(resample(planes, up, factor, padding, up=True)), down, factor, padding, up=False)
+
+    if "ideal" not in (up.kind, down.kind):
+        return run(x)
+    return in_chunks(run, x, factor**2, by_channel=treats_channels_alike(function), recompute=True)
 
 
 def resample(x: Tensor, spec: FilterSpec, factor: int, padding: Padding, *, up: bool) -> Tensor:
@@ -58,7 +68,7 @@ def _resample(x: Tensor, spec: FilterSpec, factor: int, padding: Padding, *, up:
     if large and spec.kind != "ideal":
         y = _polyphase(x, spec, factor, padding, up=up)
     elif large and _within_the_lower_rate(h, w, spec, factor, up=up):
-        y = _by_spectrum(x, spec, factor, up=up)
+        y = in_chunks(lambda planes: _by_spectrum(planes, spec, factor, up=up), x, factor**2 if up else 1)
     else:
         where = (spec, factor, padding, up, x.dtype, x.device)
         terms = zip(axis_matrices(h, 0, *where), axis_matrices(w, 1, *where), strict=True)
@@ -125,9 +135,11 @@ def _ideal_matrix(n: int, spec: FilterSpec, factor: int, up: bool) -> list[Array
     keep = pass_band(k, high, spec.cutoff)
     if high % 2 == 0:
         keep[[0, -1]] *= 0.5  # one Nyquist bin, counted at both ends
-    low = factor * np.arange(high // factor) + (factor - 1) / 2
-    distance = np.arange(high)[:, None] - low[None, :]
-    matrix = np.einsum("k,kij->ij", keep, np.cos(2 * np.pi * k[:, None, None] * distance / high)) / high
+    # the matrix depends on the distance alone, which counts modulo the period
+    lag = np.arange(high)
+    wave = np.cos(2 * np.pi * (k[:, None] * (lag - (factor - 1) / 2)[None, :] % high) / high)
+    impulse = keep @ wave / high
+    matrix = impulse[(lag[:, None] - factor * np.arange(high // factor)[None, :]) % high]
     return [matrix * factor if up else matrix.T.copy()]
 
 
@@ -270,8 +282,10 @@ class PlainBackend:
     def filtered_activation2d(
         self, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
     ) -> Tensor:
-        u = self.upsample2d(x, up, factor, padding)
-        return self.downsample2d(ACTIVATIONS[activation].function(u), down, factor, padding)
+        function = ACTIVATIONS[activation].function
+        if self.name == "torch":
+            return filtered_activation(x, function, up, down, factor, padding)
+        return self.downsample2d(function(self.upsample2d(x, up, factor, padding)), down, factor, padding)
 
     def filtered_activation2d_backward(
         self, grad: Tensor, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
