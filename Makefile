@@ -42,7 +42,8 @@ test: $(VENV)/.dev
 campaign: $(VENV)/.dev
 	CAMPAIGN_EXAMPLES=$(CAMPAIGN_EXAMPLES) OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -n $(JOBS) tests/data/test_damaged_input.py
-	CAMPAIGN_KILLS=$(CAMPAIGN_KILLS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/campaigns/campaign_kill.py
+	CAMPAIGN_KILLS=$(CAMPAIGN_KILLS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/campaigns/campaign_kill.py \
+		tests/campaigns/campaign_kill_outputs.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/campaigns/campaign_studio.py
 
 lint: $(VENV)/.dev
