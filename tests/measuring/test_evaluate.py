@@ -180,11 +180,8 @@ def test_of_fewer_images_and_in_another_place_the_networks_own_figures_are_kept(
     base = {"data": "digits", "num": 80, "features": "pixels", "sampling": FAST}
     first = evaluate(run, EvaluateSettings(**base), device="cpu")
     moved = Path(shutil.copytree(run, tmp_path / "moved"))
-    for name in ("network_equivariance.network_equivariance", "sampler_equivariance.sampler_equivariance"):
-        monkeypatch.setattr(f"aliasfree.measuring.{name}", lambda *_, **__: pytest.fail("measured again"))
-    monkeypatch.setattr(
-        "aliasfree.measuring.evaluate.network_noise_error", lambda *_, **__: pytest.fail("measured again")
-    )
+    for name in ("network_equivariance", "sampler_equivariance", "network_noise_error"):
+        monkeypatch.setattr(f"aliasfree.measuring.measures.{name}", lambda *_, **__: pytest.fail("measured again"))
     fewer = evaluate(moved, EvaluateSettings(**{**base, "num": 79}), device="cpu")
     assert fewer.num == 79
     for name in ("equivariance", "sampler", "noise_error"):
@@ -197,7 +194,7 @@ def test_of_fewer_images_and_in_another_place_the_networks_own_figures_are_kept(
 def test_what_was_measured_of_the_images_is_kept_for_the_same_images_alone(run, tmp_path):
     found = evaluate(run, EvaluateSettings(data="digits", num=80, features="pixels", sampling=FAST), device="cpu")
     score = Estimate(0.5, 0.4, 0.6)
-    before = replace(found, accuracy_score=AccuracyScore(generated=score, floor=score))
+    before = replace(found, measured={**found.measured, "accuracy_score": AccuracyScore(generated=score, floor=score)})
     before.write(tmp_path / "metrics.json")
     same = _kept(tmp_path / "metrics.json", found)
     assert same is not None
@@ -206,6 +203,23 @@ def test_what_was_measured_of_the_images_is_kept_for_the_same_images_alone(run, 
     assert fewer is not None
     assert (fewer.accuracy_score, fewer.fidelity, fewer.equivariance) == (None, {}, found.equivariance)
     assert _kept(tmp_path / "metrics.json", replace(found, weights="others")) is None
+
+
+@pytest.mark.parametrize("torn", ['{"source": "runs/a", "num": 8', "", "\x00" * 64])
+def test_a_torn_file_of_figures_is_measured_again_and_named(run, torn, tmp_path, caplog):
+    settings = EvaluateSettings(data="digits", num=80, features="pixels", sampling=FAST, equivariance=False)
+    path, elsewhere = run / "metrics.json", tmp_path / "mine.json"
+    for file in (path, elsewhere):
+        file.write_text(torn)
+    found = evaluate(run, settings, device="cpu")
+    assert read_metrics(run) == found
+    assert f"{path} is damaged" in caplog.text
+    with pytest.raises(ArgumentError, match=r"mine\.json exists"):  # no place of figures: it may be anything
+        evaluate(run, settings, out=elsewhere, device="cpu")
+    path.write_text('{"mine": 1}')
+    with pytest.raises(ArgumentError, match=r"metrics\.json exists"):
+        evaluate(run, settings, device="cpu")
+    path.unlink()
 
 
 def test_real_images_in_a_folder_are_as_good_as_real_images(tmp_path, real):

@@ -47,6 +47,9 @@ def evaluate(
     accuracy_score: Annotated[
         bool, typer.Option("--accuracy-score", help="Train a classifier on a run's images (--class each): minutes.")
     ] = False,
+    measure: Annotated[
+        list[str] | None, typer.Option("--measure", help="Another measure of a run, by its name; once for each.")
+    ] = None,
     num_real: Annotated[
         int | None, typer.Option(help="Of its images: those a run with so many --num-images is trained on.")
     ] = None,
@@ -99,7 +102,8 @@ def evaluate(
     )  # fmt: skip
     settings = EvaluateSettings(
         data=data, num=num, features=features, weights=weights, protocol=protocol, equivariance=equivariance,
-        noise_error=noise_error, accuracy_score=accuracy_score, num_real=num_real,
+        noise_error=noise_error, accuracy_score=accuracy_score, measures=tuple(measure or ()),
+        num_real=num_real,
         image_size=None if image_size is None else parse_size(image_size), skip_bad=skip_bad, sampling=sampling,
         split=split, labels=labels,
     )  # fmt: skip

@@ -100,7 +100,7 @@ def _example(model: Any) -> tuple[tuple[Tensor, ...], list[str]]:
 
 
 def _weights(target: Path, out: Path, ema: bool, overwrite: bool) -> Path:
-    from aliasfree.reporting.card import update_card
+    from aliasfree.measuring.card import update_card
     from aliasfree.results.metrics import metrics_file, read_metrics
     from aliasfree.training import RunFolder
     from aliasfree.training.published import publish

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,15 +15,15 @@ import numpy as np
 from aliasfree.devices import check_device, find_device
 from aliasfree.errors import ArgumentError
 from aliasfree.files import together
-from aliasfree.measuring.accuracy_score import accuracy_score, check_asked_classes
-from aliasfree.measuring.extractors import JUDGE, WIDTHS, kept_features, make_extractor
-from aliasfree.measuring.noise_error import network_noise_error
+from aliasfree.measuring.card import update_card
+from aliasfree.measuring.extractors import WIDTHS, make_extractor
+from aliasfree.measuring.fidelity import check_enough, compare_sets, fidelity, fidelity_of
+from aliasfree.measuring.measures import MEASURES, Measured, check_bounds, check_measures
 from aliasfree.measuring.real_images import RealImages, open_real
 from aliasfree.measuring.sample_store import Processes, SampleStore
 from aliasfree.outputs import check_outputs, expand_path
 from aliasfree.pictures import grid, save_png
-from aliasfree.reporting.card import update_card
-from aliasfree.results.metrics import Fidelity, Figures, Metrics, Spectra, metrics_file, read_metrics
+from aliasfree.results.metrics import Metrics, Spectra, metrics_file, read_metrics
 from aliasfree.sampling.sampler import SampleSettings
 
 if TYPE_CHECKING:
@@ -30,21 +31,16 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from aliasfree.evaluation.features import Extractor, Features
+    from aliasfree.evaluation.features import Extractor
     from aliasfree.training import RunFolder
 
 __all__ = [
-    "PROTOCOLS", "EvaluateSettings", "compare_sets", "evaluate", "first_images", "folder_images", "measure_samples",
+    "PROTOCOLS", "EvaluateSettings", "evaluate", "first_images", "folder_images", "measure_samples",
 ]  # fmt: skip
 
 PROTOCOLS = ("default", "paper")
-MOVED = 16
-"""Samples that are made again in motion, five times."""
-MANIFOLD = 10_000
-"""Most images of each set for precision and recall, whose cost is the product of the two numbers."""
-KERNEL_LEAST, MANIFOLD_LEAST = 2, 4
-"""Least images of each set for KID, and for precision and recall by the third neighbour."""
 Progress = Callable[[int, int], None]
+_LOG = logging.getLogger("aliasfree")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +55,7 @@ class EvaluateSettings:
     equivariance: bool = True  # of a run's network and of its sampler
     noise_error: bool = True  # of a run's network, on the test images
     accuracy_score: bool = False  # train a classifier on a run's images and one on real ones; minutes
+    measures: tuple[str, ...] = ()  # names of others in `MEASURES`, as `register_measure` enters them
     num_real: int | None = None  # of the real images, those a run with as many `num_images` is trained on; None = all
     image_size: int | tuple[int, int] | None = None  # of a folder's images; None = as they are, all of one size
     skip_bad: bool = False  # leave out images that cannot be read
@@ -67,6 +64,7 @@ class EvaluateSettings:
     sampling: SampleSettings = field(default_factory=SampleSettings)
 
     def __post_init__(self) -> None:
+        check_measures(self.measures)
         if self.protocol not in PROTOCOLS:
             raise ArgumentError(f"`protocol` is default or paper, not {self.protocol!r}.")
         if self.num is not None and self.num < 2:
@@ -126,6 +124,8 @@ def evaluate(
         if store is not None:
             store.images(settings.count)
         return None
+    if store is None and settings.measures:
+        raise ArgumentError(f"{source} is no run, of which alone `measures` are; leave them out.")
     if store and settings.image_size is not None:
         raise ArgumentError(f"The images of the run {source} have the network's size; leave out `image_size`.")
     images = None if store else folder_images(source, settings.image_size, settings.skip_bad)[: settings.num]
@@ -135,12 +135,14 @@ def evaluate(
         settings.data, size, channels, split=settings.split, num=settings.num_real, labels=settings.labels,
         skip_bad=settings.skip_bad, progress=told("reading"),
     )  # fmt: skip
-    if settings.accuracy_score:
-        check_asked_classes(store, real)
+    asked = {name: measure for name, measure in MEASURES.items() if measure.is_asked(name, settings)}
+    for measure in asked.values():
+        if measure.check is not None:
+            measure.check(store, real)
     name = settings.features or ("inception" if settings.protocol == "paper" else None)
     extractor = make_extractor(name, real, settings.weights, told("learning"))
     # before hours of sampling, not after
-    _check_enough(settings.count if images is None else len(images), extractor, real, settings.protocol)
+    check_enough(settings.count if images is None else len(images), extractor, real, settings.protocol)
     about: dict[str, Any] = {}
     if store is not None:
         images = store.images(settings.count, progress=told("sampling"))
@@ -151,30 +153,16 @@ def evaluate(
         protocol=settings.protocol, data=settings.data, held_out=real.held_out, spectra=_spectra(images, real), **about,
     )  # fmt: skip
     kept = _kept(path, found)
-    fidelity = _fidelity(images, real, extractor, settings, told("comparing"))
-    found = replace(found, fidelity={**(kept.fidelity if kept else {}), extractor.name: fidelity})
-    if store is not None and settings.equivariance:
-        from aliasfree.measuring.network_equivariance import network_equivariance
-        from aliasfree.measuring.sampler_equivariance import sampler_equivariance
-
-        measured = kept.equivariance if kept else None
-        if measured is None or measured.overall.eq_t_lanczos is None:  # None: of an older version
-            measured = network_equivariance(
-                store.sampler.pipeline.unet, real.test, run.settings.num_train_timesteps,
-                progress=told("shifting and turning"),
-            )  # fmt: skip
-        moving = (kept.sampler if kept else None) or sampler_equivariance(
-            store.sampler, MOVED, progress=told("sampling in motion")
-        )
-        found = replace(found, equivariance=measured, sampler=moving)
-    if store is not None and settings.noise_error:
-        errors = (kept and kept.noise_error) or network_noise_error(
-            store.sampler.pipeline.unet, real, run.settings.num_train_timesteps, progress=told("predicting noise")
-        )
-        found = replace(found, noise_error=errors)
-    if store is not None and settings.accuracy_score:
-        score = (kept and kept.accuracy_score) or accuracy_score(store, images, real, told("learning from images"))
-        found = replace(found, accuracy_score=score)
+    compared = fidelity(images, real, extractor, settings.protocol, told("comparing"))
+    found = replace(found, fidelity={**(kept.fidelity if kept else {}), extractor.name: compared})
+    if store is not None:
+        seen = Measured(store, images, real, run.settings.num_train_timesteps)
+        for name, measure in asked.items():
+            record = kept.measured.get(name) if kept else None
+            if record is None or not measure.is_current(record):
+                record = measure.of(seen, told(measure.stage))
+            found = replace(found, measured={**found.measured, name: record})
+            check_bounds(name, found)
     with together():
         found.write(path)
         save_png(first_images(images), path.with_suffix(".png"))
@@ -205,45 +193,6 @@ def folder_images(folder: Path, size: int | tuple[int, int] | None = None, skip_
     return torch.from_numpy(np.array(data.images))
 
 
-def compare_sets(
-    generated: Features, real: Features, *, singular: bool = False, intervals: bool = True, gaps: bool = False
-) -> Figures:
-    """The figures of generated against real images; "is" is None without classes.
-
-    singular   allow fewer images than features in FID
-    intervals  95 %, over images
-    gaps       a figure that needs more images than there are is None, else an ArgumentError
-    """
-    from aliasfree.evaluation import fidelity as f
-    from aliasfree.evaluation.intervals import Estimate
-
-    a, b = generated.values, real.values
-    near, far = _few(generated.values), _few(real.values)
-    figures: Figures = {"is": None, "fid": None, "kid": None, "precision": None, "recall": None}
-    p, least = generated.probabilities, min(len(a), len(b)) if gaps else math.inf
-    if not intervals:
-        if p is not None:
-            score, spread = f.inception_score(p, splits=min(10, len(p)))
-            figures["is"] = Estimate(score, spread=spread)
-        if singular or least > a.shape[1]:
-            figures["fid"] = Estimate(f.frechet_distance(a, b, singular=singular))
-        if least >= KERNEL_LEAST:
-            distance, spread = f.kernel_distance(a, b)
-            figures["kid"] = Estimate(distance, spread=spread)
-        if least >= MANIFOLD_LEAST:
-            figures["precision"], figures["recall"] = (Estimate(v) for v in f.precision_recall(near, far))
-        return figures
-    if p is not None:
-        figures["is"] = f.inception_estimate(p)
-    if singular or least > a.shape[1]:
-        figures["fid"] = f.frechet_estimate(a, b, singular=singular)
-    if least >= KERNEL_LEAST:
-        figures["kid"] = f.kernel_estimate(a, b)
-    if least >= MANIFOLD_LEAST:
-        figures["precision"], figures["recall"] = f.precision_recall_estimate(near, far)
-    return figures
-
-
 def measure_samples(
     runs: Sequence[tuple[RunFolder, NDArray[np.uint8], float]],
     real: RealImages,
@@ -270,9 +219,9 @@ def measure_samples(
         metrics.append(
             Metrics(
                 source=str(run.path), config=settings.config, num=len(images), image_size=_size(images),
-                fingerprint=real.fingerprint, images_per_second=speed, equivariance=found,
+                fingerprint=real.fingerprint, images_per_second=speed, measured={"equivariance": found},
                 parameters=sum(p.numel() for p in model.parameters()), spectra=_spectra(images, real),
-                fidelity={extractor.name: _of(extractor, *sets)},
+                fidelity={extractor.name: fidelity_of(extractor, *sets)},
             )
         )  # fmt: skip
         if progress is not None:
@@ -310,46 +259,6 @@ def _training(run: RunFolder) -> dict[str, Any]:
     return {k: v for k, v in every.items() if k not in aside and not k.startswith(("sample_", "save_", "checkpoint_"))}
 
 
-def _check_enough(count: int, extractor: Extractor, real: RealImages, protocol: str) -> None:
-    """Refuse sets that are too small for the figures, naming extractors that would do."""
-    from aliasfree.evaluation.features import PixelFeatures
-
-    wide = extractor(real.train[:2]).values.shape[1]
-    fewest = min(count, len(real.train))
-    if fewest < MANIFOLD_LEAST:
-        raise ArgumentError(f"{fewest} images are too few to be compared: take at least {MANIFOLD_LEAST}.")
-    if fewest > wide or protocol == "paper":
-        return
-    pixels = PixelFeatures()(real.train[:1]).values.shape[1]
-    others = {"classifier": JUDGE if real.train_labels is not None else math.inf, "pixels": pixels}
-    would_do = [f"`features='{name}'`" for name, n in others.items() if n < fewest and name != extractor.name]
-    advice = " or ".join([f"take at least {wide + 1}", *would_do])
-    what = f"{count} images are" if count <= wide else f"The {len(real.train)} real images of {real.source} are"
-    raise ArgumentError(f"{what} too few for a Frechet distance over {wide} features: {advice}.")
-
-
-def _fidelity(
-    images: Tensor, real: RealImages, extractor: Extractor, settings: EvaluateSettings, progress: Progress
-) -> Fidelity:
-    """Figures of one extractor: of the images, and of as many real test images as the floor."""
-    from aliasfree.evaluation.features import extract
-
-    paper = settings.protocol == "paper"
-    reference = kept_features(extractor, real.train, progress)
-    floor = real.test[: len(images)]
-    options = {"singular": paper, "intervals": not paper}
-    sets = (
-        compare_sets(extract(extractor, images, progress=progress), reference, **options),
-        compare_sets(kept_features(extractor, floor, progress), reference, gaps=True, **options),
-    )
-    counts = {"generated": len(images), "reference": len(reference), "floor": len(floor)}
-    return replace(_of(extractor, *sets), key=extractor.key, images=counts)
-
-
-def _of(extractor: Extractor, generated: Figures, floor: Figures) -> Fidelity:
-    return Fidelity(generated=generated, floor=floor, accuracy=getattr(extractor, "accuracy", None))
-
-
 def _spectra(images: Tensor, real: RealImages) -> Spectra:
     from aliasfree.data import unit_range
     from aliasfree.evaluation.spectra import radial_power_spectrum
@@ -365,15 +274,12 @@ def _size(images: Tensor) -> tuple[int, int]:
 
 def _kept(path: Path, now: Metrics) -> Metrics | None:
     """What an earlier call measured: all of it for the same images, what is the network's for more or fewer of them."""
-    if not path.is_file():
-        return None
     try:
         before = read_metrics(path)
-    except ArgumentError:
+    except ArgumentError:  # none, somebody else's that is to be overwritten, or damaged, which `_is_ours` has told
         return None
     figures: dict[str, Any] = {
-        "source": "", "fidelity": {}, "accuracy_score": None, "images_per_second": None, "steps": None,
-        "equivariance": None, "sampler": None, "noise_error": None,
+        "source": "", "fidelity": {}, "images_per_second": None, "steps": None, "measured": {}
     }  # fmt: skip
     images: dict[str, Any] = {"num": 0, "spectra": None, "protocol": "default"}
 
@@ -382,21 +288,22 @@ def _kept(path: Path, now: Metrics) -> Metrics | None:
 
     if alike(figures):
         return before
-    return replace(before, fidelity={}, accuracy_score=None) if alike(figures | images) else None
+    if not alike(figures | images):
+        return None
+    networks = {name: record for name, record in before.measured.items() if not MEASURES[name].of_images}
+    return replace(before, fidelity={}, measured=networks)
 
 
 def _is_ours(path: Path, source: Path) -> bool:
-    """Whether an earlier call wrote these figures of the same source; a run that was moved took its own along."""
+    """Whether an earlier call wrote these figures of the same source; a run that was moved took its own along.
+
+    What stands in the place of a source's figures and is no JSON is what is left of them.
+    """
     try:
         before = read_metrics(path)
-    except ArgumentError:
-        return False
+    except ArgumentError as error:
+        if path != metrics_file(source) or not isinstance(error.__cause__, json.JSONDecodeError | UnicodeDecodeError):
+            return False
+        _LOG.warning("%s is damaged: it is no JSON. What it held is measured again.", path)
+        return True
     return path.parent == source or Path(before.source).absolute() == source.absolute()
-
-
-def _few(x: Tensor) -> Tensor:
-    import torch
-
-    if len(x) <= MANIFOLD:
-        return x
-    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:MANIFOLD]]

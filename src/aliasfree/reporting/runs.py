@@ -21,23 +21,13 @@ from aliasfree.outputs import check_outputs
 from aliasfree.reporting import html
 from aliasfree.reporting.charts import Curve, Panel, learning_curves, panels, radial_spectra
 from aliasfree.reporting.html import Html
-from aliasfree.results.metrics import Fidelity, Metrics, NetworkEquivariance, metrics_file, read_metrics
+from aliasfree.results.columns import COLUMNS, Column, figure, floors
+from aliasfree.results.metrics import Metrics, NetworkEquivariance, metrics_file, read_metrics
 
 __all__ = [
-    "COLUMNS", "Row", "csv_text", "equivariance_figure", "figure", "floor", "markdown", "measured_section", "summarise",
-    "write_report",
+    "Row", "csv_text", "equivariance_figure", "markdown", "measured_section", "summarise", "write_report",
 ]  # fmt: skip
 
-COLUMNS = (
-    ("is", "IS", 1.0, 2), ("fid", "FID", 1.0, 2), ("kid", "KID x 1000", 1000.0, 2), ("precision", "precision", 1.0, 3),
-    ("recall", "recall", 1.0, 3), ("accuracy_score", "CAS %", 100.0, 1),
-    ("noise_error", "noise error x 1000", 1000.0, 2),
-    ("eq_t", "EQ-T dB", 1.0, 1), ("eq_t_frac", "EQ-T_frac dB", 1.0, 1),
-    ("eq_t_lanczos", "EQ-T_frac dB, StyleGAN3's ruler", 1.0, 1), ("eq_r", "EQ-R dB", 1.0, 1),
-    ("sampler_eq_t_frac", "sampler EQ-T_frac dB", 1.0, 1), ("sampler_eq_r", "sampler EQ-R dB", 1.0, 1),
-    ("images_per_second", "images/s", 1.0, 1), ("parameters", "parameters", 1.0, 0),
-)  # fmt: skip
-"""key, title, factor, digits."""
 SEEDS = ("training seed", "seed")
 """Choices in which the runs of one row may differ."""
 EQUIVARIANCE = (("eq_t", "EQ-T"), ("eq_t_frac", "EQ-T_frac"), ("eq_r", "EQ-R"))
@@ -73,11 +63,11 @@ def summarise(metrics: Sequence[Metrics]) -> list[Row]:
 
 def markdown(rows: Sequence[Row]) -> str:
     """A Markdown table; +- is half of the 95 % interval, "real" the figure of as many real test images."""
-    shown = [c for c in COLUMNS if any(c[0] in row.figures for row in rows)]
-    lines = ["| | features | images | " + " | ".join(c[1] for c in shown) + " |", "|" + " --- |" * (len(shown) + 3)]
+    shown = _shown(rows)
+    lines = ["| | features | images | " + " | ".join(c.title for c in shown) + " |", "|" + " --- |" * (len(shown) + 3)]
     for row in rows:
         cells = [_name(row), _features(row), f"{row.images:,}"]
-        cells += [_cell(row, *column) for column in shown]
+        cells += [_cell(row, column) for column in shown]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -86,12 +76,11 @@ def csv_text(rows: Sequence[Row]) -> str:
     """One line a row; each figure with the ends of its interval and its floor, raw values."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    keys = [c[0] for c in COLUMNS]
-    head = [f"{k}{suffix}" for k in keys for suffix in ("", "_low", "_high", "_spread", "_floor")]
+    head = [f"{k}{suffix}" for k in COLUMNS for suffix in ("", "_low", "_high", "_spread", "_floor")]
     writer.writerow(["name", "features", "runs", "images", "classifier_accuracy", *head])
     for row in rows:
         values: list[Any] = []
-        for key in keys:
+        for key in COLUMNS:
             estimate, floor = row.figures.get(key), row.floor.get(key)
             values += [*(astuple(estimate) if estimate else (None,) * 4)]
             values.append(floor.value if floor else None)
@@ -227,73 +216,56 @@ def measured_section(metrics: Sequence[Metrics], title: str = "Measured") -> Htm
 def _tables(rows: Sequence[Row]) -> list[Html]:
     """All figures, in three tables so that each fits a page."""
     tables: list[Html] = []
-    for columns in (COLUMNS[:6], COLUMNS[6:13], COLUMNS[13:]):
-        shown = [c for c in columns if any(c[0] in row.figures for row in rows)]
+    for kind in ("images", "network", "cost"):
+        shown = [column for column in _shown(rows) if column.table == kind]
         body = [
             [
                 _name(row).replace("-", "\u2011"),
                 _features(row),
                 f"{row.images:,}",
-                *(_unbroken(row, *column) for column in shown),
+                *(_unbroken(row, column) for column in shown),
             ]
             for row in rows
         ]
-        tables += [html.table(["", "features", "images", *(c[1] for c in shown)], body)] if shown else []
+        tables += [html.table(["", "features", "images", *(c.title for c in shown)], body)] if shown else []
     return tables
+
+
+def _shown(rows: Sequence[Row]) -> list[Column]:
+    """The columns that hold anything."""
+    return [column for key, column in COLUMNS.items() if any(key in row.figures for row in rows)]
 
 
 def _row(name: str, members: list[tuple[Metrics, str]]) -> Row:
     facts, features = members[0]
     first = facts.fidelity[features]
     figures: dict[str, Estimate] = {}
-    for key, *_ in COLUMNS:
-        found = [value for f, _ in members if (value := figure(key, f, f.fidelity[features])) is not None]
+    for key, column in COLUMNS.items():
+        found = [value for f, _ in members if (value := figure(column, f, features)) is not None]
         values = [v.value for v in found]
         if len(members) > 1 and values:
             figures[key] = over_runs(values) if np.isfinite(values).all() else Estimate(float(np.mean(values)))
         elif found:
             figures[key] = found[0]
-    return Row(name, features, len(members), facts.num, first.accuracy, figures, floor(facts, first))
+    return Row(name, features, len(members), facts.num, first.accuracy, figures, floors(facts, features))
 
 
-def floor(facts: Metrics, fidelity: Fidelity) -> dict[str, Estimate]:
-    """The figures of real test images."""
-    known = {k: v for k, v in fidelity.floor.items() if v}
-    return known | ({"accuracy_score": facts.accuracy_score.floor} if facts.accuracy_score else {})
-
-
-def figure(key: str, facts: Metrics, fidelity: Fidelity) -> Estimate | None:
-    """A figure by its key in `COLUMNS`; None where it was not measured."""
-    if key in ("images_per_second", "parameters"):
-        value = getattr(facts, key)
-        return None if value is None else Estimate(float(value))
-    if key.startswith("sampler_"):
-        return getattr(facts.sampler.motions[0], key.removeprefix("sampler_")) if facts.sampler else None
-    if key == "noise_error":
-        return next((e.error for e in facts.noise_error or () if e.t is None), None)
-    if key == "accuracy_score":
-        return facts.accuracy_score.generated if facts.accuracy_score else None
-    if key.startswith("eq_"):
-        return getattr(facts.equivariance.overall, key) if facts.equivariance else None
-    return fidelity.generated.get(key)
-
-
-def _cell(row: Row, key: str, title: str, factor: float, digits: int) -> str:  # noqa: ARG001
-    estimate, floor = row.figures.get(key), row.floor.get(key)
+def _cell(row: Row, column: Column) -> str:
+    estimate, floor = row.figures.get(column.key), row.floor.get(column.key)
     if estimate is None:
         return "–"
     half, spread = estimate.half_width, estimate.spread
-    words = "exact" if estimate.value == math.inf else f"{estimate.value * factor:,.{digits}f}"
+    words = column.number(estimate.value)
     if half is not None and math.isfinite(half):
-        words += f" ± {half * factor:,.{digits}f}"
+        words += f" ± {column.number(half)}"
     elif spread is not None:
-        words += f", spread {spread * factor:,.{digits}f}"
-    return words if floor is None else f"{words} (real {floor.value * factor:.{digits}f})"
+        words += f", spread {column.number(spread)}"
+    return words if floor is None else f"{words} (real {floor.value * column.factor:.{column.digits}f})"
 
 
-def _unbroken(row: Row, *column: Any) -> str:
+def _unbroken(row: Row, column: Column) -> str:
     """The cell with a line break nowhere but before what is in brackets."""
-    return _cell(row, *column).replace(" ± ", "\u00a0±\u00a0").replace("(real ", "(real\u00a0")
+    return _cell(row, column).replace(" ± ", "\u00a0±\u00a0").replace("(real ", "(real\u00a0")
 
 
 def _name(row: Row) -> str:

@@ -3,31 +3,61 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
-from typing import Any, Self
+from typing import Any, ClassVar, Self, TypedDict
 
 from aliasfree.errors import ArgumentError
 from aliasfree.estimate import Estimate
 from aliasfree.files import json_value, write_json
 from aliasfree.outputs import expand_path
+from aliasfree.results.columns import RECORDS, Column, read_estimate, register_record
 
 __all__ = [
-    "AccuracyScore", "Fidelity", "Metrics", "NetworkEquivariance", "NoiseError", "NoiseLevel", "SampledMotion",
-    "SamplerEquivariance", "Spectra",
-    "metrics_file", "read_metrics",
+    "AccuracyScore", "ComparedFigure", "Fidelity", "Figures", "Metrics", "NetworkEquivariance", "NoiseError",
+    "NoiseLevel", "SampledMotion", "SamplerEquivariance", "Sampling", "Spectra", "metrics_file", "read_metrics",
 ]  # fmt: skip
 
-Figures = dict[str, Estimate | None]
-"""By name: "is", "fid", "kid", "precision", "recall"; None where a figure has no meaning, as "is" without classes."""
+Figures = TypedDict(
+    "Figures",
+    {
+        "is": Estimate | None, "fid": Estimate | None, "kid": Estimate | None, "precision": Estimate | None,
+        "recall": Estimate | None,
+    },
+    total=False,
+)  # fmt: skip
+"""By name; None where a figure has no meaning, as "is" without classes."""
+
+
+class Sampling(TypedDict, total=False):
+    """How images were sampled: `SampleSettings` but for the size of batches."""
+
+    steps: int
+    scheduler: str
+    seed: int
+    class_label: int | str | None
+    guidance: float
+    ema: bool
+    compile: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
     """Generated images against real ones, by the features of one extractor."""
 
+    columns: ClassVar[tuple[Column, ...]] = tuple(
+        Column(key=key, title=title, path=f"generated.{key}", floor=f"floor.{key}", better=better, **more)
+        for key, title, better, more in (
+            ("is", "IS", "higher", {"bounds": (1, math.inf), "digits": 2}),
+            ("fid", "FID", "lower", {"bounds": (0, math.inf), "digits": 2}),
+            ("kid", "KID x 1000", "lower", {"factor": 1000, "digits": 2}),
+            ("precision", "precision", "higher", {"unit": "share", "bounds": (0, 1), "digits": 3}),
+            ("recall", "recall", "higher", {"unit": "share", "bounds": (0, 1), "digits": 3}),
+        )
+    )
     generated: Figures
     floor: Figures  # of as many real test images
     key: str | None = None  # names the extractor's weights
@@ -37,7 +67,7 @@ class Fidelity:
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
         """From JSON."""
-        sets = {k: {n: _estimate(v) for n, v in found[k].items()} for k in ("generated", "floor")}
+        sets = {k: {n: read_estimate(v) for n, v in found[k].items()} for k in ("generated", "floor")}
         return cls(**sets, key=found.get("key"), accuracy=found.get("accuracy"), images=dict(found.get("images", {})))
 
 
@@ -61,6 +91,13 @@ class NoiseLevel:
 class NetworkEquivariance:
     """A network's equivariance, noise level by noise level and over all: sums come before the logarithm."""
 
+    columns: ClassVar[tuple[Column, ...]] = tuple(
+        Column(key=key, title=title, path=f"overall.{key}", better="higher", unit="dB", table="network")
+        for key, title in (
+            ("eq_t", "EQ-T dB"), ("eq_t_frac", "EQ-T_frac dB"), ("eq_t_lanczos", "EQ-T_frac dB, StyleGAN3's ruler"),
+            ("eq_r", "EQ-R dB"),
+        )
+    )  # fmt: skip
     levels: tuple[NoiseLevel, ...]
     overall: NoiseLevel
     images: int | None = None  # that were moved
@@ -96,6 +133,13 @@ class SampledMotion:
 class SamplerEquivariance:
     """A whole sampler's equivariance, noise and frame moved: the first motion happens before the first step."""
 
+    columns: ClassVar[tuple[Column, ...]] = tuple(
+        Column(
+            key=f"sampler_{key}", title=f"sampler {title} dB", path=f"motions.0.{key}", better="higher", unit="dB",
+            table="network",
+        )
+        for key, title in (("eq_t_frac", "EQ-T_frac"), ("eq_r", "EQ-R"))
+    )  # fmt: skip
     motions: tuple[SampledMotion, ...]
     images: int
     steps: int
@@ -113,6 +157,12 @@ class SamplerEquivariance:
 class NoiseError:
     """Mean squared error of the predicted noise on test images, at time step t (None = t uniform, as in training)."""
 
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            key="noise_error", title="noise error x 1000", path="-1.error", better="lower", bounds=(0, math.inf),
+            factor=1000, digits=2, table="network",
+        ),
+    )  # fmt: skip
     t: int | None
     error: Estimate
     images: int
@@ -120,25 +170,32 @@ class NoiseError:
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
         """From JSON."""
-        error = _estimate(found["error"])
-        assert error is not None
-        return cls(t=found.get("t"), error=error, images=int(found["images"]))
+        return cls(t=found.get("t"), error=_needed(found["error"]), images=int(found["images"]))
 
 
 @dataclass(frozen=True, kw_only=True)
-class AccuracyScore:
-    """Share of real test images that a classifier gets right which was trained on generated ones."""
+class ComparedFigure:
+    """A figure of generated images beside that of real ones; base of records that hold nothing else."""
 
     generated: Estimate
-    floor: Estimate  # trained on as many real ones
+    floor: Estimate  # of real images
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
         """From JSON."""
-        generated, floor = (_estimate(found[k]) for k in ("generated", "floor"))
-        assert generated is not None
-        assert floor is not None
-        return cls(generated=generated, floor=floor)
+        return cls(generated=_needed(found["generated"]), floor=_needed(found["floor"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyScore(ComparedFigure):
+    """Share of real test images that a classifier gets right which was trained on generated ones, or on real ones."""
+
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            key="accuracy_score", title="CAS %", path="generated", floor="floor", better="higher", unit="share",
+            bounds=(0, 1), factor=100,
+        ),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -157,7 +214,18 @@ class Spectra:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """Everything `aliasfree evaluate` finds. Figures of the network are None for a folder of images."""
+    """Everything `aliasfree evaluate` finds; what it `measured` of the network is {} for a folder of images."""
+
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            key="images_per_second", title="images/s", path="images_per_second", better=None, unit="images a second",
+            bounds=(0, math.inf), table="cost",
+        ),
+        Column(
+            key="parameters", title="parameters", path="parameters", better=None, bounds=(0, math.inf), digits=0,
+            table="cost",
+        ),
+    )  # fmt: skip
 
     source: str  # the run or the folder
     num: int  # generated images
@@ -175,35 +243,43 @@ class Metrics:
     steps: int | None = None  # trained
     parameters: int | None = None
     weights: str | None = None  # their fingerprint
-    sampling: dict[str, Any] | None = None  # settings
+    sampling: Sampling | None = None  # settings
     images_per_second: float | None = None
-    equivariance: NetworkEquivariance | None = None
-    sampler: SamplerEquivariance | None = None
-    noise_error: tuple[NoiseError, ...] | None = None
-    accuracy_score: AccuracyScore | None = None
+    measured: dict[str, Any] = field(default_factory=dict)  # records, by their names in `columns.RECORDS`
+
+    @property
+    def equivariance(self) -> NetworkEquivariance | None:
+        return self.measured.get("equivariance")
+
+    @property
+    def sampler(self) -> SamplerEquivariance | None:
+        return self.measured.get("sampler")
+
+    @property
+    def noise_error(self) -> tuple[NoiseError, ...] | None:
+        return self.measured.get("noise_error")
+
+    @property
+    def accuracy_score(self) -> AccuracyScore | None:
+        return self.measured.get("accuracy_score")
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
         """From JSON, of older versions too, where a figure that was not finite is null."""
-        parts = {"fidelity", "spectra", "equivariance", "sampler", "image_size", "noise_error", "accuracy_score"}
-        plainly = {k: found[k] for k in cls.__dataclass_fields__ if k in found and k not in parts}
-        spectra, equivariance, sampler = (found.get(k) for k in ("spectra", "equivariance", "sampler"))
-        errors, score = found.get("noise_error"), found.get("accuracy_score")
+        parts = {"fidelity", "spectra", "image_size", "measured"}
         height, width = found["image_size"]
         return cls(
-            **plainly,
+            **{k: found[k] for k in cls.__dataclass_fields__ if k in found and k not in parts},
             image_size=(height, width),
             fidelity={name: Fidelity.from_dict(v) for name, v in found["fidelity"].items()},
-            spectra=Spectra.from_dict(spectra) if spectra else None,
-            equivariance=NetworkEquivariance.from_dict(equivariance) if equivariance else None,
-            sampler=SamplerEquivariance.from_dict(sampler) if sampler else None,
-            noise_error=tuple(NoiseError.from_dict(e) for e in errors) if errors else None,
-            accuracy_score=AccuracyScore.from_dict(score) if score else None,
+            spectra=Spectra.from_dict(found["spectra"]) if found.get("spectra") else None,
+            measured={name: RECORDS[name](value) for name, value in found.items() if name in RECORDS and value},
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; figures that are None are left out."""
-        return {k: v for k, v in json_value(self).items() if v is not None}
+        """For JSON, records by their names; what is None is left out."""
+        found = json_value(self)
+        return {k: v for k, v in (found | found.pop("measured")).items() if v is not None}
 
     def write(self, path: Path) -> None:
         """Replace the file in one go."""
@@ -240,16 +316,24 @@ def metrics_file(source: Path) -> Path:
     return beside if beside.is_file() or not (RunFolder(source).exists or inside.is_file()) else inside
 
 
-def _estimate(found: Mapping[str, Any] | None) -> Estimate | None:
-    if not found or found["value"] is None:
-        return None
-    low, high, spread = (None if found.get(k) is None else float(found[k]) for k in ("low", "high", "spread"))
-    return Estimate(float(found["value"]), low, high, spread)
+def _needed(found: Mapping[str, Any]) -> Estimate:
+    estimate = read_estimate(found)
+    if estimate is None:
+        raise ValueError("a figure without a value")
+    return estimate
 
 
 def _estimates(found: Mapping[str, Any]) -> dict[str, Estimate | None]:
-    return {k: _estimate(found.get(k)) for k in ("eq_t", "eq_t_frac", "eq_t_lanczos", "eq_r")}
+    return {k: read_estimate(found.get(k)) for k in ("eq_t", "eq_t_frac", "eq_t_lanczos", "eq_r")}
 
 
 def _number(value: float | str | None) -> float:
     return float("nan") if value is None else float(value)
+
+
+register_record("fidelity", Fidelity.columns, None)
+register_record("accuracy_score", AccuracyScore.columns, AccuracyScore.from_dict)
+register_record("noise_error", NoiseError.columns, lambda found: tuple(NoiseError.from_dict(one) for one in found))
+register_record("equivariance", NetworkEquivariance.columns, NetworkEquivariance.from_dict)
+register_record("sampler", SamplerEquivariance.columns, SamplerEquivariance.from_dict)
+register_record("cost", Metrics.columns, None)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from aliasfree.evaluation.comparison import holm, paired_difference
+from aliasfree.results.columns import COLUMNS
 from aliasfree.results.rotation import RotationCurve
-from aliasfree.sweep.table import LEVEL, LOWER, Measured
+from aliasfree.sweep.table import LEVEL, Measured
 
 __all__ = ["Answer", "answers", "answers_text"]
 
@@ -101,7 +102,7 @@ def _compared(cells: Sequence[Measured], baseline: str, scale: _Scale) -> tuple[
         if difference.low is not None and difference.high is not None:
             line += f" [{scale.words(difference.low)}, {scale.words(difference.high)}], p = {corrected[letter]:.2g}"
             if corrected[letter] < LEVEL:
-                (helps if (difference.value < 0) == (scale.key in LOWER) else harms).append(letter)
+                (helps if (difference.value < 0) == (COLUMNS[scale.key].better == "lower") else harms).append(letter)
         lines.append(f"{line}; {len(pairs[letter])} pair(s) of data set and seed")
     return _sentence(helps, harms, known=bool(corrected)), tuple(lines)
 

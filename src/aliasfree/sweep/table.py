@@ -14,7 +14,7 @@ import numpy as np
 from aliasfree.estimate import Estimate
 from aliasfree.evaluation.comparison import holm, paired_difference, ranks
 from aliasfree.evaluation.intervals import over_runs
-from aliasfree.reporting.runs import COLUMNS, figure, floor
+from aliasfree.results.columns import COLUMNS, Column, figure, floors
 from aliasfree.results.metrics import Metrics
 from aliasfree.results.paper import paper_figure
 
@@ -25,10 +25,6 @@ __all__ = [
 
 LEVEL = 0.05
 """Of significance, after Holm's correction."""
-LOWER = ("fid", "kid", "noise_error")
-"""Distances and errors, of which less is better; of all other figures more is."""
-SHOWN = {key: (title, factor, digits) for key, title, factor, digits in COLUMNS}
-KEYS = tuple(key for key in SHOWN if key not in ("images_per_second", "parameters"))
 
 
 @dataclass(frozen=True)
@@ -47,10 +43,9 @@ class Measured:
         """From a cell's metrics.json."""
         found = []
         for k, name in enumerate(features):
-            fidelity = metrics.fidelity[name]
-            keys = KEYS if k == 0 else tuple(fidelity.generated)
-            figures = {key: value for key in keys if (value := figure(key, metrics, fidelity)) is not None}
-            found.append(cls(data, config, seed, name, figures, floor(metrics, fidelity)))
+            columns = [c for c in _ranked() if k == 0 or c.record == "fidelity"]
+            figures = {c.key: value for c in columns if (value := figure(c, metrics, name)) is not None}
+            found.append(cls(data, config, seed, name, figures, floors(metrics, name)))
         return found
 
 
@@ -77,7 +72,7 @@ class Entry:
         """ "better" or "worse" than the first config, where the difference is significant, else ""."""
         if self.difference is None or self.corrected is None or self.corrected >= LEVEL:
             return ""
-        return "better" if (self.difference.value < 0) == (self.key in LOWER) else "worse"
+        return "better" if (self.difference.value < 0) == (COLUMNS[self.key].better == "lower") else "worse"
 
 
 def entries(measured: Sequence[Measured], configs: Sequence[str]) -> list[Entry]:
@@ -86,7 +81,7 @@ def entries(measured: Sequence[Measured], configs: Sequence[str]) -> list[Entry]
     groups = dict.fromkeys((m.data, m.features) for m in measured)
     for data, features in groups:
         mine = [m for m in measured if (m.data, m.features) == (data, features)]
-        for key in KEYS:
+        for key in (column.key for column in _ranked()):
             known = {config: {m.seed: m for m in mine if m.config == config and key in m.figures} for config in configs}
             known = {config: seeds for config, seeds in known.items() if seeds}
             if known:
@@ -121,7 +116,7 @@ def table_rows(group: Sequence[Entry]) -> tuple[list[str], list[list[str]]]:
     in_paper = {key for key in keys if any(e.paper is not None for e in plain if e.key == key)}
     head = ["", "seeds"]
     for key in keys:
-        head += [SHOWN[key][0], *(["paper"] if key in in_paper else [])]
+        head += [COLUMNS[key].title, *(["paper"] if key in in_paper else [])]
     head.append("mean rank")
     rows = []
     for config in configs:
@@ -147,7 +142,7 @@ def difference_rows(group: Sequence[Entry]) -> tuple[list[str], list[list[str]]]
     """(head, rows) of the differences to the first config, for every other config and for the letters."""
     others = [e for e in group if e.difference is not None]
     keys = list(dict.fromkeys(e.key for e in others))
-    head = ["", *(SHOWN[key][0] for key in keys)]
+    head = ["", *(COLUMNS[key].title for key in keys)]
     rows = []
     for config in dict.fromkeys(e.config for e in others):
         mine = {e.key: e for e in others if e.config == config}
@@ -203,7 +198,7 @@ def _column(data: str, features: str, key: str, known: dict[str, dict[int, Measu
     """The entries of one figure: configs, then letters with more than one config."""
     values = {config: {seed: m.figures[key].value for seed, m in seeds.items()} for config, seeds in known.items()}
     place = dict(zip(values, ranks([_mean(list(v.values())).value for v in values.values()],
-                                   higher_is_better=key not in LOWER), strict=True))  # fmt: skip
+                                   higher_is_better=COLUMNS[key].better == "higher"), strict=True))  # fmt: skip
     letters = {f"all {letter}": members for letter in "BCD"
                if len(members := [c for c in values if c.startswith(f"{letter}-")]) > 1}  # fmt: skip
     for name, members in letters.items():
@@ -239,6 +234,11 @@ def _column(data: str, features: str, key: str, known: dict[str, dict[int, Measu
     return found
 
 
+def _ranked() -> list[Column]:
+    """The columns of which one end is better."""
+    return [column for column in COLUMNS.values() if column.better is not None]
+
+
 def _mean(values: list[float]) -> Estimate:
     return over_runs(values) if np.isfinite(values).all() else Estimate(float(np.mean(values)))
 
@@ -252,8 +252,7 @@ def groups_of(found: Sequence[Entry]) -> dict[tuple[str, str], list[Entry]]:
 
 
 def _number(key: str, value: float) -> str:
-    _, factor, digits = SHOWN[key]
-    return "exact" if math.isinf(value) else f"{value * factor:,.{digits}f}"
+    return COLUMNS[key].number(value)
 
 
 def _difference(entry: Entry) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aliasfree.estimate import Estimate
+from aliasfree.results.columns import COLUMNS, figure, floors
 from aliasfree.results.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     from aliasfree.training.card import CardFigure
 
 __all__ = ["update_card"]
-
-_NOT_OF_THE_NETWORK = ("images_per_second", "parameters")
 
 
 def update_card(run: RunFolder, metrics: Metrics) -> bool:
@@ -26,19 +25,19 @@ def update_card(run: RunFolder, metrics: Metrics) -> bool:
 
 
 def _figures(metrics: Metrics) -> list[CardFigure]:
-    from aliasfree.reporting.runs import COLUMNS, figure, floor
     from aliasfree.training.card import CardFigure
 
     found: list[CardFigure] = []
-    for features, fidelity in metrics.fidelity.items():
-        real = floor(metrics, fidelity)
-        for key, name, factor, digits in COLUMNS:
-            value = figure(key, metrics, fidelity)
-            of_images = key in fidelity.generated
-            if value is None or key in _NOT_OF_THE_NETWORK or (not of_images and any(f.name == name for f in found)):
+    for features in metrics.fidelity:
+        real = floors(metrics, features)
+        for column in COLUMNS.values():
+            value, of_images = figure(column, metrics, features), column.record == "fidelity"
+            known = any(f.name == column.title for f in found)
+            if value is None or column.better is None or (known and not of_images):
                 continue
-            floors = _scaled(real[key], factor) if key in real else None
-            found.append(CardFigure(name, features if of_images else "", _scaled(value, factor), floors, digits))
+            floor = _scaled(real[column.key], column.factor) if column.key in real else None
+            told = features if of_images else ""
+            found.append(CardFigure(column.title, told, _scaled(value, column.factor), floor, column.digits))
     return found
 
 
