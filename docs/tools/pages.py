@@ -51,6 +51,8 @@ ELSEWHERE = {
     r"\.\./CHANGELOG\.md": "changelog.md",
 }
 """Links of docs/*.md that leave the folder -> where the site has it."""
+FIGURES = "<!-- the table of figures -->"
+"""In docs/evaluation.md, where the site has `figures()`."""
 BELOW_GUIDES = "---\nsearch:\n  boost: 0.2\n---\n\n"
 """Who searches for a word wants the page that explains it first, then the references."""
 
@@ -75,6 +77,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
     """Links to what the site shows elsewhere; any other link out of docs/ stays, and fails the build."""
+    markdown = markdown.replace(FIGURES, figures()) if FIGURES in markdown else markdown
     for pattern, target in ELSEWHERE.items():
         markdown = re.sub(rf"\]\({pattern}\)", f"]({target})", markdown)
     return markdown
@@ -83,6 +86,16 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
 def on_post_page(output: str, page: Any, config: MkDocsConfig) -> str:  # noqa: ARG001
     """Without the script by which notebooks would load diagrams, of which they have none, from a server."""
     return re.sub(r'<script type="module">(?:(?!</script>).)*?mermaid.*?</script>', "", output, flags=re.DOTALL)
+
+
+def figures() -> str:
+    """The columns of reports as a table."""
+    import aliasfree.results.metrics  # noqa: F401  # enters the columns
+    from aliasfree.results.columns import COLUMNS
+
+    lines = ["| figure | key in CSV files | unit | better |", "| --- | --- | --- | --- |"]
+    lines += [f"| {c.title} | `{c.key}` | {c.unit or '–'} | {c.better or '–'} |" for c in COLUMNS.values()]
+    return "\n".join(lines)
 
 
 def command_line() -> str:

@@ -26,7 +26,7 @@ from aliasfree.measuring.extractors import classifier_for, make_extractor
 from aliasfree.measuring.network_equivariance import network_equivariance
 from aliasfree.measuring.noise_error import network_noise_error
 from aliasfree.measuring.real_images import RealImages, open_real
-from aliasfree.measuring.rotation import PAPER, Way, evaluate_turned, every_way, rotation_curves
+from aliasfree.measuring.rotation import PAPER, RotationSettings, Way, evaluate_turned, every_way, rotation_curves
 from aliasfree.measuring.sample_store import SampleStore
 from aliasfree.reporting.rotation import samples_figure, table_text
 from aliasfree.reporting.runs import measured_section, write_report
@@ -66,6 +66,10 @@ def run(trained, tmp_path) -> Path:
 @pytest.fixture(scope="module")
 def real(_cache) -> RealImages:
     return open_real("digits", (8, 8), 1)
+
+
+def turning(ways: list[Way], angles: list[float], num: int) -> RotationSettings:
+    return RotationSettings(data="digits", ways=ways, angles=angles, num=num, sampling=FAST)
 
 
 def save_images(folder: Path, images: torch.Tensor) -> Path:
@@ -129,7 +133,7 @@ def test_few_real_images_are_told_before_anything_is_sampled(run, tmp_path):
         evaluate(run, EvaluateSettings(data=str(fewer), num=80, sampling=FAST), device="cpu")
     ways = every_way([(0.0, 1.0)], ["spline"], ["independent"])
     with pytest.raises(ArgumentError, match="`num` must be more than 64"):
-        evaluate_turned(run, "digits", ways, [90.0], 64, FAST, device="cpu")
+        evaluate_turned(run, turning(ways, [90.0], 64), device="cpu")
     assert not (run / "evaluation").exists()
 
 
@@ -405,7 +409,7 @@ def test_a_way_that_turns_a_finished_image_is_the_baseline(run, real):
 
 
 def test_the_page_of_turned_samples_has_its_table_and_figures(run):
-    curves, page = evaluate_turned(run, "digits", [PAPER], [0.0, 90.0], 70, FAST, device="cpu")
+    curves, page = evaluate_turned(run, turning([PAPER], [0.0, 90.0], 70), device="cpu")
     html, facts = page.read_text(), json.loads(page.with_suffix(".json").read_text())
     assert page == run / "rotation.html"
     assert [c["name"] for c in facts["curves"]] == [c.name for c in curves]
@@ -422,16 +426,16 @@ def test_the_page_of_turned_samples_has_its_table_and_figures(run):
     assert lines[0].startswith("| theta = 90 |")
     assert len(lines) == 2 + 3
     with pytest.raises(ArgumentError, match="more than 64"):
-        evaluate_turned(run, "digits", [PAPER], [0.0, 90.0], 10, FAST, device="cpu")
+        evaluate_turned(run, turning([PAPER], [0.0, 90.0], 10), device="cpu")
 
 
 def test_the_papers_way_stands_beside_any_other(run):
-    curves, _ = evaluate_turned(run, "digits", [Way(schedule=(1.0, 1.0))], [0.0, 90.0], 70, FAST, device="cpu")
+    curves, _ = evaluate_turned(run, turning([Way(schedule=(1.0, 1.0))], [0.0, 90.0], 70), device="cpu")
     assert [c.name for c in curves][:2] == ["fourier, co-moving, 1:1", str(PAPER)]
 
 
 def test_a_class_that_was_asked_for_has_its_column(run):
-    curves, _ = evaluate_turned(run, "digits", [PAPER], [0.0, 90.0], 70, FAST, device="cpu")
+    curves, _ = evaluate_turned(run, turning([PAPER], [0.0, 90.0], 70), device="cpu")
     assert "class asked for" not in table_text(curves)
     asked = [replace(c, right=c.kept) for c in curves]
     lines = table_text(asked).splitlines()

@@ -15,6 +15,7 @@ from aliasfree.diffusion.names import NOISES
 
 if TYPE_CHECKING:
     from aliasfree.measuring.evaluate import EvaluateSettings
+    from aliasfree.measuring.rotation import RotationSettings
     from aliasfree.results.metrics import Metrics
     from aliasfree.results.rotation import RotationCurve
 
@@ -111,7 +112,8 @@ def evaluate(
         raise ArgumentError("--out is for a single run or folder; leave it out, and each gets its own file.")
     if angles is not None:
         ways = (windows.split(","), methods.split(","), noises.split(","))
-        turned = [_turned(source, settings, angles, ways, device, out, overwrite) for source in sources]
+        turning = _turning(settings, angles, ways)
+        turned = [_turned(source, turning, device, out, overwrite) for source in sources]
         return _turned_answer([done for done in turned if done is not None])
     found = [facts for source in sources if (facts := _upright(source, settings, device, out, overwrite)) is not None]
     if not found:
@@ -137,26 +139,26 @@ def _upright(
         return run(source, settings, out=out, overwrite=overwrite, device=device, progress=told)
 
 
-def _turned(
-    source: Path,
-    settings: EvaluateSettings,
-    angles: str,
-    ways: tuple[list[str], ...],
-    device: str,
-    out: Path | None,
-    overwrite: bool,
-) -> tuple[list[RotationCurve], Path] | None:
+def _turning(settings: EvaluateSettings, angles: str, ways: tuple[list[str], ...]) -> RotationSettings:
     from aliasfree.cli.parse import parse_angles, parse_window
-    from aliasfree.measuring.rotation import evaluate_turned, every_way
-    from aliasfree.progress import bars
+    from aliasfree.measuring.rotation import RotationSettings, every_way
 
     chosen = every_way([parse_window(text, "--windows") for text in ways[0]], ways[1], ways[2])
+    return RotationSettings(
+        data=settings.data, ways=chosen, angles=parse_angles(angles), num=settings.num or 400,
+        sampling=settings.sampling, split=settings.split, num_real=settings.num_real, labels=settings.labels,
+        skip_bad=settings.skip_bad,
+    )  # fmt: skip
+
+
+def _turned(
+    source: Path, settings: RotationSettings, device: str, out: Path | None, overwrite: bool
+) -> tuple[list[RotationCurve], Path] | None:
+    from aliasfree.measuring.rotation import evaluate_turned
+    from aliasfree.progress import bars
+
     with bars() as told:
-        return evaluate_turned(
-            source, settings.data, chosen, parse_angles(angles), settings.num or 400, settings.sampling, out=out,
-            overwrite=overwrite, split=settings.split, labels=settings.labels, skip_bad=settings.skip_bad,
-            device=device, progress=told,
-        )  # fmt: skip
+        return evaluate_turned(source, settings, out=out, overwrite=overwrite, device=device, progress=told)
 
 
 def _turned_answer(done: list[tuple[list[RotationCurve], Path]]) -> Answer | None:

@@ -22,7 +22,8 @@ from torch import Tensor
 from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
 from aliasfree.evaluation.intervals import Estimate
 from aliasfree.evaluation.lanczos import lanczos_translate2d
-from aliasfree.ops.spatial import Method, rotate2d, translate2d
+from aliasfree.evaluation.turning import Turning, turned
+from aliasfree.ops.spatial import translate2d
 
 __all__ = [
     "Agreement", "disc_mask", "eq_r", "eq_t", "grid_agreement", "image_agreement", "rotation_agreement",
@@ -32,7 +33,6 @@ __all__ = [
 Map = Callable[[Tensor], Tensor]
 Ruler = Literal["fourier", "lanczos"]
 FramedMap = Callable[[Tensor, dict[str, Any]], Tensor]
-Turning = Method | Literal["interpolant"]
 
 
 @dataclass(frozen=True)
@@ -244,8 +244,8 @@ def rotation_agreement(
     y, parts = _applied(fn, x), []
     for _ in range(repeats):
         angles = torch.rand(n, generator=generator, dtype=torch.float64) * 360 if degrees is None else degrees
-        got = _applied_moved(fn, framed, _turned(x, angles, method), {"rotate": angles})
-        parts.append(_agreement(_turned(y, angles, method), got, mask))
+        got = _applied_moved(fn, framed, turned(x, angles, method), {"rotate": angles})
+        parts.append(_agreement(turned(y, angles, method), got, mask))
     return Agreement.join(parts)
 
 
@@ -321,35 +321,6 @@ def _decibel(signal: float, error: float) -> float:
     if error == 0:
         return math.inf
     return 10 * math.log10(signal / error) if signal > 0 else -math.inf
-
-
-def _turned(x: Tensor, degrees: Tensor | Sequence[float], method: Turning) -> Tensor:
-    if method != "interpolant":
-        return rotate2d(x, degrees, method)
-    images = []
-    for image, angle in zip(x, torch.as_tensor(degrees, dtype=torch.float64).tolist(), strict=True):
-        quarters = round(angle / 90)
-        image = image.rot90(quarters, (1, 2))
-        rest = angle - 90 * quarters
-        images.append(_read_turned(image, rest) if rest else image)
-    return torch.stack(images)
-
-
-def _read_turned(image: Tensor, degrees: float) -> Tensor:
-    """The trigonometric interpolant of an image (C, S, S) at the places that a turn about the middle reads."""
-    side = image.shape[-1]
-    line = torch.arange(side, dtype=torch.float64, device=image.device)
-    i, j = line[:, None] - (side - 1) / 2, line - (side - 1) / 2
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    k = torch.arange(1, (side + 1) // 2, dtype=torch.float64, device=image.device)
-
-    def weights(place: Tensor) -> Tensor:
-        phase = 2 * math.pi / side * (place.reshape(-1, 1) + (side - 1) / 2 - line)
-        return (1 + 2 * sum(((n * phase).cos() for n in k.tolist()), torch.zeros_like(phase))) / side
-
-    rows, columns = weights(cos * i + sin * j), weights(cos * j - sin * i)
-    lines = rows @ image.double()
-    return (lines * columns).sum(-1).reshape(image.shape).to(image.dtype)
 
 
 def _eroded(mask: Tensor, margin: int) -> Tensor:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from aliasfree.evaluation.features import ClassifierFeatures
     from aliasfree.sampling.sampler import SampleSettings
 
-__all__ = ["PAPER", "Way", "check_curves", "evaluate_turned", "every_way", "rotation_curves"]
+__all__ = ["PAPER", "RotationSettings", "Way", "check_curves", "evaluate_turned", "every_way", "rotation_curves"]
 
 REAL = 10_000
 """Real images that turned samples are compared with."""
@@ -201,29 +201,33 @@ def _classes(probabilities: Tensor | None) -> Tensor:
     return probabilities.argmax(1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RotationSettings:
+    """Which samples turn, and what they are compared with; the paper's way is always among the `ways`."""
+
+    data: str  # real images, as for training
+    ways: Sequence[Way]
+    angles: Sequence[float]  # degrees
+    num: int = 400  # samples at each angle
+    sampling: SampleSettings
+    split: str = "train"  # of the real images
+    num_real: int | None = None  # of them, those a run with as many `num_images` is trained on; None = all
+    labels: str = "auto"  # where their labels come from, as `open_images` takes it
+    skip_bad: bool = False  # leave out images that cannot be read
+
+
 def evaluate_turned(
     source: Path,
-    data: str,
-    ways: Sequence[Way],
-    angles: Sequence[float],
-    num: int,
-    sampling: SampleSettings,
+    settings: RotationSettings,
     *,
     out: Path | None = None,
     overwrite: bool = False,
-    split: str = "train",
-    num_real: int | None = None,
-    labels: str = "auto",
-    skip_bad: bool = False,
     device: str = "auto",
     progress: Callable[[str], Progress] | None = None,
 ) -> tuple[list[RotationCurve], Path] | None:
     """`rotation_curves` of a run; writes `out` (None = RUN/rotation.html), and .json and .png of the same name.
 
-    Those of an earlier call for the same run are replaced, other files only with `overwrite`. `split`, `num_real`,
-    `labels` and `skip_bad` are of the real images, as `open_real` takes them.
-
-    The paper's way is always among the `ways`. Parts that were sampled before are used again. Under torchrun all
+    Those of an earlier call for the same run are replaced, other files only with `overwrite`. Parts that were sampled before are used again. Under torchrun all
     processes sample, and all but the first give None. Raises ArgumentError, DataError, RunError.
     """
     from aliasfree.evaluation.features import ClassifierFeatures
@@ -237,8 +241,9 @@ def evaluate_turned(
         raise ArgumentError(f"The page is HTML, so `out` must end in .html, not {page.name!r}.")
     note = page.with_suffix(".json")
     outputs = [page, note, page.with_suffix(".png")]
-    check_outputs(outputs, reads=[*run.read, Path(data)], overwrite=overwrite, own=_is_ours(note, source))
-    ways = [*ways, *(() if PAPER in ways else (PAPER,))]
+    check_outputs(outputs, reads=[*run.read, Path(settings.data)], overwrite=overwrite, own=_is_ours(note, source))
+    ways = [*settings.ways, *(() if PAPER in settings.ways else (PAPER,))]
+    angles, num = settings.angles, settings.num
     find_device(device)
     processes = Processes()
     config = run.config["model"]
@@ -246,11 +251,11 @@ def evaluate_turned(
     shape = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     check_curves(num, shape)
     real = open_real(
-        data, shape, int(config["in_channels"]), split=split, num=num_real, labels=labels, skip_bad=skip_bad,
-        progress=told("reading"),
+        settings.data, shape, int(config["in_channels"]), split=settings.split, num=settings.num_real,
+        labels=settings.labels, skip_bad=settings.skip_bad, progress=told("reading"),
     )  # fmt: skip
     check_curves(num, shape, len(real.train))
-    store = SampleStore(run, sampling, source / "evaluation", device, processes)
+    store = SampleStore(run, settings.sampling, source / "evaluation", device, processes)
     if not processes.is_main:
         for motion in [Way().motion(0.0), *(w.motion(a) for w in ways for a in angles if a)]:
             store.images(num, motion)
@@ -260,10 +265,10 @@ def evaluate_turned(
     about = {
         "run": str(source),
         "config": run.settings.config,
-        "data": data,
+        "data": settings.data,
         "images": num,
         "classifier_accuracy": judge.accuracy,
-        "sampling": sampling,
+        "sampling": settings.sampling,
         "curves": [curve.figures() for curve in curves],
     }
     with together():

@@ -66,17 +66,18 @@ def turn_cell(
 ) -> None:
     """Turn a finished cell's images while they are sampled, by the default way and by the paper's, and keep the curves
     in its folder (`kept_curves`); nothing when they are there."""
-    from aliasfree.measuring.rotation import Way, evaluate_turned
+    from aliasfree.measuring.rotation import RotationSettings, Way, evaluate_turned
     from aliasfree.results.rotation import write_curves
 
     if kept_curves(cell, folder) is not None:
         return
     wanted = _turning(cell)
-    done = evaluate_turned(
-        folder, cell.part.source, [Way()], wanted["angles"], wanted["num"], cell.sample_settings(),
-        split=cell.part.training.get("split", "train"), num_real=cell.part.training.get("num_images"), device=device,
-        progress=_told(report, until),
+    settings = RotationSettings(
+        data=cell.part.source, ways=[Way()], angles=wanted["angles"], num=wanted["num"],
+        sampling=cell.sample_settings(), split=cell.part.training.get("split", "train"),
+        num_real=cell.part.training.get("num_images"),
     )  # fmt: skip
+    done = evaluate_turned(folder, settings, device=device, progress=_told(report, until))
     assert done is not None  # this process is alone
     write_curves(folder / CURVES, done[0], wanted)
 

@@ -51,9 +51,9 @@ def build(studio: Studio) -> Tab:
 
 def _compared(job: Job, left: Any, right: Any, pattern: Any, photo: Any) -> render.Html:
     from aliasfree.errors import ArgumentError
+    from aliasfree.measuring.zone_plate import down_and_up, zone_plate
     from aliasfree.pictures import grid, to_uint8
     from aliasfree.reporting.filters import filter_picture
-    from aliasfree.reporting.pattern import down_and_up, zone_plate
 
     names = list(dict.fromkeys((str(left), str(right))))
     configs = [Config.parse(name) for name in names]

@@ -107,7 +107,7 @@ def _denoised(studio: Studio, job: Job, name: Any, seed: Any, steps: Any) -> ren
 
 
 def _measured(studio: Studio, shelf: Shelf, job: Job, visitor: Visitor, name: Any) -> tuple[Any, ...]:
-    """The guilt table, by `experiments.analyze`; the layers stay with the visitor for a closer look."""
+    """The guilt table, by `measuring.aliasing`; the layers stay with the visitor for a closer look."""
     from aliasfree.measuring.aliasing import measure
     from aliasfree.measuring.targets import SubjectSettings, open_subject
     from aliasfree.reporting.aliasing import equivariance, layer_table

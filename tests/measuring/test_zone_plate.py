@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aliasfree.reporting.pattern import down_and_up, zone_plate
+from aliasfree.measuring.zone_plate import down_and_up, zone_plate
 
 
 def ring(side: int, low: float, high: float) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What a picture becomes when a config's network makes it half as large and large again."""
+"""The zone plate, and what a picture becomes when a config's network makes it half as large and large again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def down_and_up(name: str, image: Tensor) -> Tensor:
     The plane is reflected at its edges, or periodic where the config asks for that. Configs A and C: 2x2 max pool, and
     bilinear with corners aligned. Raises ConfigError.
 
-    >>> from aliasfree.reporting.pattern import down_and_up, zone_plate
+    >>> from aliasfree.measuring.zone_plate import down_and_up, zone_plate
     >>> tuple(down_and_up("D-hq", zone_plate(64)).shape)
     (1, 1, 64, 64)
     """
