@@ -12,12 +12,12 @@ from aliasfree.errors import ArgumentError, ShapeError
 from aliasfree.evaluation import eq_r, eq_t
 from aliasfree.evaluation.equivariance import (
     Agreement,
-    _turned,
     disc_mask,
     image_agreement,
     rotation_agreement,
     translation_agreement,
 )
+from aliasfree.evaluation.turning import turned
 from aliasfree.ops import disc_filter2d, downsample2d, rotate2d, translate2d, upsample2d
 
 
@@ -195,7 +195,7 @@ def test_the_interpolant_turns_what_lies_within_the_disc_exactly_and_three_shear
 
     def error(method: str) -> float:
         return (
-            (_turned(wave(70.0), [35.0], method) - wave(105.0))[disc_mask(32)[0, 0].expand(1, 1, 32, 32)]
+            (turned(wave(70.0), [35.0], method) - wave(105.0))[disc_mask(32)[0, 0].expand(1, 1, 32, 32)]
             .abs()
             .max()
             .item()
@@ -203,11 +203,11 @@ def test_the_interpolant_turns_what_lies_within_the_disc_exactly_and_three_shear
 
     assert error("interpolant") < 0.01
     assert error("fourier") > 0.05
-    assert torch.equal(_turned(wave(10.0), [90.0], "interpolant"), wave(10.0).rot90(1, (2, 3)))
+    assert torch.equal(turned(wave(10.0), [90.0], "interpolant"), wave(10.0).rot90(1, (2, 3)))
 
 
 def test_to_and_fro_the_interpolant_gives_back_the_middle():
     x = disc_filter2d(white(32))
-    back = _turned(_turned(x, [30.0] * len(x), "interpolant"), [-30.0] * len(x), "interpolant")
+    back = turned(turned(x, [30.0] * len(x), "interpolant"), [-30.0] * len(x), "interpolant")
     mask = disc_mask(32, margin=4.0).expand(x.shape)
     assert 10 * math.log10((x[mask].square().sum() / (back - x)[mask].square().sum()).item()) > 15

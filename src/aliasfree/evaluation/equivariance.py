@@ -95,16 +95,10 @@ def eq_t(
     >>> filtered > plain + 5
     True
     """
-    options: dict[str, Any] = {
-        "framed": framed,
-        "reach": reach,
-        "margin": margin,
-        "periodic": periodic,
-        "repeats": repeats,
-        "seed": seed,
-        "ruler": ruler,
-    }
-    return translation_agreement(fn, x, fractional, **options).db
+    return translation_agreement(
+        fn, x, fractional, framed=framed, reach=reach, margin=margin, periodic=periodic, repeats=repeats, seed=seed,
+        ruler=ruler,
+    ).db  # fmt: skip
 
 
 def eq_r(

@@ -17,7 +17,7 @@ Turning = Method | Literal["interpolant"]
 
 
 def turned(x: Tensor, degrees: Tensor | Sequence[float], method: Turning) -> Tensor:
-    """Images (N, C, S, S) turned by an angle each, degrees counter-clockwise, as `rotate2d` does it or by "interpolant".
+    """Images (N, C, S, S) turned by an angle each, degrees counter-clockwise, as `rotate2d` does or by "interpolant".
 
     "interpolant" reads the periodic trigonometric interpolant, quarter turns exactly. Images within the disc
     |f| < Nyquist lose nothing, where three shears lose what they push beyond the square band on the way.

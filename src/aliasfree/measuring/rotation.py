@@ -227,8 +227,9 @@ def evaluate_turned(
 ) -> tuple[list[RotationCurve], Path] | None:
     """`rotation_curves` of a run; writes `out` (None = RUN/rotation.html), and .json and .png of the same name.
 
-    Those of an earlier call for the same run are replaced, other files only with `overwrite`. Parts that were sampled before are used again. Under torchrun all
-    processes sample, and all but the first give None. Raises ArgumentError, DataError, RunError.
+    Those of an earlier call for the same run are replaced, other files only with `overwrite`. Parts that were sampled
+    before are used again. Under torchrun all processes sample, and all but the first give None. Raises ArgumentError,
+    DataError, RunError.
     """
     from aliasfree.evaluation.features import ClassifierFeatures
     from aliasfree.training import RunFolder

@@ -10,13 +10,10 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 from aliasfree.errors import ArgumentError
 from aliasfree.estimate import Estimate
-
-if TYPE_CHECKING:
-    from aliasfree.results.metrics import Metrics
 
 __all__ = ["COLUMNS", "RECORDS", "Column", "figure", "floors", "read_estimate", "register_record"]
 
@@ -54,6 +51,18 @@ class Column:
         return "exact" if math.isinf(value) else f"{value * self.factor:,.{self.digits}f}"
 
 
+class Holder(Protocol):
+    """What holds records, as `Metrics` does."""
+
+    @property
+    def fidelity(self) -> Mapping[str, Any]:
+        """By the name of the extractor."""
+
+    @property
+    def measured(self) -> Mapping[str, Any]:
+        """By the names in `RECORDS`."""
+
+
 COLUMNS: dict[str, Column] = {}
 """By key, in the order in which they are shown."""
 RECORDS: dict[str, Callable[[Any], Any]] = {}
@@ -83,12 +92,12 @@ def register_record(name: str, columns: Sequence[Column], read: Callable[[Any], 
     COLUMNS.update({c.key: dataclasses.replace(c, record=name) for c in columns})
 
 
-def figure(column: Column, metrics: Metrics, features: str) -> Estimate | None:
+def figure(column: Column, metrics: Holder, features: str) -> Estimate | None:
     """A figure of what was measured, by the features of one extractor; None where it was not measured."""
     return _at(_record(column, metrics, features), column.path)
 
 
-def floors(metrics: Metrics, features: str) -> dict[str, Estimate]:
+def floors(metrics: Holder, features: str) -> dict[str, Estimate]:
     """The figures of real test images, by key."""
     found = {
         key: _at(_record(column, metrics, features), column.floor)
@@ -106,7 +115,7 @@ def read_estimate(found: Mapping[str, Any] | None) -> Estimate | None:
     return Estimate(float(found["value"]), low, high, spread)
 
 
-def _record(column: Column, metrics: Metrics, features: str) -> Any:
+def _record(column: Column, metrics: Holder, features: str) -> Any:
     if column.record == "fidelity":
         return metrics.fidelity[features]
     return metrics.measured.get(column.record) if column.record in RECORDS else metrics
