@@ -48,7 +48,7 @@ class Column:
 
     def number(self, value: float) -> str:
         """A value as it is shown; "exact" for an error of nothing."""
-        return "exact" if math.isinf(value) else f"{value * self.factor:,.{self.digits}f}"
+        return "exact" if value == math.inf else f"{value * self.factor:,.{self.digits}f}"
 
 
 class Holder(Protocol):

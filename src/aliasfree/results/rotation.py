@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aliasfree.estimate import Estimate
 from aliasfree.files import json_value, write_file
+from aliasfree.results.columns import read_estimate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,12 +68,5 @@ def read_curves(path: Path, about: Mapping[str, Any]) -> list[RotationCurve] | N
 
 
 def _curve(found: dict[str, Any], shown: Any) -> RotationCurve:
-    lists = {name: tuple(_estimate(v) for v in found[name]) for name in ("db", "fd", "kept", "right", "step")}
+    lists = {name: tuple(read_estimate(v) for v in found[name]) for name in ("db", "fd", "kept", "right", "step")}
     return RotationCurve(found["name"], tuple(found["degrees"]), **lists, shown=shown)  # type: ignore[arg-type]
-
-
-def _estimate(found: dict[str, Any] | None) -> Estimate | None:
-    if found is None:
-        return None
-    low, high, spread = (None if found[k] is None else float(found[k]) for k in ("low", "high", "spread"))
-    return Estimate(float(found["value"]), low, high, spread)
