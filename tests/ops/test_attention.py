@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from aliasfree.errors import BackendError, ShapeError
-from aliasfree.ops.attention import _attention, _attention_backward, attention, attention_choice, attention_reference
+from aliasfree.ops import explain
+from aliasfree.ops.attention import attention, attention_reference
 from aliasfree.ops.backends.cpu.attention import backend as numba_attention
 
 # (images, tokens, heads, numbers a head): one tile, more keys than are held at a time, odd widths, one image, heads in
@@ -118,46 +119,20 @@ def test_slices_that_are_not_contiguous_are_taken():
     assert attention(apart, 2, "numba").equal(attention(qkv, 2, "numba"))
 
 
-def test_it_is_a_sound_custom_op():
-    qkv = packed(2, 32, 2, 4).requires_grad_()
-    torch.library.opcheck(_attention, (qkv, 2))
-    out, lse = _attention(qkv.detach(), 2)
-    torch.library.opcheck(_attention_backward, (torch.randn_like(out), qkv.detach(), out, lse, 2))
-
-
-def test_second_derivatives_are_those_of_the_formula():
-    qkv = packed(1, 16, 2, 4)
-
-    def curvature(op, qkv: torch.Tensor) -> torch.Tensor:
-        qkv = qkv.clone().requires_grad_()
-        (first,) = torch.autograd.grad(op(qkv).square().sum(), qkv, create_graph=True)
-        (second,) = torch.autograd.grad(first.square().sum(), qkv)
-        return second
-
-    ours = curvature(lambda x: attention(x, 2, "numba"), qkv)
-    assert error(ours, curvature(lambda x: attention_reference(x, 2), qkv.double())) < 1e-4
-
-
-def test_it_compiles_as_one_graph():
-    qkv = packed(2, 32, 2, 8)
-    compiled = torch.compile(lambda x: 2 * attention(x, 2), fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(qkv), 2 * attention(qkv, 2))
-
-
 def test_what_the_kernel_cannot_do_is_left_to_pytorch_and_said(monkeypatch):
-    assert attention_choice(packed(1, 32, 2, 8), 2).name == "numba"
+    assert explain("attention", packed(1, 32, 2, 8), 2).name == "numba"
     for qkv, heads, why in (
         (packed(1, 32, 1, 65), 1, "at most 64"),
         (packed(1, 20, 2, 8), 2, "multiples of 16"),
         (packed(1, 32, 2, 8).double(), 2, "float64"),
     ):
-        choice = attention_choice(qkv, heads)
+        choice = explain("attention", qkv, heads)
         assert choice.name == "torch"
         assert why in str(choice)
         with pytest.raises(BackendError, match=why):
             attention(qkv, heads, "numba")
     monkeypatch.setenv("ALIASFREE_BACKEND", "torch")
-    assert attention_choice(packed(1, 32, 2, 8), 2).name == "torch"
+    assert explain("attention", packed(1, 32, 2, 8), 2).name == "torch"
 
 
 def test_wrong_input_is_named():

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from aliasfree.errors import BackendError, ShapeError
 from aliasfree.filters import FilterSpec
 from aliasfree.ops import (
-    custom_ops,
     downsample2d,
     downsample2d_reference,
     explain,
@@ -211,44 +210,6 @@ def test_results_do_not_depend_on_the_number_of_threads():
         torch.set_num_threads(before)
     assert torch.equal(found[0][0], found[1][0])
     assert torch.equal(found[0][1], found[1][1])
-
-
-CALLS = {
-    "upsample2d": lambda x: (x, BELOW.key, 2, "circular", "numba"),
-    "downsample2d": lambda x: (x, BELOW.key, 2, "circular", "numba"),
-    "filtered_activation2d": lambda x: (x, "gelu", BELOW.key, BELOW.key, 2, "circular", "numba"),
-}
-
-
-@pytest.mark.parametrize("op", CALLS)
-def test_ops_pass_opcheck(op):
-    torch.library.opcheck(getattr(custom_ops, op), CALLS[op](torch.randn(2, 3, 8, 6, requires_grad=True)))
-
-
-def test_double_backward_is_that_of_the_plain_path():
-    def penalty(backend: str, dtype: torch.dtype) -> torch.Tensor:
-        x = torch.linspace(-2, 2, 128, dtype=dtype).reshape(1, 2, 8, 8).sin().requires_grad_()
-        y = filtered_activation2d(x, "gelu", BELOW, backend=backend)
-        (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
-        return torch.autograd.grad(dx.square().sum(), x)[0]
-
-    assert error(penalty("numba", torch.float32), penalty("torch", torch.float64)) < 1e-5
-
-
-def test_kernels_compile_and_export_whole():
-    class Net(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return downsample2d(filtered_activation2d(upsample2d(x, BELOW), "gelu", BELOW), BELOW)
-
-    x = torch.randn(1, 2, 8, 8, requires_grad=True)
-    net = Net()
-    expected = net(x)
-    (gradient,) = torch.autograd.grad(expected.square().sum(), x)
-    y = torch.compile(net, fullgraph=True, backend="aot_eager")(x)
-    assert error(y, expected.double()) < 1e-6
-    assert error(torch.autograd.grad(y.square().sum(), x)[0], gradient.double()) < 1e-6
-    exported = torch.export.export(net, (x.detach(),))
-    assert error(exported.module()(x.detach()), expected.double()) < 1e-6
 
 
 def test_what_the_kernels_cannot_run_they_refuse_with_the_reason():

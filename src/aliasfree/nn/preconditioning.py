@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from aliasfree.errors import ArgumentError, ShapeError
+from aliasfree.ops import fourier
 from aliasfree.ops.radial import disc_filter2d
 from aliasfree.ops.tracing import cache_constants
 
@@ -166,13 +167,13 @@ def precondition(spectrum: Spectrum, x: Tensor, alpha_bar: Tensor) -> tuple[Tens
     a = alpha_bar.to(work)[:, None, None, None]
     v = a * power + (1 - a)
     centred = work - a.sqrt() * mean
-    state = torch.fft.rfft2(_turned(colours, centred))
+    state = fourier.rfft2(_turned(colours, centred))
     size = x.shape[-2:]
-    seen = torch.fft.irfft2(state * v.rsqrt(), s=size)
+    seen = fourier.irfft2(state * v.rsqrt(), size)
 
     def finish(out: Tensor) -> Tensor:
-        rest = torch.fft.rfft2(_turned(colours, out.to(work.dtype)))
-        noise = torch.fft.irfft2(state * ((1 - a).sqrt() / v) + rest * (a * power / v).sqrt(), s=size)
+        rest = fourier.rfft2(_turned(colours, out.to(work.dtype)))
+        noise = fourier.irfft2(state * ((1 - a).sqrt() / v) + rest * (a * power / v).sqrt(), size)
         noise = _turned(colours.mT, noise)
         if spread is None:
             return noise

@@ -11,13 +11,11 @@ from collections.abc import Callable
 from torch import Tensor
 
 from aliasfree.filters import FilterSpec
-from aliasfree.ops import custom_ops
-from aliasfree.ops.dispatch import backend_for
+from aliasfree.ops import custom_ops, resample
+from aliasfree.ops.dispatch import choose
 from aliasfree.ops.padding import Padding
-from aliasfree.ops.plain import filtered_activation
 from aliasfree.ops.pointwise import ACTIVATIONS, activation_function, activation_name
 from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
-from aliasfree.ops.resample import check, downsample2d, upsample2d
 from aliasfree.ops.tracing import is_tracing
 
 __all__ = ["ACTIVATIONS", "filtered_activation2d", "filtered_activation2d_reference"]
@@ -52,32 +50,32 @@ def filtered_activation2d(
     >>> tuple(filtered_activation2d(x, torch.tanh, at_4x, factor=4).shape)
     (2, 4, 16, 16)
     """
-    name, up_spec, down_spec = check_activation(x, activation, up, down, factor, padding)
-    arguments = (name, up_spec.key, down_spec.key, factor, padding)
-    chosen = backend_for("filtered_activation2d", x, arguments, backend)
-    if chosen == "reference":
-        return filtered_activation2d_reference(x, activation, up_spec, down_spec, factor, padding)
-    if name is None and is_tracing():  # the tables of the plain path are made where no compiler looks
-        high = upsample2d(x, up_spec, factor, padding, backend)
-        return downsample2d(activation_function(activation)(high), down_spec, factor, padding, backend)
-    if name is None or (chosen == "torch" and not is_tracing()):
-        return filtered_activation(x, activation_function(activation), up_spec, down_spec, factor, padding)
-    return custom_ops.filtered_activation2d(x, name, up_spec.key, down_spec.key, factor, padding, chosen)
+    arguments = check_arguments(x, activation, up, down, factor, padding)
+    if arguments[0] is not None:
+        return custom_ops.run("filtered_activation2d", x, arguments, backend)
+    # a function without a name: no backend has a kernel for it, so its two steps are taken one by one
+    if not is_tracing():
+        backend = choose("filtered_activation2d", x, arguments, backend).name
+    _, up, down, factor, padding = arguments
+    high = custom_ops.run("upsample2d", x, (up, factor, padding), backend)
+    return custom_ops.run("downsample2d", activation_function(activation)(high), (down, factor, padding), backend)
 
 
-def check_activation(
+def check_arguments(
     x: Tensor,
     activation: str | Activation,
     up: FilterSpec | str,
     down: FilterSpec | str | None,
     factor: int,
     padding: str,
-) -> tuple[str | None, FilterSpec, FilterSpec]:
-    """(name of the activation, filter up, filter down) of checked arguments. Raises as `filtered_activation2d`."""
-    first = check(x, up, factor, padding)
-    last = first if down is None else check(x, down, factor, padding)
-    activation_function(activation)
-    return activation_name(activation), first, last
+) -> tuple[str | None, FilterSpec, FilterSpec, int, str]:
+    """The checked arguments, the activation by its name (None if it has none), the filters by their description.
+
+    Raises as `filtered_activation2d`.
+    """
+    first = resample.check_arguments(x, up, factor, padding)[0]
+    last = first if down is None else resample.check_arguments(x, down, factor, padding)[0]
+    return activation_name(activation), first, last, factor, padding
 
 
 def filtered_activation2d_reference(
@@ -97,6 +95,5 @@ def filtered_activation2d_reference(
     >>> torch.allclose(fast, filtered_activation2d_reference(x, "gelu", "hq"), atol=1e-5)
     True
     """
-    up = check(x, up, factor, padding)
-    y = activation_function(activation)(upsample2d_reference(x, up, factor, padding))
-    return downsample2d_reference(y, up if down is None else check(x, down, factor, padding), factor, padding)
+    _, first, last, *rest = check_arguments(x, activation, up, down, factor, padding)
+    return downsample2d_reference(activation_function(activation)(upsample2d_reference(x, first, *rest)), last, *rest)

@@ -23,15 +23,14 @@ from aliasfree.filters import (
     separable_terms,
     upsampling_offset,
 )
+from aliasfree.ops import fourier
 from aliasfree.ops.chunks import in_chunks, treats_channels_alike
-from aliasfree.ops.memory_format import in_format_of, is_channels_last
+from aliasfree.ops.memory_format import is_channels_last
 from aliasfree.ops.padding import Padding, extend_axis, outside
-from aliasfree.ops.pointwise import ACTIVATIONS
-from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
 from aliasfree.ops.taps import axis_taps
 from aliasfree.ops.tracing import cache_constants
 
-__all__ = ["axis_matrices", "filtered_activation", "resample"]
+__all__ = ["adjoint", "axis_matrices", "filtered_activation", "resample"]
 
 MATRIX_LIMIT = 128
 """Longest side (of the lower rate) filtered by dense matrices: below it a matrix product beats a convolution, and for
@@ -214,11 +213,11 @@ def _by_spectrum(x: Tensor, spec: FilterSpec, factor: int, *, up: bool) -> Tenso
         n = y.shape[axis]
         low, out = (n, n * factor) if up else (n // factor, n // factor)
         gain = _spectral_gain(low, axis, spec, factor, up, y.dtype, y.device)
-        spectrum = torch.fft.rfft(y, dim=axis).narrow(axis, 0, low // 2 + 1) * gain
+        spectrum = fourier.rfft(y, axis).narrow(axis, 0, low // 2 + 1) * gain
         if not up and low % 2 == 0:  # at the lower rate's Nyquist frequency a wave and its mirror image are one
             inner, last = spectrum.narrow(axis, 0, low // 2), spectrum.narrow(axis, low // 2, 1)
             spectrum = torch.cat([inner, last + last.conj()], axis)
-        y = torch.fft.irfft(spectrum, out, dim=axis)
+        y = fourier.irfft(spectrum, out, axis)
     return y.to(x.dtype)
 
 
@@ -248,68 +247,3 @@ def adjoint(
     where = (spec, factor, padding, up, grad.dtype, grad.device)
     terms = zip(axis_matrices(size[0], 0, *where), axis_matrices(size[1], 1, *where), strict=True)
     return sum_terms([(r.mT @ grad) @ c for r, c in terms])
-
-
-class PlainBackend:
-    """ "torch" and "reference" inside the custom ops, for compilers that see only those.
-
-    Autograd does not look into a custom op, so the gradients are written out here.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def upsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
-        if self.name == "reference":
-            return upsample2d_reference(x, spec, factor, padding)
-        return resample(x, spec, factor, padding, up=True)
-
-    def upsample2d_backward(
-        self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: tuple[int, int]
-    ) -> Tensor:
-        return in_format_of(grad, adjoint(grad, spec, factor, padding, size, up=True))
-
-    def downsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
-        if self.name == "reference":
-            return downsample2d_reference(x, spec, factor, padding)
-        return resample(x, spec, factor, padding, up=False)
-
-    def downsample2d_backward(
-        self, grad: Tensor, spec: FilterSpec, factor: int, padding: Padding, size: tuple[int, int]
-    ) -> Tensor:
-        return in_format_of(grad, adjoint(grad, spec, factor, padding, size, up=False))
-
-    def filtered_activation2d(
-        self, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
-    ) -> Tensor:
-        function = ACTIVATIONS[activation].function
-        if self.name == "torch":
-            return filtered_activation(x, function, up, down, factor, padding)
-        return self.downsample2d(function(self.upsample2d(x, up, factor, padding)), down, factor, padding)
-
-    def filtered_activation2d_backward(
-        self, grad: Tensor, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
-    ) -> Tensor:
-        u = self.upsample2d(x, up, factor, padding)
-        lifted = adjoint(grad, down, factor, padding, (u.shape[2], u.shape[3]), up=False)
-        du = ACTIVATIONS[activation].backward(lifted, u)
-        return in_format_of(x, adjoint(du, up, factor, padding, (x.shape[2], x.shape[3]), up=True))
-
-
-def double_backward(
-    cotangent: Tensor,
-    grad: Tensor,
-    x: Tensor,
-    activation: str,
-    up: FilterSpec,
-    down: FilterSpec,
-    factor: int,
-    padding: Padding,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of <cotangent, backward(grad, x)> with respect to grad and x."""
-    with torch.enable_grad():
-        x, grad = x.detach().requires_grad_(), grad.detach().requires_grad_()
-        y = filtered_activation(x, ACTIVATIONS[activation].function, up, down, factor, padding)
-        (first,) = torch.autograd.grad(y, x, grad, create_graph=True)
-        to_grad, to_x = torch.autograd.grad(first, (grad, x), cotangent, materialize_grads=True)
-        return to_grad, to_x

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -20,16 +21,22 @@ class Pointwise(NamedTuple):
     """A pointwise nonlinearity; a kernel backend has its own expression for those it serves."""
 
     function: Callable[[Tensor], Tensor]
-    backward: Callable[[Tensor, Tensor], Tensor]  # (gradient, input) -> gradient of the input
+    derivative: Callable[[Tensor, Tensor], Tensor]  # (gradient g, input x) -> g f'(x)
 
 
-ACTIVATIONS: dict[str, Pointwise] = {
+def _silu_derivative(g: Tensor, x: Tensor) -> Tensor:
+    s = x.sigmoid()  # PyTorch's own silu_backward has no derivative
+    return g * (s * (1 + x * (1 - s)))
+
+
+_ACTIVATIONS: dict[str, Pointwise] = {
     "gelu": Pointwise(F.gelu, lambda g, x: aten.gelu_backward(g, x)),
-    "silu": Pointwise(F.silu, lambda g, x: aten.silu_backward(g, x)),
+    "silu": Pointwise(F.silu, _silu_derivative),
     "relu": Pointwise(F.relu, lambda g, x: aten.threshold_backward(g, x, 0)),
     "identity": Pointwise(lambda x: x, lambda g, x: g),  # noqa: ARG005
 }
-"""name -> nonlinearity; GELU is the exact (erf) one. One entry adds another; kernels without a formula refuse it."""
+ACTIVATIONS: Mapping[str, Pointwise] = MappingProxyType(_ACTIVATIONS)
+"""name -> nonlinearity; GELU is the exact (erf) one. `register_activation` adds another."""
 
 
 def activation_function(activation: str | Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -43,7 +50,8 @@ def activation_function(activation: str | Callable[[Tensor], Tensor]) -> Callabl
 
 
 def activation_name(activation: str | Callable[[Tensor], Tensor]) -> str | None:
-    """The name of a function of the table, None for any other."""
+    """The name of an activation of the table, None for any other function. Raises ConfigError for an unknown name."""
+    function = activation_function(activation)
     if isinstance(activation, str):
         return activation
-    return next((name for name, entry in ACTIVATIONS.items() if entry.function is activation), None)
+    return next((name for name, entry in ACTIVATIONS.items() if entry.function is function), None)

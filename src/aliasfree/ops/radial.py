@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from aliasfree.errors import ArgumentError, ShapeError
 from aliasfree.filters import BELOW_NYQUIST
+from aliasfree.ops import fourier
 from aliasfree.ops.plain import resample
 from aliasfree.ops.tracing import cache_constants
 
@@ -46,7 +47,7 @@ def disc_filter2d(x: Tensor, edge: float = 1.0, start: float | None = None) -> T
         raise ArgumentError(f"a disc's `edge` is in (0, 1] and `start` in [0, edge], not {edge:g} and {start:g}")
     work, (h, w) = _workable(x), x.shape[-2:]
     gain = _disc(h, w, edge, start, work.dtype, x.device)
-    return torch.fft.irfft2(torch.fft.rfft2(work) * gain, s=(h, w)).to(x.dtype)
+    return fourier.irfft2(fourier.rfft2(work) * gain, (h, w)).to(x.dtype)
 
 
 def radial_conv2d(x: Tensor, weight: Tensor, widths: Sequence[float]) -> Tensor:
@@ -77,11 +78,11 @@ def _radial_conv2d(x: Tensor, weight: Tensor, widths: tuple[float, ...]) -> Tens
     n, _, h, w = x.shape
     work = _workable(x)
     gains = _gaussians(h, w, widths, work.dtype, x.device)
-    spectrum = torch.view_as_real(torch.fft.rfft2(work))
+    spectrum = torch.view_as_real(fourier.rfft2(work))
     parts = (spectrum[:, :, None] * gains[..., None]).reshape(n, weight[0].numel(), -1)
     mixed = weight.to(work.dtype).flatten(1) @ parts
     mixed = torch.view_as_complex(mixed.reshape(n, len(weight), h, w // 2 + 1, 2))
-    return torch.fft.irfft2(mixed, s=(h, w)).to(x.dtype)
+    return fourier.irfft2(mixed, (h, w)).to(x.dtype)
 
 
 def radial_conv2d_reference(x: Tensor, weight: Tensor, widths: Sequence[float]) -> Tensor:

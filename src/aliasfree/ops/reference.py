@@ -14,9 +14,10 @@ from aliasfree.filters import (
     upsampling_kernel,
     upsampling_offset,
 )
+from aliasfree.ops import fourier
 from aliasfree.ops.padding import Padding, extend
 
-__all__ = ["downsample2d_reference", "upsample2d_reference"]
+__all__ = ["attention_reference", "downsample2d_reference", "joined_heads", "split_heads", "upsample2d_reference"]
 
 
 def upsample2d_reference(x: Tensor, spec: FilterSpec, factor: int = 2, padding: Padding = "zeros") -> Tensor:
@@ -75,7 +76,32 @@ def _brick_wall(x: Tensor, spec: FilterSpec, shift: float) -> Tensor:
         n = x.shape[dim]
         k = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64)
         keep = torch.from_numpy(pass_band(k.numpy(), n, spec.cutoff))
-        spectrum = torch.fft.fft(x.to(torch.complex128), dim=dim)
+        spectrum = fourier.fft(x.to(torch.complex128), dim)
         phase = torch.exp(-2j * torch.pi * k * shift / n) * keep
-        x = torch.fft.ifft(spectrum * phase.reshape(-1, *[1] * (-1 - dim)).to(x.device), dim=dim).real.to(x.dtype)
+        x = fourier.ifft(spectrum * phase.reshape(-1, *[1] * (-1 - dim)).to(x.device), dim).real.to(x.dtype)
     return x
+
+
+def attention_reference(qkv: Tensor, heads: int) -> Tensor:
+    """softmax(q k' / sqrt(d)) v of packed tokens (N, L, 3 C), with all weights (N, heads, L, L) written out: (N, L, C).
+
+    >>> import torch
+    >>> from aliasfree.ops.attention import attention, attention_reference
+    >>> qkv = torch.randn(1, 16, 24)
+    >>> torch.allclose(attention(qkv, 2), attention_reference(qkv, 2), atol=1e-5)
+    True
+    """
+    q, k, v = split_heads(qkv, heads)
+    return joined_heads((q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v)
+
+
+def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of packed tokens (N, L, 3 C), each (N, heads, L, C / heads)."""
+    n, tokens, width = qkv.shape
+    q, k, v = qkv.reshape(n, tokens, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4)
+    return q, k, v
+
+
+def joined_heads(y: Tensor) -> Tensor:
+    """(N, heads, L, d) to (N, L, heads d)."""
+    return y.transpose(1, 2).flatten(2)

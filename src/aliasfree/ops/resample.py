@@ -18,11 +18,8 @@ from torch import Tensor
 from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
 from aliasfree.filters import FilterSpec
 from aliasfree.ops import custom_ops
-from aliasfree.ops.dispatch import backend_for
 from aliasfree.ops.padding import PADDINGS, Padding
-from aliasfree.ops.plain import resample
 from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
-from aliasfree.ops.tracing import is_tracing
 
 __all__ = ["Padding", "downsample2d", "downsample2d_reference", "upsample2d", "upsample2d_reference"]
 
@@ -51,13 +48,7 @@ def upsample2d(
     >>> tuple(y.shape), torch.allclose(y, torch.ones_like(y))
     ((1, 3, 16, 16), True)
     """
-    spec = check(x, filter, factor, padding)
-    chosen = backend_for("upsample2d", x, (spec.key, factor, padding), backend)
-    if chosen == "torch" and not is_tracing():
-        return resample(x, spec, factor, padding, up=True)
-    if chosen == "reference":
-        return upsample2d_reference(x, spec, factor, padding)
-    return custom_ops.upsample2d(x, spec.key, factor, padding, chosen)
+    return custom_ops.run("upsample2d", x, check_arguments(x, filter, factor, padding), backend)
 
 
 def downsample2d(
@@ -79,17 +70,11 @@ def downsample2d(
     >>> bool(downsample2d(stripes, "hq", padding="circular").abs().max() < 0.01)
     True
     """
-    spec = check(x, filter, factor, padding)
-    chosen = backend_for("downsample2d", x, (spec.key, factor, padding), backend)
-    if chosen == "torch" and not is_tracing():
-        return resample(x, spec, factor, padding, up=False)
-    if chosen == "reference":
-        return downsample2d_reference(x, spec, factor, padding)
-    return custom_ops.downsample2d(x, spec.key, factor, padding, chosen)
+    return custom_ops.run("downsample2d", x, check_arguments(x, filter, factor, padding), backend)
 
 
-def check(x: Tensor, filter: FilterSpec | str, factor: int, padding: str) -> FilterSpec:
-    """The filter of checked arguments. Raises ShapeError, ArgumentError, ConfigError."""
+def check_arguments(x: Tensor, filter: FilterSpec | str, factor: int, padding: str) -> tuple[FilterSpec, int, str]:
+    """The checked arguments, the filter by its description. Raises ShapeError, ArgumentError, ConfigError."""
     if x.ndim != 4:
         raise ShapeError(f"expected images of shape (N, C, H, W), got {tuple(x.shape)}")
     if not x.is_floating_point():
@@ -98,4 +83,4 @@ def check(x: Tensor, filter: FilterSpec | str, factor: int, padding: str) -> Fil
         raise ArgumentError(f"a resampling factor is an integer >= 2, not {factor!r}")
     if padding not in PADDINGS:
         raise ArgumentError(f"unknown padding {padding!r}{did_you_mean(str(padding), PADDINGS)}")
-    return FilterSpec.named(filter) if isinstance(filter, str) else filter
+    return FilterSpec.named(filter) if isinstance(filter, str) else filter, factor, padding

@@ -13,7 +13,6 @@ little at a time: 2.5e-4 of the variance of noise in 999 small rotations.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args, overload
 
@@ -23,14 +22,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
-from aliasfree.ops import spatial_gradient, spatial_tables
-from aliasfree.ops.tracing import is_transformed
+from aliasfree.ops import fourier, spatial_gradient, spatial_tables
+from aliasfree.ops.tracing import has_tangent, is_transformed
 
 __all__ = ["Amount", "Method", "rotate2d", "translate2d", "zoom2d"]
 
 Method = Literal["fourier", "spline", "bicubic"]
 Amount = float | Sequence[float] | Tensor
 """One number for all samples, or one for each: a sequence or a (N,) tensor."""
+LARGEST = 1e9
+"""Of an amount: numbers beyond it have lost the fractions that a motion is made of."""
 
 
 @overload
@@ -43,7 +44,7 @@ def rotate2d(x: Tensor, degrees: Amount, method: Method = "fourier", return_mask
     """Turn images counter-clockwise (row 0 on top); 90 equals `torch.rot90(x, 1, (2, 3))` bit for bit.
 
     x            (N, C, H, W), any float dtype, periodic for "fourier" and "spline"
-    degrees      any finite angle, one for all or (N,); it is used to 1e-12 degree. Differentiable where it is a tensor
+    degrees      within 1e9, one for all or (N,); an angle is used to 1e-12 degree. Differentiable where it is a tensor
                  that requires a gradient
     return_mask  also return the valid pixels, bool (1, 1, H, W): the inscribed disc, which any angle reads from inside
 
@@ -52,7 +53,7 @@ def rotate2d(x: Tensor, degrees: Amount, method: Method = "fourier", return_mask
     theorem. Each shear is orthogonal, and turning by -degrees is the transpose. Non-square images cannot be turned
     by quarters: there `degrees` must lie within 45 of a multiple of 180.
 
-    Raises ShapeError (rank, number of angles, non-square), ArgumentError (method, angle not finite, dtype).
+    Raises ShapeError (rank, number of angles, non-square), ArgumentError (method, an angle that is no number, dtype).
 
     >>> import torch
     >>> from aliasfree import rotate2d
@@ -109,11 +110,11 @@ def translate2d(x: Tensor, dy: Amount, dx: Amount, method: Method = "fourier", r
     """Shift images down by dy and right by dx pixels: out[i, j] = x[i - dy, j - dx].
 
     x            (N, C, H, W), any float dtype, periodic for "fourier" and "spline"
-    dy, dx       any finite number of pixels, one for all or (N,); differentiable as the angle of `rotate2d`
+    dy, dx       pixels, within 1e9, one for all or (N,); differentiable as the angle of `rotate2d`
     return_mask  also return the pixels read from inside the frame, bool (1 or N, 1, H, W)
 
     "fourier" shifts by whole pixels are `torch.roll` bit for bit; others are orthogonal, the inverse is the transpose.
-    Raises ShapeError (rank, number of shifts), ArgumentError (method, shift not finite, dtype).
+    Raises ShapeError (rank, number of shifts), ArgumentError (method, a shift that is no number, dtype).
 
     >>> import torch
     >>> from aliasfree import translate2d
@@ -220,7 +221,7 @@ def _prepare(x: Tensor, **amounts: Amount) -> tuple[Tensor, list[tuple[float, ..
 
 def _asks(amount: Amount) -> bool:
     """Whether an amount asks for its gradient, or is the stand-in of a transform."""
-    return isinstance(amount, Tensor) and (amount.requires_grad or is_transformed(amount))
+    return isinstance(amount, Tensor) and (amount.requires_grad or has_tangent(amount) or is_transformed(amount))
 
 
 def _number(amount: Amount) -> Amount:
@@ -248,15 +249,18 @@ def check_method(method: str) -> None:
 
 def as_amounts(value: Amount, n: int, name: str) -> tuple[float, ...]:
     """One number or n numbers from any form of `Amount`; n equal ones become one. Raises ShapeError, ArgumentError."""
-    listed = np.atleast_1d(value.detach().cpu().double().numpy() if isinstance(value, Tensor) else value)
+    try:
+        listed = np.atleast_1d(value.detach().cpu().double().numpy() if isinstance(value, Tensor) else value)
+    except ValueError:  # a ragged list
+        listed = np.array([None])
+    if listed.dtype.kind not in "iuf" and listed.size:
+        raise ArgumentError(f"{name} must be a number, or one for each sample, not {value!r}")
     if listed.ndim != 1 or len(listed) not in (1, n):
         raise ShapeError(f"{name} must be one number or one for each of the {n} samples, got shape {listed.shape}")
-    try:
-        numbers = tuple(float(v) for v in listed) or (1.0,)  # of an empty batch
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(f"{name} must be a number, or one for each sample, not {value!r}") from error
-    if not all(math.isfinite(v) for v in numbers):
-        raise ArgumentError(f"{name} must be finite, not {numbers[0] if len(numbers) == 1 else list(numbers)}")
+    numbers = tuple(float(v) for v in listed) or (1.0,)  # of an empty batch
+    if not all(abs(v) <= LARGEST for v in numbers):
+        shown = numbers[0] if len(numbers) == 1 else list(numbers)
+        raise ArgumentError(f"{name} must be finite, between -{LARGEST:.0e} and {LARGEST:.0e}, not {shown}")
     # To 1e-12, so that equal steps computed as differences share one table.
     numbers = tuple(round(v, 12) for v in numbers)
     return numbers[:1] if len(set(numbers)) == 1 else numbers
@@ -286,7 +290,7 @@ def _quarter_turns(x: Tensor, quarters: Sequence[int]) -> Tensor:
 
 def _shift(x: Tensor, phase: Tensor, axis: int) -> Tensor:
     """Periodic shift along an axis by the Fourier theorem; the phase may differ from line to line."""
-    return torch.fft.irfft(torch.fft.rfft(x, dim=axis) * phase, n=x.shape[axis], dim=axis)
+    return fourier.irfft(fourier.rfft(x, axis) * phase, x.shape[axis], axis)
 
 
 def _affine(x: Tensor, maps: tuple[spatial_tables.Affine, ...], method: str) -> Tensor:
@@ -296,7 +300,7 @@ def _affine(x: Tensor, maps: tuple[spatial_tables.Affine, ...], method: str) -> 
         grid = spatial_tables.grid(h, w, maps, *_key(x)).expand(n, -1, -1, -1)
         return F.grid_sample(x, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
     prefilter = spatial_tables.spline_prefilter(h, w, *_key(x))
-    flat = torch.fft.irfft2(torch.fft.rfft2(x) * prefilter, s=(h, w)).flatten(2)
+    flat = fourier.irfft2(fourier.rfft2(x) * prefilter, (h, w)).flatten(2)
     index, weight = spatial_tables.spline_taps(h, w, maps, *_key(x))
     out = torch.zeros_like(flat)
     for tap_index, tap_weight in zip(index, weight, strict=True):

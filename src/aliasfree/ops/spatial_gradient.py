@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from aliasfree.ops import fourier
+
 __all__ = ["rotate", "translate", "zoom"]
 
 
@@ -66,7 +68,7 @@ def _phases(shifts: Tensor, n: int) -> Tensor:
 
 
 def _shift(x: Tensor, phase: Tensor, axis: int) -> Tensor:
-    return torch.fft.irfft(torch.fft.rfft(x, dim=axis) * phase, n=x.shape[axis], dim=axis)
+    return fourier.irfft(fourier.rfft(x, axis) * phase, x.shape[axis], axis)
 
 
 def _quarter_turns(x: Tensor, quarters: Tensor) -> Tensor:
@@ -101,7 +103,7 @@ def _read(x: Tensor, method: str, source: Callable[[Tensor, Tensor], tuple[Tenso
         return F.grid_sample(x, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
     waves = [(2 + torch.cos(2 * math.pi * f(side, dtype=x.dtype, device=x.device))) / 3
              for f, side in ((torch.fft.fftfreq, h), (torch.fft.rfftfreq, w))]  # fmt: skip
-    flat = torch.fft.irfft2(torch.fft.rfft2(x) / (waves[0][:, None] * waves[1]), s=(h, w)).flatten(2)
+    flat = fourier.irfft2(fourier.rfft2(x) / (waves[0][:, None] * waves[1]), (h, w)).flatten(2)
     (row, a), (column, b) = _taps(rows.flatten(1), h), _taps(columns.flatten(1), w)
     out = torch.zeros_like(flat)
     for p in range(4):
