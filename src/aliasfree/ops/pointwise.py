@@ -51,7 +51,7 @@ def activation_function(activation: str | Callable[[Tensor], Tensor]) -> Callabl
 
 def activation_name(activation: str | Callable[[Tensor], Tensor]) -> str | None:
     """The name of an activation of the table, None for any other function. Raises ConfigError for an unknown name."""
-    function = activation_function(activation)
-    if isinstance(activation, str):
+    if isinstance(activation, str) and activation in ACTIVATIONS:
         return activation
+    function = activation_function(activation)
     return next((name for name, entry in ACTIVATIONS.items() if entry.function is function), None)

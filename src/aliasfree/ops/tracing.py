@@ -58,7 +58,10 @@ def is_transformed(*tensors: object) -> bool:
     """Whether a transform of `torch.func` (vmap, grad, jvp ...) is at work, or one of the tensors is its stand-in."""
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return True
-    return any(isinstance(x, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(x) for x in tensors)
+    for x in tensors:
+        if isinstance(x, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(x):
+            return True
+    return False
 
 
 def has_tangent(x: object) -> bool:
@@ -74,7 +77,7 @@ def refusal_of_kernels(x: Tensor) -> str | None:
         return "an exporter asked for PyTorch's own operations"
     if is_transformed(x):
         return "torch.func cannot see into a kernel"
-    if has_tangent(x):
+    if forward_ad._current_level >= 0 and has_tangent(x):
         return "kernels have no forward-mode derivative"
     return None
 
