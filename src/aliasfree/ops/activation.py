@@ -14,6 +14,7 @@ from aliasfree.filters import FilterSpec
 from aliasfree.ops import custom_ops, resample
 from aliasfree.ops.dispatch import choose
 from aliasfree.ops.padding import Padding
+from aliasfree.ops.plain import filtered_activation
 from aliasfree.ops.pointwise import ACTIVATIONS, activation_function, activation_name
 from aliasfree.ops.reference import downsample2d_reference, upsample2d_reference
 from aliasfree.ops.tracing import is_tracing
@@ -54,11 +55,13 @@ def filtered_activation2d(
     if arguments[0] is not None:
         return custom_ops.run("filtered_activation2d", x, arguments, backend)
     # a function without a name: no backend has a kernel for it, so its two steps are taken one by one
+    _, first, last, factor, padding = arguments
     if not is_tracing():
         backend = choose("filtered_activation2d", x, arguments, backend).name
-    _, up, down, factor, padding = arguments
-    high = custom_ops.run("upsample2d", x, (up, factor, padding), backend)
-    return custom_ops.run("downsample2d", activation_function(activation)(high), (down, factor, padding), backend)
+        if backend == "torch":
+            return filtered_activation(x, activation_function(activation), first, last, factor, padding)
+    high = custom_ops.run("upsample2d", x, (first, factor, padding), backend)
+    return custom_ops.run("downsample2d", activation_function(activation)(high), (last, factor, padding), backend)
 
 
 def check_arguments(

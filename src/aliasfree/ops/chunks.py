@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from aliasfree.ops.memory_format import in_format_of
-from aliasfree.ops.tracing import is_plain, is_tracing, is_transformed
+from aliasfree.ops.tracing import has_tangent, is_plain, is_tracing, is_transformed
 
 __all__ = ["CHUNK", "in_chunks", "treats_channels_alike"]
 
@@ -34,7 +34,8 @@ def in_chunks(
     planes = max(1, CHUNK // max(1, growth * h * w))
     images, channels = max(1, planes // max(1, c)), min(c, planes) if by_channel else c
     whole = images >= n and channels >= c
-    if whole or x.device.type != "cpu" or is_tracing() or is_plain() or is_transformed(x):
+    looked_at = is_tracing() or is_plain() or is_transformed(x) or has_tangent(x)
+    if whole or looked_at or x.device.type != "cpu":
         return run(x)
     starts = range(0, c, channels)
     if torch.is_grad_enabled():

@@ -14,7 +14,7 @@ from aliasfree.filters import FilterSpec
 from aliasfree.ops.dispatch import Call
 from aliasfree.ops.memory_format import in_format_of
 from aliasfree.ops.padding import Padding
-from aliasfree.ops.plain import adjoint, resample
+from aliasfree.ops.plain import adjoint, filtered_activation, resample
 from aliasfree.ops.pointwise import ACTIVATIONS
 from aliasfree.ops.reference import (
     attention_reference,
@@ -53,8 +53,7 @@ class Torch:
     def filtered_activation2d(
         self, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
     ) -> Tensor:
-        high = ACTIVATIONS[activation].function(self.upsample2d(x, up, factor, padding))
-        return self.downsample2d(high, down, factor, padding)
+        return filtered_activation(x, ACTIVATIONS[activation].function, up, down, factor, padding)
 
     def filtered_activation2d_backward(
         self, grad: Tensor, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
@@ -91,6 +90,12 @@ class Reference(Torch):
 
     def downsample2d(self, x: Tensor, spec: FilterSpec, factor: int, padding: Padding) -> Tensor:
         return in_format_of(x, downsample2d_reference(x, spec, factor, padding))
+
+    def filtered_activation2d(
+        self, x: Tensor, activation: str, up: FilterSpec, down: FilterSpec, factor: int, padding: Padding
+    ) -> Tensor:
+        high = ACTIVATIONS[activation].function(self.upsample2d(x, up, factor, padding))
+        return self.downsample2d(high, down, factor, padding)
 
     def attention(self, qkv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
         return attention_reference(qkv, heads), _no_statistics(qkv, heads)

@@ -19,6 +19,7 @@ __all__ = [
     "cache_constants",
     "has_tangent",
     "is_intercepted",
+    "is_plain",
     "is_tracing",
     "is_transformed",
     "needs_formula",
@@ -41,6 +42,11 @@ def plain_only() -> Iterator[None]:
         _PLAIN.reset(before)
 
 
+def is_plain() -> bool:
+    """Whether `plain_only` holds."""
+    return _PLAIN.get()
+
+
 def is_tracing() -> bool:
     """Whether a compiler, an exporter or `torch.jit.trace` records the ops, to run later on other tensors."""
     return not _PLAIN.get() and (torch.compiler.is_compiling() or torch.jit.is_tracing())
@@ -58,7 +64,7 @@ def is_transformed(*tensors: object) -> bool:
     """Whether a transform of `torch.func` (vmap, grad, jvp ...) is at work, or one of the tensors is its stand-in."""
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return True
-    for x in tensors:
+    for x in tensors:  # noqa: SIM110, a generator costs as much as the check
         if isinstance(x, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(x):
             return True
     return False
