@@ -62,7 +62,7 @@ def start(work: Callable[[], None], **environment: str) -> int:
         work()
         code = 0
     except BaseException:
-        traceback.print_exc()
+        traceback.print_exc(file=sys.__stderr__)  # not where pytest captures it, which dies with the fork
     finally:
         sys.stderr.flush()
         os._exit(code)
