@@ -22,11 +22,11 @@ from aliasfree.errors import AliasfreeError, ArgumentError
 def controls(*runs: str, **changes: object) -> Controls:
     """Half a pixel to the right and a quarter down before the first of three steps."""
     fields = {
-        "runs": list(runs), "seed": 0, "class_": "none", "steps": 3, "scheduler": "ddpm-clipped", "guidance": 3,
+        "runs": list(runs), "seed": 0, "class": "none", "steps": 3, "scheduler": "ddpm-clipped", "guidance": 3,
         "rotate": 0, "right": 0.5, "down": 0.25, "zoom": 1, "method": "fourier", "noise": "co-moving", "when": START,
         "start": 0, "end": 1,
     }  # fmt: skip
-    return Controls(**{**fields, **changes})
+    return Controls.read({**fields, **changes})
 
 
 def shown(mover: Mover, asked: Controls) -> str:
@@ -80,7 +80,7 @@ def test_a_model_is_asked_for_a_class_that_it_has(folder, monkeypatch):
     networks = Networks([Path()])
     assert networks.classes(["classes"]) == 7
     assert networks.classes(["classes", "stock"]) == 0
-    assert " dB, 3 steps" in shown(Mover(networks), controls("classes", class_="6", guidance=1))
+    assert " dB, 3 steps" in shown(Mover(networks), controls("classes", **{"class": "6"}, guidance=1))
 
 
 @pytest.mark.parametrize(

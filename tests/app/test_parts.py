@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from aliasfree.app import limits, moving, render, server
 from aliasfree.app.networks import Networks
 from aliasfree.app.trainings import Trainings
-from aliasfree.app.visitors import MOST, Shelf, Visitors, is_token, new_token
+from aliasfree.app.visitors import MOST, Recent, Visitors, is_token, new_token
 from aliasfree.cli import app
 from aliasfree.errors import AliasfreeError, ArgumentError
 
@@ -33,10 +33,10 @@ def test_visitors_are_kept_apart_and_the_one_away_for_longest_is_forgotten():
 
 
 def test_models_are_kept_of_the_last_visitors_alone_and_one_of_each():
-    shelf = Shelf(most=2)
+    models = Recent(most=2)
     for token in ("a", "b", "a", "c"):
-        shelf.put(token, f"model of {token}")
-    assert [shelf.get(token) for token in "abc"] == ["model of a", None, "model of c"]
+        models.put(token, f"model of {token}")
+    assert [models.get(token) for token in "abc"] == ["model of a", None, "model of c"]
 
 
 def test_gradio_keeps_the_state_of_the_last_pages_alone(tmp_path, monkeypatch):
@@ -147,8 +147,8 @@ def test_frames_that_were_made_once_are_kept_within_bounds(monkeypatch):
     monkeypatch.setattr(moving, "KEPT_BYTES", 4 * (100 + moving.FRAME_BYTES))
     mover = moving.Mover(Networks())
     for k in range(9):
-        mover._keep(k, torch.zeros(25))
-    assert [k for k in range(9) if mover._kept(k) is not None] == [5, 6, 7, 8]
+        mover._frames.put(k, torch.zeros(25))
+    assert [k for k in range(9) if mover._frames.get(k) is not None] == [5, 6, 7, 8]
 
 
 def test_another_visitor_cannot_stop_a_training_and_a_folder_elsewhere_is_not_gone_on_with(networks, tmp_path):
@@ -158,10 +158,10 @@ def test_another_visitor_cannot_stop_a_training_and_a_folder_elsewhere_is_not_go
     with pytest.raises(ArgumentError, match="only; use `aliasfree train --resume`"):
         Trainings(tmp_path).resume("me", networks / "runs" / "a", 10)
     settings = {"config": "A", "data": "/etc", "steps": 1, "image_size": 8, "base_channels": 4, "seed": 0}
-    with pytest.raises(ArgumentError, match="The studio trains on one of: digits"):
-        trainings.start("me", name="new", **settings)
+    with pytest.raises(ArgumentError, match="The studio trains on one of: "):
+        trainings.start("me", {"name": "new", **settings})
     with pytest.raises(AliasfreeError, match="There is a run in"):
-        trainings.start("me", name="a", **{**settings, "data": "digits"})
+        trainings.start("me", {"name": "a", **settings, "data": "digits"})
 
 
 def run_cli(*arguments: str, **environment: str) -> str:

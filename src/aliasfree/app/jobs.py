@@ -1,7 +1,8 @@
 """Work in a bounded queue: one job computes at a time, and any can be cancelled between two of its steps.
 
 Jobs are quick (what a slider asks for) or long (a film). A long one lets a quick one through at each step, in a thread
-of its own, so that what a job has switched in its thread (torch's modes) does not reach the other.
+of its own, so that what a job has switched in its thread (torch's modes) does not reach the other. Gradio's own queue
+knows events of loaded pages; a job outlives its page, which finds it again when it is loaded anew.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -38,9 +38,8 @@ class Job:
     def __init__(self, visitor: str, kind: str, title: str, work: Work, *, quick: bool) -> None:
         self.visitor, self.kind, self.title, self.quick = visitor, kind, title, quick
         self.state, self.result, self.error = "waiting", None, ""
-        self.done, self.total = 0, 0
+        self.done, self.total, self.cancelled = 0, 0, False
         self._work: Work | None = work
-        self._cancel = threading.Event()
         self._started = 0.0
         self._let_through: Callable[[], None] = lambda: None
 
@@ -59,18 +58,14 @@ class Job:
     def report(self, done: int, total: int) -> None:
         """To be called by the work after each step. Raises Cancelled."""
         self.done, self.total = done, total
-        if self._cancel.is_set():
+        if self.cancelled:
             raise Cancelled
         self._let_through()
-
-    def cancel(self) -> None:
-        """Ask it to stop at its next step, or never to begin."""
-        self._cancel.set()
 
     def run(self, let_through: Callable[[], None]) -> None:
         """Do the work; nothing is raised. What the work held is let go."""
         work, self._work = self._work, None
-        if self._cancel.is_set() or work is None:
+        if self.cancelled or work is None:
             self.state = "cancelled"
             return
         self._let_through, self._started, self.state = let_through, time.monotonic(), "running"
@@ -101,106 +96,93 @@ class Jobs:
     """
 
     def __init__(self, waiting: int = WAITING) -> None:
-        self._most, self._closed, self._served = waiting, False, 0
-        self._lanes: dict[bool, deque[Job]] = {True: deque(), False: deque()}
-        self._running: dict[bool, Job | None] = {True: None, False: None}
+        self._most, self._closed = waiting, False
+        self._jobs: list[Job] = []  # not over, first come first
         self._changed = threading.Condition()
         self._turn = threading.Lock()  # held by whoever computes
-        self._threads = [
-            threading.Thread(target=self._serve, args=(quick,), name=f"studio-{quick}", daemon=True)
-            for quick in (True, False)
-        ]
-        for thread in self._threads:
-            thread.start()
+        for quick in (True, False):
+            threading.Thread(target=self._serve, args=(quick,), name=f"studio-{quick}", daemon=True).start()
 
     def submit(self, visitor: str, kind: str, title: str, work: Work, *, quick: bool = False) -> Job:
         """Queue work, called with its Job. Raises ArgumentError when the queue is full, and for a second long job of
         a visitor."""
         job = Job(visitor, kind, title, work, quick=quick)
         with self._changed:
-            mine = [j for j in self._all(quick) if j.visitor == visitor and not j.over]
+            mine = [j for j in self._jobs if j.quick == quick and j.visitor == visitor and not j.over]
             if quick:
                 for older in (j for j in mine if j.kind == kind):
-                    older.cancel()
-                    self._drop(older)
+                    self.cancel(older)
             elif mine:
                 raise ArgumentError(f"Your job “{mine[0].title}” is not over yet; wait for it or cancel it.")
-            if sum(map(len, self._lanes.values())) >= self._most:
+            if sum(j.state == "waiting" for j in self._jobs) >= self._most:
                 raise ArgumentError(f"The studio is busy: {self._most} jobs are waiting; try again in a moment.")
-            self._lanes[quick].append(job)
+            self._jobs.append(job)
             self._changed.notify_all()
         return job
 
     def ahead(self, job: Job) -> int:
         """How many jobs of its lane come before a waiting one, with the one that runs."""
         with self._changed:
-            lane = self._lanes[job.quick]
-            return lane.index(job) + (self._running[job.quick] is not None) if job in lane else 0
+            lane = [j for j in self._jobs if j.quick == job.quick]
+            return lane.index(job) if job in lane else 0
 
     def long_job(self, visitor: str) -> Job | None:
         """The visitor's long job that waits or runs."""
         with self._changed:
-            return next((j for j in self._all(False) if j.visitor == visitor and not j.over), None)
+            return next((j for j in self._jobs if not (j.quick or j.over) and j.visitor == visitor), None)
 
     def busy(self, visitor: str) -> bool:
         """Whether anything of a visitor's waits or runs."""
         with self._changed:
-            return any(j.visitor == visitor for lane in (True, False) for j in self._all(lane))
+            return any(j.visitor == visitor for j in self._jobs)
 
     def cancel(self, job: Job) -> None:
         """Stop a job at its next step; a waiting one at once."""
         with self._changed:
-            job.cancel()
-            self._drop(job)
+            job.cancelled = True
+            if job.state == "waiting" and job in self._jobs:
+                job.state = "cancelled"
+                self._jobs.remove(job)
+                self._changed.notify_all()
 
-    def wait(self, job: Job, seconds: float) -> bool:
+    def wait(self, job: Job, seconds: float | None = None) -> bool:
         """Wait until a job is over, so many seconds at most; whether it is. Not for the event loop."""
         with self._changed:
-            return self._changed.wait_for(lambda: job.over, seconds)
+            self._changed.wait_for(lambda: job.over or self._closed, seconds)
+            return job.over
 
     def close(self) -> None:
         """Cancel all and let the threads end."""
         with self._changed:
             self._closed = True
-            for lane in (True, False):
-                for job in self._all(lane):
-                    job.cancel()
-                    self._drop(job)
+            for job in list(self._jobs):
+                self.cancel(job)
             self._changed.notify_all()
 
-    def _all(self, quick: bool) -> list[Job]:
-        running = self._running[quick]
-        return [*([running] if running else []), *self._lanes[quick]]
-
-    def _drop(self, job: Job) -> None:
-        if job in self._lanes[job.quick]:
-            self._lanes[job.quick].remove(job)
-            job.state = "cancelled"
-            self._changed.notify_all()
+    def _next(self, quick: bool) -> Job | None:
+        return next((j for j in self._jobs if j.quick == quick), None)
 
     def _serve(self, quick: bool) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or bool(self._lanes[quick]))
-                if self._closed:
+                self._changed.wait_for(lambda: self._closed or self._next(quick) is not None)
+                job = self._next(quick)
+                if self._closed or job is None:
                     return
-                job = self._running[quick] = self._lanes[quick].popleft()
+                job.state = "running"  # before its turn comes: `cancel` no longer takes it out
             with self._turn:
                 job.run((lambda: None) if quick else self._let_quick_through)
             with self._changed:
-                self._running[quick] = None
-                self._served += quick
+                self._jobs.remove(job)
                 self._changed.notify_all()
 
     def _let_quick_through(self) -> None:
         """Called by the long job between two steps: a quick job that waits comes first, but no more than one."""
         with self._changed:
-            if not self._all(True):
-                return
-            served = self._served
-        self._turn.release()
-        try:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._served > served or not self._all(True))
-        finally:
-            self._turn.acquire()
+            quick = self._next(True)
+        if quick is not None:
+            self._turn.release()
+            try:
+                self.wait(quick)
+            finally:
+                self._turn.acquire()

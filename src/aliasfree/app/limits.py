@@ -13,7 +13,7 @@ from aliasfree.errors import ArgumentError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["check_weights", "folder_name", "number", "photograph", "uploaded", "whole"]
+__all__ = ["folder_name", "number", "photograph", "uploaded", "whole"]
 
 RUNS = 4
 """Side by side."""
@@ -42,7 +42,7 @@ def whole(value: Any, name: str, low: int, high: int) -> int:
     30
     """
     given = number(value, name, low, high, "a whole number ")
-    if given != int(given):
+    if not given.is_integer():
         raise ArgumentError(f"`{name}` must be a whole number from {low} to {high}, not {value:g}.")
     return int(given)
 
@@ -63,23 +63,15 @@ def folder_name(value: Any) -> str:
     return value
 
 
-def check_weights(folder: Path) -> None:
-    """Only safetensors are read: other weights are pickles, which may hold code. Raises ArgumentError."""
-    weights = list(folder.glob("*.safetensors"))
-    if not weights:
-        raise ArgumentError(
-            "There are no weights as .safetensors, and no others are read; save the model again as such."
-        )
-    if sum(path.stat().st_size for path in weights) > FILE_BYTES:
-        raise ArgumentError("The model has more than 2 GB of weights, too many for the studio; use it in Python.")
-
-
-def uploaded(path: str | Path) -> Path:
+def uploaded(path: Any) -> Path:
     """A file that a visitor has sent. Raises ArgumentError for any other: a request can name whatever it likes."""
     folder = os.environ.get("GRADIO_TEMP_DIR")  # as `serve` has set it
-    if not folder or not Path(path).resolve().is_relative_to(Path(folder).resolve()):
-        raise ArgumentError("That file was not sent to the studio; choose it again.")
-    return Path(path)
+    try:
+        if folder and Path(path).resolve().is_relative_to(Path(folder).resolve()):
+            return Path(path)
+    except (OSError, TypeError, ValueError):  # no path at all
+        pass
+    raise ArgumentError("That file was not sent to the studio; choose it again.")
 
 
 def photograph(path: str | Path) -> Tensor:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-import threading
 import time
-from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from PIL import Image
 from aliasfree.app import limits, render
 from aliasfree.app.jobs import Job
 from aliasfree.app.networks import Networks
+from aliasfree.app.visitors import Recent
 from aliasfree.errors import AliasfreeError, ArgumentError
 
 if TYPE_CHECKING:
@@ -35,70 +35,47 @@ DRAFT_SECONDS = 0.22
 DRAFT_STEPS = (2, 3, 4, 6, 8, 12, 16, 24)
 KEPT_BYTES, FRAME_BYTES = 64 * 2**20, 512
 """Of all kept frames, and what one costs beside its pixels."""
+PACES = 500
+Report = Callable[[int, int], None]
 BLUE, ORANGE = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)  # told apart in all common kinds of colour blindness
 
 
 @dataclass(frozen=True)
 class Controls:
-    """The fields of the tab, as they are; `settings` and `motion` check them."""
+    """What the fields of the tab ask for, checked."""
 
-    runs: Any
-    seed: Any
-    class_: Any
-    steps: Any
-    scheduler: Any
-    guidance: Any
-    rotate: Any
-    right: Any
-    down: Any
-    zoom: Any
-    method: Any
-    noise: Any
-    when: Any
-    start: Any
-    end: Any
+    names: tuple[str, ...]
+    settings: SampleSettings
+    motion: MotionSettings
 
-    def names(self) -> list[str]:
-        """The chosen runs. Raises ArgumentError."""
-        names = list(self.runs or [])
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Controls:
+        """From the values of the fields, by their names. Raises ArgumentError."""
+        from aliasfree.sampling.sampler import MotionSettings, SampleSettings
+
+        names = list(fields["runs"] or [])
         if not names:
             raise ArgumentError("Choose at least one network.")
         if len(names) > limits.RUNS:
             raise ArgumentError(f"Choose at most {limits.RUNS} networks, not {len(names)}.")
-        return names
-
-    def settings(self) -> SampleSettings:
-        """Raises ArgumentError."""
-        from aliasfree.sampling.sampler import SampleSettings
-
-        asked = None if self.class_ in (None, "none") else limits.whole(_int(self.class_), "class", 0, 10**6)
-        return SampleSettings(
-            steps=limits.whole(self.steps, "steps", 1, limits.STEPS),
-            scheduler=str(self.scheduler),
-            seed=limits.whole(self.seed, "seed", 0, 2**31 - 1),
-            class_label=asked,
-            guidance=1.0 if asked is None else limits.number(self.guidance, "guidance", 1, 10),
+        class_ = None if fields["class"] in (None, "none") else limits.whole(_int(fields["class"]), "class", 0, 10**6)
+        settings = SampleSettings(
+            steps=limits.whole(fields["steps"], "steps", 1, limits.STEPS),
+            scheduler=str(fields["scheduler"]),
+            seed=limits.whole(fields["seed"], "seed", 0, 2**31 - 1),
+            class_label=class_,
+            guidance=1.0 if class_ is None else limits.number(fields["guidance"], "guidance", 1, 10),
         )
-
-    def motion(self) -> MotionSettings:
-        """Raises ArgumentError."""
-        from aliasfree.diffusion.names import LATE, WHOLE
-        from aliasfree.sampling.sampler import MotionSettings
-
-        start, end = (limits.number(v, "window", 0, 1) for v in (self.start, self.end))
-        windows = {START: (0.0, 0.0), OWN: None, "over all steps": WHOLE, "at 95 % of the steps": LATE}
-        if self.when not in WINDOWS:
-            raise ArgumentError(f"The motion happens at one of: {', '.join(WINDOWS)}.")
-        if self.when == SLIDERS and start > end:
-            raise ArgumentError(f"The window ends at {end:g} before it starts at {start:g}; move its sliders.")
-        return MotionSettings(
-            rotate=limits.number(self.rotate, "rotation", -360, 360),
-            translate=(limits.number(self.down, "down", -64, 64), limits.number(self.right, "right", -64, 64)),
-            zoom=limits.number(self.zoom, "zoom", 0.25, 4),
-            method=str(self.method),
-            noise=str(self.noise),
-            schedule=windows.get(self.when, (start, end)),
+        right, down = (limits.number(fields[name], name, -64, 64) for name in ("right", "down"))
+        motion = MotionSettings(
+            rotate=limits.number(fields["rotate"], "rotation", -360, 360),
+            translate=(down, right),
+            zoom=limits.number(fields["zoom"], "zoom", 0.25, 4),
+            method=str(fields["method"]),
+            noise=str(fields["noise"]),
+            schedule=_window(fields["when"], fields["start"], fields["end"]),
         )
+        return cls(tuple(names), settings, motion)
 
 
 class Mover:
@@ -106,14 +83,12 @@ class Mover:
 
     def __init__(self, networks: Networks) -> None:
         self.networks = networks
-        self._frames: OrderedDict[Any, Tensor] = OrderedDict()
-        self._bytes = 0
-        self._pace: dict[Path, float] = {}  # seconds a step of one image
-        self._lock = threading.Lock()
+        self._frames = Recent(KEPT_BYTES, cost=lambda frame: frame.nbytes + FRAME_BYTES)
+        self._pace = Recent(PACES)  # seconds a step of one image, by folder
 
     def view(self, job: Job, controls: Controls, draft: bool) -> render.Html:
         """A row a run: upright, in motion, the difference and its decibel. A draft has few steps and no difference."""
-        names, settings, motion = controls.names(), controls.settings(), controls.motion()
+        names, settings, motion = controls.names, controls.settings, controls.motion
         rows: list[render.Html] = []
         failed: list[AliasfreeError] = []
         for k, name in enumerate(names):
@@ -132,12 +107,12 @@ class Mover:
         from aliasfree.pictures import gif_bytes, pingpong, save_mp4
         from aliasfree.reporting.film import FPS, film_frames
 
-        names, settings = controls.names(), controls.settings()
+        names, settings = controls.names, controls.settings
         if len(names) * frames * settings.steps > limits.FILM_STEPS:
             raise ArgumentError(
                 f"{len(names)} runs, {frames} frames and {settings.steps} steps make a film too long; take less of one."
             )
-        motions = between(controls.motion(), there, frames)
+        motions = between(controls.motion, there, frames)
         films = []
         for k, name in enumerate(names):
             sampler, _ = self._sampler(name, settings, 0)
@@ -170,7 +145,7 @@ class Mover:
             job.report(before * steps + done, of * steps)
 
         if draft:
-            still = self._kept(((*key[:2], settings), None))
+            still = self._frames.get(((*key[:2], settings), None))
             return self._draft(sampler, name, key, motion, still, told)
         return self._row(sampler, name, key, motion, told)
 
@@ -178,7 +153,7 @@ class Mover:
         """With `draft_of` runs in a draft as few steps as their pace allows. The key tells what a frame depends on."""
         folder = self.networks.find(name)
         if draft_of:
-            affordable = DRAFT_SECONDS / draft_of / self._pace.get(folder, 0.02)
+            affordable = DRAFT_SECONDS / draft_of / (self._pace.get(folder) or 0.02)
             few = max((n for n in DRAFT_STEPS if n <= affordable), default=DRAFT_STEPS[0])
             settings = replace(settings, steps=min(few, settings.steps))
         sampler = self.networks.sampler(name, settings)
@@ -186,28 +161,28 @@ class Mover:
             raise ArgumentError(f"{name} makes images above {limits.SIDE} pixels, too slow to move here.")
         return sampler, (*self.networks.version(name), sampler.settings)
 
-    def _still(self, sampler: Sampler, key: Any, told: Any) -> Tensor:
+    def _still(self, sampler: Sampler, key: Any, told: Report) -> Tensor:
         from aliasfree.measuring.motion import upright_sample
 
-        found = self._kept((key, None))
+        found = self._frames.get((key, None))
         if found is None:
             began = time.monotonic()
             found = upright_sample(sampler, progress=told)
-            self._pace[key[0]] = (time.monotonic() - began) / sampler.settings.steps
-            self._keep((key, None), found)
+            self._pace.put(key[0], (time.monotonic() - began) / sampler.settings.steps)
+            self._frames.put((key, None), found)
         return found
 
-    def _row(self, sampler: Sampler, name: str, key: Any, motion: MotionSettings, told: Any) -> render.Html:
+    def _row(self, sampler: Sampler, name: str, key: Any, motion: MotionSettings, told: Report) -> render.Html:
         from aliasfree.measuring.motion import moved_samples
 
         steps = sampler.settings.steps
         still = self._still(sampler, key, told)
-        kept = self._kept((key, motion))
+        kept = self._frames.get((key, motion))
         moved = moved_samples(
             sampler, still, [motion], images=kept, progress=lambda done, total: told(steps + done, total)
         )
         if kept is None:
-            self._keep((key, motion), moved.images)
+            self._frames.put((key, motion), moved.images)
         pictures = [
             render.tile(_pixels(still), f"{name}, upright", "upright"),
             render.tile(_pixels(moved.images), f"{name}, in motion", "sampled in motion"),
@@ -217,20 +192,20 @@ class Mover:
         return render.tiles(self._title(name), pictures, f"{_db(moved.db)}, {steps} steps")
 
     def _draft(
-        self, sampler: Sampler, name: str, key: Any, motion: MotionSettings, still: Tensor | None, told: Any
+        self, sampler: Sampler, name: str, key: Any, motion: MotionSettings, still: Tensor | None, told: Report
     ) -> render.Html:
         from aliasfree.measuring.motion import moved_upright
         from aliasfree.measuring.sampler_equivariance import sample_moved
 
-        found = self._kept((key, motion))
+        found = self._frames.get((key, motion))
         if found is None:
             began = time.monotonic()
             found = sample_moved(
                 sampler, [0], told, rotate=motion.rotate, translate=motion.translate, zoom=motion.zoom,
                 method=motion.method, noise=motion.noise, schedule=motion.schedule,
             )  # fmt: skip
-            self._pace[key[0]] = (time.monotonic() - began) / sampler.settings.steps
-            self._keep((key, motion), found)
+            self._pace.put(key[0], (time.monotonic() - began) / sampler.settings.steps)
+            self._frames.put((key, motion), found)
         steps = sampler.settings.steps
         picture = render.tile(_pixels(found), f"{name}, in motion", "sampled in motion")
         upright, wanted = render.blank("upright"), render.blank("upright, moved")
@@ -244,20 +219,18 @@ class Mover:
         config = self.networks.source(name).title
         return config if config == Path(name).name else f"{config} ({Path(name).name})"
 
-    def _kept(self, key: Any) -> Tensor | None:
-        with self._lock:
-            if key in self._frames:
-                self._frames.move_to_end(key)
-            return self._frames.get(key)
 
-    def _keep(self, key: Any, frame: Tensor) -> None:
-        with self._lock:
-            if key not in self._frames:
-                self._bytes += frame.nbytes + FRAME_BYTES
-            self._frames[key] = frame
-            while self._bytes > KEPT_BYTES:
-                _, old = self._frames.popitem(last=False)
-                self._bytes -= old.nbytes + FRAME_BYTES
+def _window(when: Any, start: Any, end: Any) -> tuple[float, float] | None:
+    """The share of sampling in which the motion happens; None = the network's own."""
+    from aliasfree.diffusion.names import LATE, WHOLE
+
+    start, end = (limits.number(v, "window", 0, 1) for v in (start, end))
+    windows = {START: (0.0, 0.0), OWN: None, "over all steps": WHOLE, "at 95 % of the steps": LATE}
+    if when not in WINDOWS:
+        raise ArgumentError(f"The motion happens at one of: {', '.join(WINDOWS)}.")
+    if when == SLIDERS and start > end:
+        raise ArgumentError(f"The window ends at {end:g} before it starts at {start:g}; move its sliders.")
+    return windows.get(when, (start, end))
 
 
 def _int(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,15 +13,23 @@ import gradio as gr
 from aliasfree.app import render
 from aliasfree.app.jobs import Job, Jobs
 from aliasfree.app.networks import Networks
+from aliasfree.app.trainings import Trainings
 from aliasfree.app.visitors import Visitor, Visitors, is_token
 from aliasfree.errors import AliasfreeError, ArgumentError
 
-__all__ = ["Panel", "Studio", "Tab", "choice"]
+__all__ = ["QUIET", "Fields", "Panel", "Studio", "Tab", "choice"]
 
 QUICK_LOOK, LONG_LOOK = 0.01, 0.2
 """Seconds between looks at a quick and at a long job."""
 SILENT = 0.4
 """Seconds for which a quick job shows nothing."""
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+"""How every event of the page is listened to: the studio's own queue shows and bounds."""
+
+Values = Mapping[str, Any]
+"""What is in fields, by their names, as the page has sent it: to be checked."""
+Updates = dict[Any, Any]
+"""New values of components; all others stay."""
 
 
 @dataclass
@@ -30,6 +38,7 @@ class Studio:
 
     networks: Networks
     jobs: Jobs
+    trainings: Trainings
     visitors: Visitors
     cookie: str
 
@@ -41,20 +50,54 @@ class Studio:
         return self.visitors.find(str(token))
 
 
+class Fields(dict[str, Any]):
+    """Components of a tab by name. What a visitor has set is remembered under the tab's name."""
+
+    def __init__(self, tab: str, **components: Any) -> None:
+        super().__init__(components)
+        self.tab = tab
+
+    @property
+    def components(self) -> list[Any]:
+        """In the order of the names."""
+        return list(self.values())
+
+    def named(self, values: Sequence[Any]) -> dict[str, Any]:
+        """What Gradio hands over, by name."""
+        return dict(zip(self, values, strict=True))
+
+    def remember(self, visitor: Visitor, values: Values) -> None:
+        """Keep what a visitor has set, for a page that is loaded again."""
+        visitor.settings.setdefault(self.tab, {}).update(values)
+
+    def remembered(self, visitor: Visitor) -> Updates:
+        """What `remember` kept, as updates; none for a new visitor."""
+        return {self[name]: value for name, value in visitor.settings.get(self.tab, {}).items() if name in self}
+
+    def remembers(self, studio: Studio) -> None:
+        """Keep what is set from now on."""
+
+        def keep(request: gr.Request, *values: Any) -> None:
+            self.remember(studio.visitor(request), self.named(values))
+
+        for component in self.components:
+            component.input(keep, self.components, [], **QUIET)
+
+
 class Panel:
     """Status, cancel button and result of one kind of job; `more` are further components that a result sets.
 
-    A job's result is the HTML to show, or a tuple of it and an update for each of `more`. It stays with the visitor,
-    so that a page that is loaded again shows it.
+    A job's result is the HTML to show, or a tuple of it and updates of `more`. It stays with the visitor, so that a
+    page that is loaded again shows it.
     """
 
     def __init__(self, studio: Studio, kind: str, *, quick: bool = False, empty: str = "") -> None:
         self.studio, self.kind, self.quick = studio, kind, quick
+        self.more: list[Any] = []
         self.empty = render.note(empty) if empty else render.Html("")
         self.status = gr.HTML("", elem_classes=["af-status"], elem_id=f"{kind}-status")
         self.cancel = gr.Button("Cancel", visible=False, size="sm", elem_id=f"{kind}-cancel")
         self.view = gr.HTML(self.empty, elem_classes=["af-view"], elem_id=f"{kind}-view")
-        self.more: list[Any] = []
         self.cancel.click(self._cancel, outputs=[], api_visibility="private", show_progress="hidden")
 
     @property
@@ -62,28 +105,59 @@ class Panel:
         """The components of what `follow` yields."""
         return [self.status, self.cancel, self.view, *self.more]
 
-    async def start(self, request: gr.Request, title: str, work: Callable[[Job, Visitor], Any]) -> AsyncIterator[Any]:
-        """Queue work for whoever asks, and follow it."""
+    def on(
+        self,
+        events: Sequence[Any],
+        fields: Fields,
+        title: str,
+        work: Callable[[Job, Visitor, Values], Any],
+        *,
+        when: Callable[[Visitor, Values], bool] = lambda _, __: True,
+        **listening: Any,
+    ) -> list[Any]:
+        """Start a job at any of some events; what Gradio makes of each, for what comes after.
+
+        work  called with the job, the visitor and the values of the fields, in the queue
+        when  asked at once whether to start at all; it may note what was asked for
+        """
+
+        async def start(request: gr.Request, *values: Any) -> AsyncIterator[Updates]:
+            named = fields.named(values)
+            try:
+                visitor = self.studio.visitor(request)
+                started = await asyncio.to_thread(when, visitor, named)
+            except AliasfreeError as error:
+                yield self._say(render.error(str(error)))
+                return
+            if not started:
+                yield {self.status: gr.skip()}
+                return
+            fields.remember(visitor, named)
+            async for shown in self.start(visitor, title, lambda job: work(job, visitor, named)):
+                yield shown
+
+        return [event(start, fields.components, self.outputs, **QUIET, **listening) for event in events]
+
+    async def start(self, visitor: Visitor, title: str, work: Callable[[Job], Any]) -> AsyncIterator[Updates]:
+        """Queue work for a visitor, and follow it."""
+
+        def run(job: Job) -> Any:
+            visitor.results[self.kind] = result = work(job)
+            return result
+
         try:
-            visitor = self.studio.visitor(request)
-
-            def run(job: Job) -> Any:
-                result = work(job, visitor)
-                visitor.results[self.kind] = result
-                return result
-
             job = self.studio.jobs.submit(visitor.token, self.kind, title, run, quick=self.quick)
-            visitor.newest[self.kind] = job
         except AliasfreeError as error:
             yield self._say(render.error(str(error)))
             return
+        visitor.newest[self.kind] = job
         async for shown in self.follow(job):
             if visitor.newest[self.kind] is not job:  # a newer one tells; what is late must not stand over it
-                yield self._skipped(3)
+                yield {self.status: gr.skip()}
                 return
             yield shown
 
-    async def follow(self, job: Job) -> AsyncIterator[list[Any]]:
+    async def follow(self, job: Job) -> AsyncIterator[Updates]:
         """Values for `outputs` until a job is over."""
         began, before = time.monotonic(), ""
         while not job.over:
@@ -91,29 +165,25 @@ class Panel:
                 state = render.job_state(job, self.studio.jobs.ahead(job))
                 if state != before:
                     before = state
-                    yield [state, gr.update(visible=not self.quick), *self._skipped(1)]
+                    yield {self.status: state, self.cancel: gr.update(visible=not self.quick)}
             await asyncio.sleep(QUICK_LOOK if self.quick else LONG_LOOK)
         if job.state == "done":
-            yield ["", gr.update(visible=False), *self._filled(job.result)]
+            yield self._filled(job.result)
         elif self.quick and job.state == "cancelled":
-            yield self._skipped(3)
+            yield {self.status: gr.skip()}
         else:
             yield self._say(render.job_state(job))
 
-    def restore(self, visitor: Visitor) -> list[Any]:
+    def restore(self, visitor: Visitor) -> Updates:
         """Values for `outputs` when the page is loaded."""
-        if self.kind not in visitor.results:
-            return ["", gr.update(visible=False), self.empty, *self._skipped(0)]
-        return ["", gr.update(visible=False), *self._filled(visitor.results[self.kind])]
+        return self._filled(visitor.results.get(self.kind, self.empty))
 
-    def _say(self, words: render.Html) -> list[Any]:
-        return [words, gr.update(visible=False), *self._skipped(1)]
+    def _say(self, words: render.Html) -> Updates:
+        return {self.status: words, self.cancel: gr.update(visible=False)}
 
-    def _filled(self, result: Any) -> list[Any]:
-        return list(result) if isinstance(result, tuple) else [result, *self._skipped(0)]
-
-    def _skipped(self, count: int) -> list[Any]:
-        return [gr.skip()] * (count + len(self.more))
+    def _filled(self, result: Any) -> Updates:
+        shown = result if isinstance(result, tuple) else (result,)
+        return {**self._say(render.Html("")), **dict(zip([self.view, *self.more], shown, strict=False))}
 
     def _cancel(self, request: gr.Request) -> None:
         job = self.studio.jobs.long_job(self.studio.visitor(request).token)
@@ -130,12 +200,24 @@ def choice(names: Sequence[str], before: Any) -> Any:
 class Tab:
     """A tab, as the page has to know it to bring it back after a reload.
 
-    fresh   values of `inputs` for a visitor who has set nothing, asked for at each load
-    loaded  handler of `inputs`, for the outputs of the first panel, called when the page has been filled; None = none
+    fresh   updates of `fields`, asked for at each load; None = what the visitor has set. It may read the disk
+    loaded  called with the event of a page that has been filled; None = nothing happens then
     """
 
-    name: str
-    inputs: Sequence[Any] = ()
+    fields: Fields
     panels: Sequence[Panel] = ()
-    fresh: Callable[[Visitor], list[Any]] = field(default=lambda _: [])
-    loaded: Callable[..., AsyncIterator[Any]] | None = None
+    fresh: Callable[[Visitor], Updates] | None = None
+    loaded: Callable[[Any], None] | None = None
+    more: Sequence[Any] = field(default_factory=list)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """All that a load sets."""
+        return [*self.fields.components, *self.more, *(part for panel in self.panels for part in panel.outputs)]
+
+    def restore(self, visitor: Visitor) -> Updates:
+        """Updates for a page that is loaded."""
+        found = (self.fresh or self.fields.remembered)(visitor)
+        for panel in self.panels:
+            found |= panel.restore(visitor)
+        return found

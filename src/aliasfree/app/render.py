@@ -11,7 +11,7 @@ from aliasfree.app.jobs import Job
 from aliasfree.pictures import data_uri
 from aliasfree.reporting.html import Html, escape
 
-__all__ = ["blank", "download", "error", "job_state", "note", "sentence", "tile", "tiles"]
+__all__ = ["blank", "download", "error", "job_state", "note", "sentence", "skipped", "tile", "tiles"]
 
 NATURAL = 128
 """Pixels from which on a picture is shown pixel by pixel: enlarged by a fraction it would alias itself."""
@@ -31,6 +31,15 @@ def error(message: str) -> Html:
 def note(message: str) -> Html:
     """A sentence in passing."""
     return Html(f'<p class="af-note">{sentence(message)}</p>')
+
+
+def skipped(reasons: Sequence[str]) -> Html:
+    """The folders that are not offered, each with its reason."""
+    if not reasons:
+        return Html("")
+    several = "1 folder is" if len(reasons) == 1 else f"{len(reasons)} folders are"
+    lines = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
+    return Html(f'<details class="af-note"><summary>{several} left out</summary><ul>{lines}</ul></details>')
 
 
 def job_state(job: Job, ahead: int = 0) -> Html:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable, Sequence
@@ -55,10 +54,11 @@ def serve(
         HF_HUB_OFFLINE="1",
     )  # fmt: skip
     from aliasfree.app.networks import Networks
+    from aliasfree.app.uploads import uploads_folder
 
     networks = Networks(given, home)
-    with _listening(listen, port) as bound, tempfile.TemporaryDirectory(prefix="aliasfree-studio-") as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads
+    with _listening(listen, port) as bound, uploads_folder() as uploads:
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads / "sent")
         number = bound.getsockname()[1]
         application, close = _application(networks, listen, number, password)
         address = f"http://{f'[{listen}]' if ':' in listen else listen}:{number}"
@@ -100,18 +100,12 @@ def is_loopback(address: str) -> bool:
 def _listening(listen: str, port: int | None) -> socket.socket:
     """A socket that listens already, so that the address is good when it is said."""
     family = socket.AF_INET6 if ":" in listen else socket.AF_INET
-    last: OSError | None = None
+    last: Exception | None = None
     for number in [port] if port is not None else range(PORT, PORT + TRIES):
-        bound = socket.socket(family, socket.SOCK_STREAM)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            bound.bind((listen, number))
-            bound.listen(128)
+            return socket.create_server((listen, number), family=family, backlog=128)
         except (OSError, OverflowError) as error:
-            bound.close()
-            last = error if isinstance(error, OSError) else OSError(str(error))
-            continue
-        return bound
+            last = error
     where = f"port {port}" if port is not None else f"the ports {PORT} to {PORT + TRIES - 1}"
     raise ArgumentError(f"Cannot listen at {listen}, {where} ({last}); give another `port` or `listen`.") from last
 
@@ -130,8 +124,8 @@ def _application(networks: Any, listen: str, port: int, password: str | None) ->
     from aliasfree.app.visitors import Visitors
 
     jobs, trainings = Jobs(), Trainings(networks.home)
-    studio = Studio(networks, jobs, Visitors(jobs.busy), f"aliasfree_{port}")
-    page = build_page(studio, trainings)
+    studio = Studio(networks, jobs, trainings, Visitors(jobs.busy), f"aliasfree_{port}")
+    page = build_page(studio)
     page.state_session_capacity = SESSIONS
     page.queue(max_size=QUEUED, default_concurrency_limit=None, api_open=False)
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -142,7 +136,8 @@ def _application(networks: Any, listen: str, port: int, password: str | None) ->
     )  # fmt: skip
     # Gradio looks where a file that a request names lies only once this is set, which a page that is mounted never is
     page.has_launched = True
-    page._queue.pending_event_ids_session = OpenStreams()
+    streams = page._queue.pending_event_ids_session = OpenStreams()
+    page._queue.pending_messages_per_session.max_size = SESSIONS
     hosts = frozenset({"127.0.0.1", "localhost", "::1", listen}) if is_loopback(listen) else None
     jobs.submit("the studio", "warm-up", "loading", _load_libraries, quick=True)
 
@@ -150,7 +145,7 @@ def _application(networks: Any, listen: str, port: int, password: str | None) ->
         jobs.close()
         trainings.close()
 
-    return Guard(outer, hosts, password, studio.cookie), close
+    return Guard(outer, hosts, password, studio.cookie, lambda session: len(streams.get(session, ()))), close
 
 
 class OpenStreams(dict[str, set[str]]):
@@ -165,6 +160,8 @@ class OpenStreams(dict[str, set[str]]):
     def __setitem__(self, session: str, asked: set[str]) -> None:
         left = session in self and asked <= {self.STAYS}
         super().__setitem__(session, set() if left else asked | {self.STAYS})
+        while len(self) > SESSIONS:  # a session without a page is never left
+            del self[next(iter(self))]
 
 
 def _load_libraries(_: Any) -> None:

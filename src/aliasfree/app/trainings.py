@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -15,9 +16,10 @@ from typing import IO, Any
 from aliasfree.app import limits
 from aliasfree.errors import ArgumentError
 
-__all__ = ["DATA", "Trainings"]
+__all__ = ["Trainings"]
 
-DATA = ("digits", "mnist", "cifar10", "mnist-m")
+SETTINGS = {"lr": 1e-3, "ema_decay": 0.99, "checkpoint_every": 200, "sample_every": 200, "sample_steps": 20}
+"""Of every run that is started here."""
 FRESH = 20.0
 """Seconds since the last row of losses.csv within which a run is taken to be going on."""
 PATIENCE = 60.0
@@ -39,35 +41,32 @@ class Trainings:
         self._children: dict[Path, _Child] = {}
         self._lock = threading.Lock()
 
-    def start(self, owner: str, **given: Any) -> Path:
+    def start(self, owner: str, fields: Mapping[str, Any]) -> Path:
         """Begin a run from the page's fields: name, config, data, steps, image_size, base_channels, seed.
 
         Raises ArgumentError, ConfigError, DataError, RunError.
         """
+        from aliasfree.data import source_names
         from aliasfree.data.registry import resolve
         from aliasfree.training.run_folder import RunFolder, check_folder
         from aliasfree.training.settings import RunSettings
 
-        if given["data"] not in DATA:
-            raise ArgumentError(f"The studio trains on one of: {', '.join(DATA)}.")
-        settings = RunSettings(
-            data=given["data"], config=str(given["config"]), out=self.home / limits.folder_name(given["name"]),
-            steps=limits.whole(given["steps"], "steps", 1, limits.TRAINING_STEPS),
-            image_size=limits.whole(given["image_size"], "image size", 8, 64),
-            base_channels=limits.whole(given["base_channels"], "width", 4, 64),
-            seed=limits.whole(given["seed"], "seed", 0, 2**31 - 1),
-            lr=1e-3, ema_decay=0.99, class_conditional=True, checkpoint_every=200, sample_every=200, sample_steps=20,
-        )  # fmt: skip
+        if fields["data"] not in source_names():
+            raise ArgumentError(f"The studio trains on one of: {', '.join(source_names())}.")
+        given = {
+            "data": fields["data"],
+            "config": str(fields["config"]),
+            "steps": limits.whole(fields["steps"], "steps", 1, limits.TRAINING_STEPS),
+            "image_size": limits.whole(fields["image_size"], "image size", 8, 64),
+            "base_channels": limits.whole(fields["base_channels"], "width", 4, 64),
+            "seed": limits.whole(fields["seed"], "seed", 0, 2**31 - 1),
+            **SETTINGS,
+        }
+        settings = RunSettings(out=self.home / limits.folder_name(fields["name"]), class_conditional=True, **given)
         check_folder(RunFolder(settings.out), False)
         resolve(settings.data, settings.split)
-        options = [
-            f"--data={settings.data}", f"--config={settings.config}", f"--steps={settings.steps}",
-            f"--image-size={settings.image_size}", f"--base-channels={settings.base_channels}",
-            f"--seed={settings.seed}", f"--lr={settings.lr}", f"--ema-decay={settings.ema_decay}",
-            "--class-conditional", f"--checkpoint-every={settings.checkpoint_every}",
-            f"--sample-every={settings.sample_every}", f"--sample-steps={settings.sample_steps}",
-        ]  # fmt: skip
-        self._spawn(owner, settings.out, options)
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+        self._spawn(owner, settings.out, ["--class-conditional", *options])
         return settings.out
 
     def resume(self, owner: str, run: Path, steps: Any) -> None:

@@ -16,11 +16,17 @@ __all__ = ["Converted", "Equivariance", "convert_and_measure"]
 
 @dataclass(frozen=True)
 class Equivariance:
-    """A network's, in dB; `eq_r` is None for images that are not square."""
+    """A network's, in dB; `eq_r` is None for images that are not square.
+
+    inside  EQ-T and EQ-T_frac of the pixels at least `margin` from every edge of the valid region, where padding is
+            seen least; None for a network that pads periodically, whose plane has no edge
+    """
 
     eq_t: float
     eq_t_frac: float
     eq_r: float | None
+    inside: tuple[float, float] | None = None
+    margin: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,15 @@ def _measure(subject: Subject, periodic: bool) -> Equivariance:
     from aliasfree.evaluation.spectra import without_nyquist
 
     x = subject.images
-    whole, fraction = (
-        translation_agreement(subject.call, images, fractional, periodic=periodic).db
-        for images, fractional in ((x, False), (without_nyquist(x), True))
-    )
+    margin = 0 if periodic else min(x.shape[-2:]) // 4
+
+    def shifted(margin: int) -> tuple[float, float]:
+        whole, fraction = (
+            translation_agreement(subject.call, images, fractional, periodic=periodic, margin=margin).db
+            for images, fractional in ((x, False), (without_nyquist(x), True))
+        )
+        return whole, fraction
+
     square = x.shape[-1] == x.shape[-2]
-    return Equivariance(whole, fraction, rotation_agreement(subject.call, x).db if square else None)
+    turned = rotation_agreement(subject.call, x).db if square else None
+    return Equivariance(*shifted(0), turned, shifted(margin) if margin else None, margin)

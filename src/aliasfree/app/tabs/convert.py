@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from aliasfree.app import limits, render
+from aliasfree.app.apart import run_apart
+from aliasfree.app.conversions import Conversion, convert_folder
 from aliasfree.app.jobs import Job
-from aliasfree.app.networks import model_folder
-from aliasfree.app.panel import Panel, Studio, Tab, choice
-from aliasfree.app.visitors import Shelf, Visitor
+from aliasfree.app.panel import Fields, Panel, Studio, Tab, choice
+from aliasfree.app.visitors import Recent, Visitor
+from aliasfree.app.weights import check_weights
 from aliasfree.config import Config, known_names
 from aliasfree.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from aliasfree.measuring.conversion import Equivariance
 
 __all__ = ["build"]
 
 KEEP, PADDINGS = "as it is", ("as it is", "circular", "zeros", "reflect")
 CONVERTED = "converted"
 """The folder, below `runs/`, of saved copies."""
+KEPT = 4
+"""Visitors whose converted models are kept until they are saved."""
+EDGE = (
+    "Over the whole image, EQ also sees the padding: a network that pads with zeros knows where the edge is, and a "
+    "conversion that keeps the padding does not change that; its longer filters may even carry it further. “Inside” "
+    "leaves out {margin} pixels more at every edge, where the padding is seen least."
+)
 
 
 def build(studio: Studio) -> Tab:
@@ -43,84 +56,77 @@ def build(studio: Studio) -> Tab:
     panel = Panel(studio, "convert")
     save = gr.Button("Save the converted copy", elem_id="save-converted")
     saved = Panel(studio, "saved")
-    shelf = Shelf()
-    inputs = [model, part, config, padding]
+    copies = Recent(KEPT)
+    fields = Fields("convert", model=model, part=part, config=config, padding=padding)
+    fields.remembers(studio)
+    asked = Fields("convert", **fields, dropped=dropped)
+    panel.on([go.click], asked, "converting", partial(_converted, studio, copies))
+    saved.on([save.click], Fields("convert"), "saving", partial(_saved, studio, copies))
 
-    async def convert(request: gr.Request, *values: Any) -> AsyncIterator[Any]:
-        studio.visitor(request).settings["convert"] = values[:4]
-        work = partial(_converted, studio, shelf, *values)
-        async for shown in panel.start(request, "converting", lambda job, who: work(job=job, visitor=who)):
-            yield shown
+    def fresh(visitor: Visitor) -> dict[Any, Any]:
+        shown = fields.remembered(visitor)
+        return {**shown, model: choice(studio.networks.models(), shown.get(model))}
 
-    async def keep(request: gr.Request) -> AsyncIterator[Any]:
-        async for shown in saved.start(request, "saving", lambda job, who: _saved(studio, shelf, job, who)):
-            yield shown
-
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-    go.click(convert, [*inputs, dropped], panel.outputs, **quiet)
-    save.click(keep, None, saved.outputs, **quiet)
-
-    def fresh(visitor: Visitor) -> list[Any]:
-        names = studio.networks.models()
-        before = visitor.settings.get("convert", (None, "unet", "D-hq", KEEP))
-        return [choice(names, before[0]), *before[1:]]
-
-    return Tab("Convert", inputs, [panel, saved], fresh)
+    return Tab(fields, [panel, saved], fresh)
 
 
-def _converted(
-    studio: Studio,
-    shelf: Shelf,
-    name: Any,
-    part: Any,
-    config: Any,
-    padding: Any,
-    dropped: Any,
-    *,
-    job: Job,
-    visitor: Visitor,
-) -> render.Html:
-    from aliasfree.measuring.conversion import convert_and_measure
-    from aliasfree.measuring.targets import SubjectSettings, open_subject
+class _Copy:
+    """A converted model on the disk, gone when nobody has it any more."""
+
+    def __init__(self, name: str) -> None:
+        # beside what was sent, where it is cleared up after a kill as well
+        sent = os.environ.get("GRADIO_TEMP_DIR")
+        self.name = name
+        self._folder = tempfile.TemporaryDirectory(dir=Path(sent).parent if sent else None)
+        self.path = Path(self._folder.name)
+
+
+def _converted(studio: Studio, copies: Recent, job: Job, visitor: Visitor, values: Mapping[str, Any]) -> render.Html:
+    config, padding = str(values["config"]), values["padding"]
+    name = "the dropped model" if values["dropped"] else str(values["model"])
+    copy = _Copy(f"{'model' if values['dropped'] else Path(name).name}-{config}")
+    if values["dropped"]:
+        path = _gathered(values["dropped"], copy.path / "sent")
+    else:
+        path = studio.networks.model(values["model"], str(values["part"]))
+    mode = None if padding == KEEP else str(padding)
+    done: Conversion = run_apart(job, convert_folder, str(path), str(values["part"]), config, mode, copy.path / "copy")
+    copies.put(visitor.token, (done, copy))
+    about = render.note(f"{done.kind} of {name}, on {done.about}.")
+    details = render.Html(
+        f"<details open><summary>What was converted</summary><pre>{render.escape(done.report)}</pre></details>"
+    )
+    return render.Html(about + _table(config, done.before, done.after) + details)
+
+
+def _table(config: str, before: Equivariance, after: Equivariance) -> render.Html:
     from aliasfree.reporting import html
     from aliasfree.reporting.aliasing import db
 
-    with tempfile.TemporaryDirectory() as folder:
-        if dropped:
-            path, name = _gathered(dropped, Path(folder) / "model"), "the dropped model"
-        else:
-            path = studio.networks.find(name)
-            if str(name) not in studio.networks.models():
-                raise ArgumentError(f"{name} is a run, whose config is chosen when it is trained; choose a model.")
-            limits.check_weights(model_folder(path, str(part)))
-        subject = open_subject(str(path), SubjectSettings(part=str(part)))
-    mode = None if padding == KEEP else str(padding)
-    done = convert_and_measure(subject, str(config), mode, progress=job.report)
-    shelf.put(visitor.token, (done.model, "model" if dropped else Path(str(name)).name, str(config)))
     rows = [
-        (words, db(a.eq_t), db(a.eq_t_frac), "–" if a.eq_r is None else db(a.eq_r))
-        for words, a in (("before", done.before), (f"after, {config}", done.after))
+        (words, *("–" if v is None else db(v) for v in (a.eq_t, a.eq_t_frac, *(a.inside or (None, None)), a.eq_r)))
+        for words, a in (("before", before), (f"after, {config}", after))
     ]
-    table = html.table(["", "EQ-T, whole pixels", "EQ-T_frac, fractions", "EQ-R, turns"], rows)
-    about = render.note(f"{type(done.model).__name__} of {name}, on {subject.about}.")
-    report = f"<details open><summary>What was converted</summary><pre>{html.escape(str(done.report))}</pre></details>"
-    return render.Html(about + table + report)
+    heads = [
+        "", "EQ-T, whole pixels", "EQ-T_frac, fractions", "EQ-T inside", "EQ-T_frac inside", "EQ-R, turns",
+    ]  # fmt: skip
+    margin = max(before.margin, after.margin)
+    return render.Html(html.table(heads, rows) + (render.note(EDGE.format(margin=margin)) if margin else ""))
 
 
-def _saved(studio: Studio, shelf: Shelf, job: Job, visitor: Visitor) -> render.Html:
+def _saved(studio: Studio, copies: Recent, job: Job, visitor: Visitor, _: Mapping[str, Any]) -> render.Html:
     from aliasfree.files import new_folder
     from aliasfree.outputs import free_name
 
-    converted = shelf.get(visitor.token)
-    if converted is None:
+    done, copy = copies.get(visitor.token) or (None, None)
+    if done is None:
         raise ArgumentError("Convert a model first; the studio keeps the models of the last four visitors who did.")
-    model, name, config = converted
-    out = free_name(studio.networks.home / CONVERTED, f"{name}-{config}", lambda path: [path])
+    out = free_name(studio.networks.home / CONVERTED, copy.name, lambda path: [path])
     job.report(0, 1)
     out.parent.mkdir(parents=True, exist_ok=True)
     with new_folder(out) as aside:
-        model.save_pretrained(aside)
-    return render.note(f"Saved in {out}; `aliasfree.{type(model).__name__}.from_pretrained` loads it.")
+        shutil.copytree(done.folder, aside)
+    return render.note(f"Saved in {out}; `aliasfree.{done.kind}.from_pretrained` loads it.")
 
 
 def _gathered(files: Sequence[str], folder: Path) -> Path:
@@ -136,5 +142,5 @@ def _gathered(files: Sequence[str], folder: Path) -> Path:
     for path in paths:
         if path.name == "config.json" or path.suffix == ".safetensors" or path.name.endswith(".safetensors.index.json"):
             shutil.copy(path, folder / path.name)
-    limits.check_weights(folder)
+    check_weights(folder)
     return folder

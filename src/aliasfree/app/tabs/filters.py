@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
 from aliasfree.app import limits, render
 from aliasfree.app.jobs import Job
-from aliasfree.app.panel import Panel, Studio, Tab
+from aliasfree.app.panel import QUIET, Fields, Panel, Studio, Tab
 from aliasfree.app.visitors import Visitor
 from aliasfree.config import Config, known_names
+from aliasfree.errors import ArgumentError
 
 __all__ = ["build"]
 
@@ -28,38 +29,28 @@ def build(studio: Studio) -> Tab:
     photo = gr.File(label="Your photograph; it stays on this machine", type="filepath", elem_id="photo", height=110)
     compare = gr.Button("Compare", variant="primary", elem_id="compare")
     panel = Panel(studio, "filters", quick=True)
-    inputs = [left, right, pattern]
-
-    async def show(request: gr.Request, *values: Any) -> AsyncIterator[Any]:
-        studio.visitor(request).settings["filters"] = values[:3]
-        async for shown in panel.start(request, "comparing", lambda job, _: _compared(job, *values)):
-            yield shown
-
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-    for field in (left, right, pattern):
-        field.input(show, [*inputs, photo], panel.outputs, trigger_mode="multiple", **quiet)
-    compare.click(show, [*inputs, photo], panel.outputs, trigger_mode="multiple", **quiet)
-    photo.upload(lambda: PHOTOGRAPH, None, pattern, **quiet).then(
-        show, [*inputs, photo], panel.outputs, trigger_mode="multiple", **quiet
-    )
-
-    def fresh(visitor: Visitor) -> list[Any]:
-        return list(visitor.settings.get("filters", (gr.skip(),) * 3))
-
-    return Tab("Filters", inputs, [panel], fresh)
+    fields = Fields("filters", left=left, right=right, pattern=pattern)
+    asked = Fields("filters", **fields, photo=photo)
+    many = {"trigger_mode": "multiple"}
+    panel.on([left.input, right.input, pattern.input, compare.click], asked, "comparing", _compared, **many)
+    chosen = photo.upload(lambda: PHOTOGRAPH, None, pattern, **QUIET)
+    panel.on([chosen.then], asked, "comparing", _compared, **many)
+    return Tab(fields, [panel])
 
 
-def _compared(job: Job, left: Any, right: Any, pattern: Any, photo: Any) -> render.Html:
-    from aliasfree.errors import ArgumentError
+def _compared(job: Job, _: Visitor, values: Mapping[str, Any]) -> render.Html:
     from aliasfree.measuring.zone_plate import down_and_up, zone_plate
     from aliasfree.pictures import grid, to_uint8
     from aliasfree.reporting.filters import filter_picture
 
-    names = list(dict.fromkeys((str(left), str(right))))
+    names = list(dict.fromkeys((str(values["left"]), str(values["right"]))))
     configs = [Config.parse(name) for name in names]
-    if pattern == PHOTOGRAPH and photo is None:
+    if values["pattern"] != PHOTOGRAPH:
+        image = zone_plate(limits.PHOTOGRAPH)
+    elif values["photo"] is None:
         raise ArgumentError("Choose a photograph first, or the zone plate.")
-    image = limits.photograph(limits.uploaded(photo)) if pattern == PHOTOGRAPH else zone_plate(limits.PHOTOGRAPH)
+    else:
+        image = limits.photograph(limits.uploaded(values["photo"]))
     parts = []
     shown = [render.tile(grid(to_uint8(image)), "the test pattern", "before")]
     for k, name in enumerate(names):

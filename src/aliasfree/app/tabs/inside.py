@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -10,14 +11,16 @@ import numpy as np
 
 from aliasfree.app import limits, render
 from aliasfree.app.jobs import Job
-from aliasfree.app.networks import is_model, model_folder
-from aliasfree.app.panel import Panel, Studio, Tab, choice
-from aliasfree.app.visitors import Shelf, Visitor
+from aliasfree.app.panel import Fields, Panel, Studio, Tab, choice
+from aliasfree.app.visitors import Recent, Visitor
+from aliasfree.app.weights import check_weights
 from aliasfree.errors import ArgumentError
 
 __all__ = ["build"]
 
 FEATURE_MAP = "left the layer, right its counterpart, while its input moves by a pixel; what changes sticks to the grid"
+KEPT = 4
+"""Visitors whose measured layers are kept."""
 SHOWN = 12
 """Steps of denoising in a row."""
 
@@ -33,61 +36,38 @@ def build(studio: Studio) -> Tab:
     sampled = Panel(studio, "steps")
     gr.Markdown("### Which layers alias")
     find = gr.Button("Find the guilty layers", variant="primary", elem_id="find-layers")
+    measured = Recent(KEPT)
     layers = Panel(studio, "layers", empty="This takes seconds for a small network and minutes for a large one.")
     layer = gr.Dropdown([], label="Layer", elem_id="layer")
     layers.more.append(layer)
     chosen = Panel(studio, "layer", quick=True)
-    shelf = Shelf()
+    fields = Fields("inside", network=network, seed=seed, steps=steps)
+    fields.remembers(studio)
+    sampled.on([denoise.click], fields, "denoising", partial(_denoised, studio))
+    layers.on([find.click], Fields("inside", network=network), "measuring", partial(_measured, studio, measured))
+    chosen.on([layer.change], Fields("layer", layer=layer), "moving the layer's input", partial(_one_layer, measured))
 
-    async def steps_of(request: gr.Request, name: Any, seed: Any, steps: Any) -> AsyncIterator[Any]:
-        async for shown in sampled.start(
-            request, "denoising", lambda job, _: _denoised(studio, job, name, seed, steps)
-        ):
-            yield shown
-
-    async def layers_of(request: gr.Request, name: Any) -> AsyncIterator[Any]:
-        async for shown in layers.start(
-            request, "measuring", lambda job, who: _measured(studio, shelf, job, who, name)
-        ):
-            yield shown
-
-    async def one_layer(request: gr.Request, name: Any) -> AsyncIterator[Any]:
-        async for shown in chosen.start(
-            request, "moving the layer's input", lambda _, who: _one_layer(shelf, who, name)
-        ):
-            yield shown
-
-    def remember(request: gr.Request, *values: Any) -> None:
-        studio.visitor(request).settings["inside"] = values
-
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-    inputs = [network, seed, steps]
-    denoise.click(steps_of, inputs, sampled.outputs, **quiet)
-    find.click(layers_of, network, layers.outputs, **quiet)
-    layer.change(one_layer, layer, chosen.outputs, **quiet)
-    for field in (network, seed, steps):
-        field.input(remember, inputs, [], **quiet)
-
-    def fresh(visitor: Visitor) -> list[Any]:
+    def fresh(visitor: Visitor) -> dict[Any, Any]:
+        shown = fields.remembered(visitor)
         names = [*studio.networks.runs(), *studio.networks.models()]
-        before = visitor.settings.get("inside", (None, 0, 30))
-        return [choice(names, before[0]), *before[1:]]
+        return {**shown, network: choice(names, shown.get(network))}
 
-    return Tab("Inside", inputs, [sampled, layers, chosen], fresh)
+    return Tab(fields, [sampled, layers, chosen], fresh)
 
 
-def _denoised(studio: Studio, job: Job, name: Any, seed: Any, steps: Any) -> render.Html:
+def _denoised(studio: Studio, job: Job, _: Visitor, values: Mapping[str, Any]) -> render.Html:
     """States of one sample: the noise, then after some of the steps, the last one included."""
     from aliasfree.diffusion import sample_generators
     from aliasfree.pictures import gif_bytes, grid
     from aliasfree.sampling.sampler import SampleSettings
 
     settings = SampleSettings(
-        steps=limits.whole(steps, "steps", 1, limits.STEPS),
-        seed=limits.whole(seed, "seed", 0, 2**31 - 1),
+        steps=limits.whole(values["steps"], "steps", 1, limits.STEPS),
+        seed=limits.whole(values["seed"], "seed", 0, 2**31 - 1),
         scheduler="ddpm-clipped",
     )
-    sampler = studio.networks.sampler(str(name or ""), settings)
+    name = str(values["network"] or "")
+    sampler = studio.networks.sampler(name, settings)
     if max(sampler.image_size) > limits.SIDE:
         raise ArgumentError(f"{name} makes images above {limits.SIDE} pixels, too large to show here.")
     classes = sampler.num_classes
@@ -103,34 +83,38 @@ def _denoised(studio: Studio, job: Job, name: Any, seed: Any, steps: Any) -> ren
     scale = max(1, 160 // pixels.shape[2])
     film = gif_bytes([grid(p[None], scale=scale) for p in [*pixels, *[pixels[-1]] * 12]], fps=12)
     moving = render.tile(film, "the same as a film", "all steps", mime="image/gif")
-    return render.tiles(str(name), [*shown, moving], f"{settings.steps} steps")
+    return render.tiles(name, [*shown, moving], f"{settings.steps} steps")
 
 
-def _measured(studio: Studio, shelf: Shelf, job: Job, visitor: Visitor, name: Any) -> tuple[Any, ...]:
+def _measured(
+    studio: Studio, measured: Recent, job: Job, visitor: Visitor, values: Mapping[str, Any]
+) -> tuple[Any, ...]:
     """The guilt table, by `measuring.aliasing`; the layers stay with the visitor for a closer look."""
     from aliasfree.measuring.aliasing import measure
     from aliasfree.measuring.targets import SubjectSettings, open_subject
     from aliasfree.reporting.aliasing import equivariance, layer_table
 
-    path = studio.networks.find(name)
-    if is_model(path):
-        limits.check_weights(model_folder(path))
+    offer = studio.networks.offer(values["network"])
+    path = studio.networks.model(values["network"]) if offer.kind == "model" else offer.path
+    if offer.kind == "run":
+        check_weights(path / "model")
     subject = open_subject(str(path), SubjectSettings())
     found, by_name = measure(subject, progress=job.report)
-    shelf.put(visitor.token, (found, by_name))
+    measured.put(visitor.token, (found, by_name))
     words = render.note(f"{subject.name}: {equivariance(found)}. Measured on {subject.about}.")
     names = [layer.name for layer in found.layers]
     return render.Html(words + layer_table(found)), gr.update(choices=names, value=names[0])
 
 
-def _one_layer(shelf: Shelf, visitor: Visitor, name: Any) -> render.Html:
+def _one_layer(measured: Recent, _: Job, visitor: Visitor, values: Mapping[str, Any]) -> render.Html:
     from aliasfree.measuring.aliasing import film
     from aliasfree.reporting.aliasing import advice
     from aliasfree.reporting.charts import aliasing_spectra
 
+    name = values["layer"]
     if name is None:
         return render.Html("")
-    found, by_name = shelf.get(visitor.token) or (None, {})
+    found, by_name = measured.get(visitor.token) or (None, {})
     layer = next((one for one in found.layers if one.name == name), None) if found else None
     if layer is None:
         raise ArgumentError(

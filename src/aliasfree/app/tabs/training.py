@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from aliasfree.app import render
-from aliasfree.app.panel import Panel, Studio, Tab
-from aliasfree.app.trainings import DATA, Trainings
+from aliasfree.app.jobs import Job
+from aliasfree.app.panel import QUIET, Fields, Panel, Studio, Tab
 from aliasfree.app.visitors import Visitor
 from aliasfree.config import known_names
+from aliasfree.data import source_names
 from aliasfree.errors import AliasfreeError
 
 __all__ = ["build"]
@@ -23,7 +24,7 @@ GRIDS = 3
 EMPTY = "Choose a run, or start one below."
 
 
-def build(studio: Studio, trainings: Trainings) -> Tab:
+def build(studio: Studio) -> Tab:
     """Lay the tab out; to be called within it."""
     with gr.Row():
         run = gr.Dropdown([], label="Run", elem_id="training-run", scale=3, min_width=200)
@@ -36,35 +37,35 @@ def build(studio: Studio, trainings: Trainings) -> Tab:
     with gr.Row():
         name = gr.Textbox("digits-1", label="Name", max_lines=1, min_width=120, elem_id="new-name")
         config = gr.Dropdown(list(known_names()), value="T", label="Config", min_width=110)
-        data = gr.Dropdown(list(DATA), value="digits", label="Data", min_width=110)
+        data = gr.Dropdown(list(source_names()), value="digits", label="Data", min_width=110)
         steps = gr.Number(400, label="Steps", precision=0, min_width=90, elem_id="new-steps")
         size = gr.Dropdown([8, 16, 24, 32, 64], value=16, label="Image size", min_width=90, elem_id="new-size")
         width = gr.Dropdown([4, 8, 16, 32, 64], value=16, label="Width", min_width=90, elem_id="new-width")
         seed = gr.Number(42, label="Seed", precision=0, min_width=90)
     start = gr.Button("Start training", variant="primary", elem_id="start-training")
     timer = gr.Timer(EVERY)
-    fields = [name, config, data, steps, size, width, seed]
+    new = Fields(
+        "training", name=name, config=config, data=data, steps=steps, image_size=size, base_channels=width, seed=seed
+    )
+    new.remembers(studio)
+    trainings = studio.trainings
 
-    async def look(request: gr.Request, chosen: Any) -> AsyncIterator[Any]:
-        visitor = studio.visitor(request)
-        now = (chosen, _mark(studio, trainings, chosen))
-        if visitor.kept.get("training") == now:
-            yield [gr.skip()] * len(panel.outputs)
-            return
-        visitor.kept["training"] = now
-        async for shown in panel.start(request, "reading the run", lambda _, __: _view(studio, trainings, chosen)):
-            yield shown
+    def has_changed(visitor: Visitor, values: Mapping[str, Any]) -> bool:
+        now = (values["run"], _mark(studio, values["run"]))
+        before, visitor.kept["training"] = visitor.kept.get("training"), now
+        return before != now
+
+    def view(_: Job, __: Visitor, values: Mapping[str, Any]) -> render.Html:
+        return _view(studio, values["run"])
 
     def begin(request: gr.Request, *values: Any) -> tuple[Any, Any]:
-        visitor = studio.visitor(request)
-        visitor.settings["training"] = values
-        names = ("name", "config", "data", "steps", "image_size", "base_channels", "seed")
         try:
-            folder = trainings.start(visitor.token, **dict(zip(names, values, strict=True)))
+            folder = trainings.start(studio.visitor(request).token, new.named(values))
         except AliasfreeError as error:
             return render.error(str(error)), gr.skip()
         words = render.note(f"{folder} is being trained; its first figures come in some seconds.")
-        return words, gr.update(choices=_names(studio, str(folder)), value=str(folder))
+        names = studio.networks.runs(trained=False)
+        return words, gr.update(choices=list(dict.fromkeys([*names, str(folder)])), value=str(folder))
 
     def end(request: gr.Request, chosen: Any) -> str:
         try:
@@ -80,27 +81,21 @@ def build(studio: Studio, trainings: Trainings) -> Tab:
             return render.error(str(error))
         return render.note(f"{chosen} goes on to {total:g} steps.")
 
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-    run.change(look, run, panel.outputs, trigger_mode="multiple", **quiet)
-    timer.tick(look, run, panel.outputs, **quiet)
-    start.click(begin, fields, [said, run], **quiet)
-    stop.click(end, run, said, **quiet)
-    go_on.click(again, [run, steps_more], said, **quiet)
+    shown = Fields("training run", run=run)
+    panel.on([run.change], shown, "reading the run", view, when=has_changed, trigger_mode="multiple")
+    panel.on([timer.tick], shown, "reading the run", view, when=has_changed)
+    start.click(begin, new.components, [said, run], **QUIET)
+    stop.click(end, run, said, **QUIET)
+    go_on.click(again, [run, steps_more], said, **QUIET)
 
-    def fresh(visitor: Visitor) -> list[Any]:
+    def fresh(visitor: Visitor) -> dict[Any, Any]:
         visitor.kept.pop("training", None)
-        names = _names(studio)
-        return [gr.update(choices=names), *visitor.settings.get("training", (gr.skip(),) * len(fields))]
+        return {run: gr.update(choices=studio.networks.runs(trained=False)), **new.remembered(visitor)}
 
-    return Tab("Training", [run, *fields], [panel], fresh)
-
-
-def _names(studio: Studio, new: str | None = None) -> list[str]:
-    names = studio.networks.runs(trained=False)
-    return [*names, *([new] if new and new not in names else [])]
+    return Tab(new, [panel], fresh, more=[run])
 
 
-def _mark(studio: Studio, trainings: Trainings, chosen: Any) -> Any:
+def _mark(studio: Studio, chosen: Any) -> Any:
     """What changes when there is something new to show."""
     path = Path(str(chosen))
     try:
@@ -111,15 +106,15 @@ def _mark(studio: Studio, trainings: Trainings, chosen: Any) -> Any:
         rows = losses.stat().st_size if losses.is_file() else 0
     except (AliasfreeError, OSError):
         return None
-    return rows, grids, trainings.is_fresh(path), trainings.failure(path)
+    return rows, grids, studio.trainings.is_fresh(path), studio.trainings.failure(path)
 
 
-def _view(studio: Studio, trainings: Trainings, chosen: Any) -> render.Html:
+def _view(studio: Studio, chosen: Any) -> render.Html:
     from aliasfree.reporting.charts import learning_curves
 
     if not chosen:
         return render.note(EMPTY)
-    folder = Path(str(chosen))
+    folder, trainings = Path(str(chosen)), studio.trainings
     if trainings.failure(folder):
         return render.error(trainings.failure(folder))
     if trainings.running(folder) and not (folder / "config.json").is_file():
