@@ -17,7 +17,7 @@ import aliasfree
 
 pytestmark = pytest.mark.xdist_group("browser")  # one server and one browser for all
 
-PATIENCE = 300_000
+PATIENCE = 60_000
 """Milliseconds, to end what hangs; the machine may have much else to do."""
 VIOLATION = "addEventListener('securitypolicyviolation', e => { throw new Error('blocked: ' + e.blockedURI) })"
 """What a page is not allowed to ask for becomes an error of the page."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,20 +112,22 @@ class Panel:
         title: str,
         work: Callable[[Job, Visitor, Values], Any],
         *,
-        when: Callable[[Visitor, Values], bool] = lambda _, __: True,
+        when: Callable[[Visitor, Values], bool | Awaitable[bool]] = lambda _, __: True,
         **listening: Any,
     ) -> list[Any]:
         """Start a job at any of some events; what Gradio makes of each, for what comes after.
 
         work  called with the job, the visitor and the values of the fields, in the queue
-        when  asked at once whether to start at all; it may note what was asked for
+        when  asked at once, in the order of the events, whether to start at all; it may note what was asked for
         """
 
         async def start(request: gr.Request, *values: Any) -> AsyncIterator[Updates]:
             named = fields.named(values)
             try:
                 visitor = self.studio.visitor(request)
-                started = await asyncio.to_thread(when, visitor, named)
+                started = when(visitor, named)
+                if not isinstance(started, bool):
+                    started = await started
             except AliasfreeError as error:
                 yield self._say(render.error(str(error)))
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ def build(studio: Studio) -> Tab:
     new.remembers(studio)
     trainings = studio.trainings
 
-    def has_changed(visitor: Visitor, values: Mapping[str, Any]) -> bool:
-        now = (values["run"], _mark(studio, values["run"]))
+    async def has_changed(visitor: Visitor, values: Mapping[str, Any]) -> bool:
+        now = (values["run"], await asyncio.to_thread(_mark, studio, values["run"]))
         before, visitor.kept["training"] = visitor.kept.get("training"), now
         return before != now
 
