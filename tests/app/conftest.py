@@ -49,6 +49,38 @@ def make_run(out: Path, config: str, **changes: object) -> Path:
     return out
 
 
+ODD = {
+    "z-latin": "config.json is not UTF-8",
+    "z-deep": "config.json is nested too deep",
+    "z-list": "config.json holds no object",
+    "z-other": "config.json is of no run and of no model",
+    "z-classes": "config.json has no usable number of classes (`num_class_embeds` is many)",
+    "z-pipe": "config.json is no regular file",
+    "z-dangling": "config.json No such file or directory",
+    "z-\\xff": "name is not UTF-8",
+}
+"""Folders below runs/ that cannot be offered, and what the studio says of each."""
+
+
+def make_odd(runs: Path) -> None:
+    """Make them."""
+    contents = {
+        "z-latin": b'{"name": "\xff"}',
+        "z-deep": b"[" * 100_000,
+        "z-list": b"[1]",
+        "z-other": b'{"settings": 1, "model": {}}',
+        "z-classes": b'{"_class_name": "UNet2DModel", "num_class_embeds": "many"}',
+        os.fsdecode(b"z-\xff"): b'{"_class_name": "UNet2DModel"}',
+    }
+    for name, content in contents.items():
+        (runs / name).mkdir(parents=True)
+        (runs / name / "config.json").write_bytes(content)
+    for name in ("z-pipe", "z-dangling"):
+        (runs / name).mkdir()
+    os.mkfifo(runs / "z-pipe" / "config.json")
+    (runs / "z-dangling" / "config.json").symlink_to("nowhere")
+
+
 @dataclass
 class Served:
     """A server that runs: its address, the folder that it runs in and its process."""
@@ -82,7 +114,7 @@ def serve(folder: Path, *arguments: str) -> Served:
 
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory) -> Path:
-    """A folder with runs/ (A, T and a broken one) and a diffusers model."""
+    """A folder with runs/ (A, T, a broken one and odd folders) and a diffusers model."""
     from diffusers import UNet2DModel
 
     folder = tmp_path_factory.mktemp("studio")
@@ -91,6 +123,7 @@ def networks(tmp_path_factory) -> Path:
     shutil.copytree(folder / "runs" / "a", folder / "runs" / "z-broken")
     (folder / "runs" / "z-broken" / "model" / "diffusion_pytorch_model.safetensors").write_text("no weights")
     shutil.copytree(folder / "runs" / "a", folder / "runs" / "z-goes")
+    make_odd(folder / "runs")
     (folder / "secret.txt").write_text("a secret of this machine")
     Image.new("L", (64, 64), 99).save(folder / "private.png")
     blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}

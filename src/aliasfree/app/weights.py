@@ -28,6 +28,8 @@ def read_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises ArgumentError, without the path, for what is none, and for no regular file."""
     try:
         content = json.loads(_read(path, JSON_BYTES))
+    except ArgumentError:
+        raise
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         words = {UnicodeDecodeError: "is not UTF-8", RecursionError: "is nested too deep"}.get(type(error))
         told = error.strerror if isinstance(error, OSError) and error.strerror else "is not valid JSON"
