@@ -225,4 +225,4 @@ def _classes(config: dict[str, Any]) -> int:
 
 
 def _shown(path: Path) -> str:
-    return str(path).encode(errors="backslashreplace").decode()[:NAME]
+    return os.fsencode(path).decode(errors="backslashreplace")[:NAME]
