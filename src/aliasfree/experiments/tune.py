@@ -245,12 +245,13 @@ def _images(pair: Pair, x: Tensor) -> Tensor:
     """Samples of a UNet as images, uint8."""
     import torch
 
+    from aliasfree.tuning.latents import as_decoded
+
     vae = pair.autoencoder
     if vae is None:
         return _uint8(x)
-    shift, scale = vae.config.get("shift_factor") or 0.0, vae.config.get("scaling_factor") or 1.0
     with torch.no_grad():
-        return _uint8(torch.cat([vae.decode(v.to(vae.device) / scale + shift).sample for v in x.split(32)]))
+        return _uint8(torch.cat([vae.decode(as_decoded(vae, v.to(vae.device))).sample for v in x.split(32)]))
 
 
 def _uint8(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from aliasfree.data.images import Planes
 from aliasfree.errors import CheckpointError
 from aliasfree.files import write_file
 from aliasfree.training.stream import derived_seed
+from aliasfree.tuning.latents import as_decoded
 from aliasfree.tuning.teachers import Pair
 
 __all__ = ["Pool", "draw", "own_samples"]
@@ -49,7 +50,7 @@ def own_samples(
     """n samples of the teacher, read from `file` or, where it is not there, made.
 
     Of a UNet: DDIM with so many steps. Of an autoencoder: what it decodes from normally distributed latents of the
-    variance that its `scaling_factor` tells.
+    mean and variance that its config tells.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -63,7 +64,6 @@ def own_samples(
     if pair.kind == "unet":
         found = draw(pair, ask, n, steps, seed, progress)
     else:
-        scale = float(ask.config.get("scaling_factor") or 1.0)
         with torch.no_grad():
             shape = (
                 ask.encode(torch.zeros(1, pair.channels, *pair.size, device=ask.device)).latent_dist.mode().shape[1:]
@@ -71,7 +71,7 @@ def own_samples(
             parts = []
             for start in range(0, n, BATCH):
                 z = _noise((min(BATCH, n - start), *shape), seed, start).to(ask.device)
-                parts.append(ask.decode(z / scale).sample.clamp(-1, 1).cpu())
+                parts.append(ask.decode(as_decoded(ask, z)).sample.clamp(-1, 1).cpu())
                 if progress is not None:
                     progress(min(start + BATCH, n), n)
             found = torch.cat(parts)

@@ -12,6 +12,7 @@ from aliasfree.training.checkpoint import Checkpoint
 from aliasfree.training.state import TrainingState
 from aliasfree.training.stream import Batch, derived_seed, step_generator
 from aliasfree.tuning.curve import Point
+from aliasfree.tuning.latents import as_seen
 from aliasfree.tuning.objectives import make_objective
 from aliasfree.tuning.settings import TuneSettings
 from aliasfree.tuning.teachers import Pair
@@ -85,6 +86,4 @@ def seen_by(pair: Pair, images: Tensor, generator: torch.Generator) -> Tensor:
     vae = pair.autoencoder
     found = vae.encode(x).latent_dist
     z = found.mean + found.std * torch.randn(found.mean.shape, generator=generator, device=x.device)
-    shift, scale = vae.config.get("shift_factor") or 0.0, vae.config.get("scaling_factor") or 1.0
-    latents: Tensor = (z - shift) * scale
-    return latents
+    return as_seen(vae, z)
