@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import json
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -249,10 +249,8 @@ def test_a_folder_of_other_things_is_left_alone():
 
 def test_a_run_folder_in_use_is_refused_with_the_process_that_has_it(finished):
     shutil.copytree(finished, "run")
-    with Path("run/.lock").open("w") as lock:
-        lock.write("4711\n")
-        lock.flush()
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock("run/.lock"):
+        Path("run/.pid").write_text("4711\n")
         line = refused("train", "--resume", "--out", "run", "--steps", 2)
     assert "in use" in line
     assert "4711" in line

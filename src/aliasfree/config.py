@@ -225,7 +225,7 @@ class Config:
                 "Config E of the paper is no network of its own: train one of A to D, and turn its images while they "
                 "are sampled, by `rotate`."
             )
-        raise ConfigError(f"unknown config {name!r}{did_you_mean(name, known_names())}")
+        raise ConfigError(f"unknown config {name[:80]!r}{did_you_mean(name[:80], known_names())}")
 
     def __str__(self) -> str:
         """The name, as `parse` takes it; a config without a name is described."""

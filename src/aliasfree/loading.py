@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from aliasfree.errors import CheckpointError
 
-__all__ = ["load_model", "load_pipeline", "read_json"]
+__all__ = ["DAMAGE", "load_model", "load_pipeline", "model_class", "read_json"]
+
+DAMAGE = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
+"""What is raised where a file says something that no model can be made of."""
 
 
-def load_model(folder: Path) -> Any:
-    """The model that `save_pretrained` wrote into a folder, for inference. Raises CheckpointError."""
+def load_model(folder: Path, as_class: str | None = None, **options: Any) -> Any:
+    """The model that `save_pretrained` wrote into a folder, for inference. Raises CheckpointError.
+
+    as_class  the class to make of it; None = the one that its config.json names
+    options   in the place of entries of its config
+    """
+    config = folder / "config.json"
+    described = read_json(config) if as_class is None else {"_class_name": as_class}
+    return _loaded(model_class(described, config), folder, **options).eval()
+
+
+def model_class(description: Mapping[str, Any], where: Path) -> Any:
+    """The class of a model, of ours or of diffusers, by the content of its config.json. Raises CheckpointError.
+
+    where  the file, for the message
+    """
     import diffusers
 
     import aliasfree
 
-    config = folder / "config.json"
-    kind = str(read_json(config).get("_class_name"))
+    kind = str(description.get("_class_name"))
     loader: Any = getattr(aliasfree if kind.startswith("AliasFree") else diffusers, kind, None)
     if not (isinstance(loader, type) and issubclass(loader, diffusers.ModelMixin)):  # pipelines may bring code along
-        raise CheckpointError(f"{config} names the class {kind}, which this diffusers does not have; update diffusers.")
-    return _loaded(loader, folder).eval()
+        raise CheckpointError(
+            f"{where} names the class {kind[:80]!r}, which diffusers {diffusers.__version__} does not have as a model; "
+            f"give a folder that save_pretrained wrote."
+        )
+    return loader
 
 
 def load_pipeline(folder: Path) -> Any:
@@ -39,17 +62,20 @@ def load_pipeline(folder: Path) -> Any:
     return _loaded(loader, folder)
 
 
-def _loaded(loader: Any, folder: Path) -> Any:
+def _loaded(loader: Any, folder: Path, **options: Any) -> Any:
+    from safetensors import SafetensorError
+
     try:
-        return loader.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded ({str(error).splitlines()[0]}); save it again.") from error
+        return loader.from_pretrained(folder, local_files_only=True, **options)
+    except (*DAMAGE, SafetensorError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0][:300]
+        raise CheckpointError(f"{folder} cannot be loaded ({why}); save it again.") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file, {} for anything else. Raises CheckpointError for what is no JSON."""
     try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}); restore it from a copy.") from error
     return content if isinstance(content, dict) else {}

@@ -114,3 +114,35 @@ def test_the_same_seed_gives_the_same_weights(stock, tmp_path, digits, make_sett
     )
     states = [run.load_model(ema=False).state_dict() for run in (a, b)]
     assert all(torch.equal(v, states[1][k]) for k, v in states[0].items())
+
+
+def test_a_network_of_ours_is_gone_on_with_from_its_weights(tmp_path, digits, make_settings, quiet):
+    first = train(make_settings(tmp_path / "first", steps=2, preconditioning="spectral"), digits, console=quiet)
+    settings = make_settings(
+        tmp_path / "run", model=first.model, base_channels=None, steps=1, lr=1e-6, ema_decay=0.0, config="D-hq"
+    )
+    run = train(settings, digits, console=quiet)
+    before, model = first.load_model().state_dict(), run.load_model()
+    assert (model.config["alias_free"], model.config["preconditioning"]) == ("D-hq", "spectral")
+    moved = [float((v - before[k]).abs().max()) for k, v in model.state_dict().items()]
+    assert 0 < max(moved) < 1e-4
+    shutil.rmtree(first.path)
+    train(RunFolder(run.path).settings.replace(steps=2), digits, resume=True, console=quiet)
+
+
+def test_weights_and_settings_that_do_not_fit_a_network_of_ours_are_told(tmp_path, digits, make_settings, quiet):
+    first = train(make_settings(tmp_path / "first", steps=1), digits, console=quiet)
+
+    def refused(error: type[Exception], says: str, **changes) -> None:
+        given = {"model": first.model, "base_channels": None, **changes}
+        with pytest.raises(error, match=says):
+            train(make_settings(tmp_path / "run", **given), digits, console=quiet)
+        assert not (tmp_path / "run").exists()
+
+    refused(ArgumentError, "has `base_channels` 8, not 16", base_channels=16)
+    refused(ArgumentError, "has `num_train_timesteps` 1000, not 500", num_train_timesteps=500)
+    refused(ArgumentError, "knows no classes and this run 10", class_conditional=True)
+    refused(CheckpointError, "do not fit config R", config="R", padding_mode="circular")
+    weights = first.model / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    refused(CheckpointError, "do not fit")

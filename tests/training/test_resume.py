@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from aliasfree.errors import CheckpointError, DataError
+from aliasfree.errors import CheckpointError, DataError, RunError
 from aliasfree.training import RunFolder, RunStopped, train
 from aliasfree.training.losses import read_losses
 
@@ -183,3 +184,15 @@ def test_a_spectrum_that_was_summed_in_another_order_is_gone_on_with(tmp_path, d
     train(run.settings.replace(steps=4), digits, resume=True, console=quiet)
     assert len(read_losses(run.losses_file)) == 4
     assert run.load_model().config["spectrum"]["mean"][0] == config["model"]["spectrum"]["mean"][0]
+
+
+@pytest.mark.parametrize("left", ["no folder", "an empty folder"])
+def test_a_trained_run_without_its_checkpoints_is_not_begun_again(tmp_path, digits, make_settings, quiet, left):
+    run = train(make_settings(tmp_path / "run", steps=2), digits, console=quiet)
+    shutil.rmtree(run.checkpoints)
+    if left == "an empty folder":
+        run.checkpoints.mkdir()
+    before = {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
+    with pytest.raises(RunError, match=r"no checkpoint to go on from.*`model` .*/run/model and another `out`"):
+        train(run.settings.replace(steps=3), digits, resume=True, console=quiet)
+    assert {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()} == before

@@ -116,10 +116,8 @@ def _weights(target: Path, out: Path, ema: bool, overwrite: bool) -> Path:
 
 def _denoiser(target: Path, ema: bool) -> Any:
     """The network of a run, or of a folder that a UNet2DModel or a pipeline with one was saved to."""
-    from diffusers import UNet2DModel
-
+    from aliasfree.loading import load_model
     from aliasfree.training import RunFolder
-    from aliasfree.training.pretrained import model_class
 
     run = RunFolder(target)
     folder = target / "unet" if (target / "unet" / "config.json").is_file() else target
@@ -132,8 +130,4 @@ def _denoiser(target: Path, ema: bool) -> Any:
     kind = saved.get("_class_name")
     if kind not in ("UNet2DModel", "AliasFreeStockUNet2DModel", "AliasFreeUNet2DModel"):
         raise CheckpointError(f"{folder} holds a {kind}; a UNet2DModel, stock, converted or ours, can be exported.")
-    return (
-        (UNet2DModel if kind == "UNet2DModel" else model_class(saved))
-        .from_pretrained(folder, local_files_only=True)
-        .eval()
-    )
+    return load_model(folder)

@@ -24,7 +24,7 @@ def command_of(run: Path) -> str:
     """The command that made a run: "tune" where its config.json says so, else "train"."""
     try:
         return str(json.loads((run / "config.json").read_bytes()).get("command", "train"))
-    except (OSError, ValueError, AttributeError):  # not begun, or damaged: said by those who read it
+    except (OSError, ValueError, AttributeError, RecursionError):  # not begun, or damaged: said by those who read it
         return "train"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +15,7 @@ import numpy as np
 
 from aliasfree.errors import ArgumentError, CheckpointError, ConfigError, RunError
 from aliasfree.files import clear_leftovers, is_leftover, write_file, write_json
-from aliasfree.settings import Settings
+from aliasfree.settings import Settings, check_types
 from aliasfree.training.checkpoint_names import TRAINING, command_of, list_checkpoints, resume_command
 from aliasfree.training.losses import read_losses
 from aliasfree.training.settings import RunSettings
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["RunFolder", "check_folder"]
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # the name diffusers gives
-LOCK = ".lock"
+LOCK, HOLDER = ".lock", ".pid"  # the second names the process that holds the first
 Kind = TypeVar("Kind", bound=Settings)
 
 
@@ -73,7 +75,7 @@ class RunFolder:
         """Whether a new run may begin here: no folder, or nothing in it but the lock and what a killed start left."""
         if not self.path.is_dir():
             return not self.path.exists()
-        return all(path.name == LOCK or is_leftover(path) for path in self.path.iterdir())
+        return all(path.name in (LOCK, HOLDER) or is_leftover(path) for path in self.path.iterdir())
 
     def clear_leftovers(self) -> None:
         """Remove what killed processes had begun to write. Only for the process that holds the lock."""
@@ -91,10 +93,14 @@ class RunFolder:
             raise RunError(
                 f"There is no run in {self.path} (no config.json); start one with `aliasfree train`."
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RunError(f"{self.config_file} is not valid JSON ({error}); restore it from a copy.") from error
         if not isinstance(config, dict) or not {"settings", "model"} <= config.keys():
             raise RunError(f"{self.config_file} was not written by `aliasfree train`; give the folder of a run.")
+        try:
+            _check_facts(config)
+        except ArgumentError as error:
+            raise RunError(f"{self.config_file} cannot be used: {error} Restore it from a copy.") from error
         return config
 
     def write_config(self, config: dict[str, Any]) -> None:
@@ -155,13 +161,20 @@ class RunFolder:
 
         Raises `RunError` when there is no run, `CheckpointError` when it has no weights yet or they are damaged.
         """
-        from aliasfree.training.pretrained import model_class
+        from aliasfree.loading import DAMAGE, load_model, model_class
 
-        config = self.config
-        network = model_class(config["model"])
+        described = {"_class_name": "AliasFreeUNet2DModel", **self.config["model"]}
         if not ema:
-            model = network.from_config(config["model"])
-            model.load_state_dict(self.load_checkpoint().tensors["model"])
+            network = model_class(described, self.config_file)
+            weights = self.load_checkpoint().tensors["model"]
+            try:
+                model = network.from_config(described)
+                model.load_state_dict(weights)
+            except DAMAGE as error:
+                raise CheckpointError(
+                    f"The network in {self.config_file} does not fit its checkpoint ({str(error).splitlines()[0]}); "
+                    f"restore the file from a copy."
+                ) from error
             return model.eval()
         if not (self.model / WEIGHTS).is_file():
             raise CheckpointError(
@@ -169,11 +182,10 @@ class RunFolder:
                 f"with {resume_command(self.path)}."
             )
         try:
-            return network.from_pretrained(self.model, local_files_only=True).eval()
-        except (OSError, ValueError, RuntimeError, _safetensors_error()) as error:
+            return load_model(self.model)
+        except CheckpointError as error:
             raise CheckpointError(
-                f"The weights in {self.model} are damaged ({str(error).splitlines()[0]}); "
-                f"{resume_command(self.path)} writes them again."
+                f"The weights in {self.model} are damaged: {error} {resume_command(self.path)} writes them again."
             ) from error
 
     def write_model(self, model: nn.Module) -> None:
@@ -197,43 +209,87 @@ class RunFolder:
 
         Raises `RunError` naming the process that has it.
         """
-        import fcntl
+        from filelock import FileLock, Timeout
 
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file, and `out` must be a folder; choose another name.")
+        lock, holder = FileLock(self.path / LOCK, timeout=0), self.path / HOLDER
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            lock.acquire()
+            holder.write_text(f"{os.getpid()}\n")
+        except Timeout as error:
+            other = holder.read_text(errors="replace").strip() if holder.is_file() else ""
+            raise RunError(
+                f"The run folder {self.path} is in use by another process (pid {other[:20] or 'unknown'}); wait for "
+                f"it, stop it, or choose another `out`."
+            ) from error
         except OSError as error:
+            lock.release()
             raise RunError(
                 f"Cannot create the run folder {self.path} ({error.strerror}); choose another `out`."
             ) from error
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
-                raise RunError(
-                    f"The run folder {self.path} is in use by another process (pid {holder}); wait for it, stop it, or "
-                    f"choose another `out`."
-                ) from error
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
             yield
         finally:
-            os.close(handle)
+            holder.unlink(missing_ok=True)
+            lock.release()
 
 
-def _safetensors_error() -> type[Exception]:
-    from safetensors import SafetensorError
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """The types of what config.json holds, where it does."""
 
-    return SafetensorError
+    settings: dict[str, Any]
+    model: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    resumed: tuple[dict[str, Any], ...] = ()
+    parameters: int = 0
+    command: str = ""
+    teacher: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _DataFacts:
+    """The same of its "data"."""
+
+    source: str = ""
+    path: str | None = None
+    split: str = ""
+    fingerprint: str = ""
+    images: int = 0
+    image_size: tuple[int, int] = (0, 0)
+    channels: int = 0
+    class_names: tuple[str, ...] | None = None
+    skipped: tuple[str, ...] = ()
+
+
+def _check_facts(config: dict[str, Any]) -> None:
+    def check(kind: type[Any], values: dict[str, Any]) -> None:
+        known = {one.name for one in dataclasses.fields(kind)}
+        check_types(kind(**{name: value for name, value in values.items() if name in known}))
+
+    check(_Facts, config)
+    check(_DataFacts, config.get("data") or {})
 
 
 def check_folder(folder: RunFolder, resume: bool) -> None:
     """Refuse a new run in a folder with content, and a resume without a run. Writes nothing; raises `RunError`."""
     if resume and not folder.exists:
         raise RunError(f"There is no run in {folder.path} to resume; leave out `resume=True` to start one.")
+    if resume and not list_checkpoints(folder.checkpoints) and (folder.model / WEIGHTS).is_file():
+        tuned = command_of(folder.path) == "tune"
+        go_on = (
+            "start anew in another `out`"
+            if tuned
+            else (f"begin another run from these weights, with `model` {folder.model} and another `out`")
+        )
+        raise RunError(
+            f"The run {folder.path} has trained weights in {folder.model.name}/ and no checkpoint to go on from in "
+            f"{folder.checkpoints.name}/; restore that folder from a copy, or {go_on}."
+        )
     if not resume and folder.exists:
         raise RunError(
             f"There is a run in {folder.path} already; go on with it by {resume_command(folder.path)}, or choose "

@@ -172,9 +172,6 @@ class RunSettings(LoopSettings):
                     f"`image_size` must be a positive multiple of 8 because the network halves it three times, "
                     f"not {side}; try {lower} or {lower + 8}."
                 )
-        for name in ("base_channels", "class_conditional", "preconditioning", "frame_features", "coarse_steps"):
-            if self.model is not None and getattr(self, name):
-                raise ArgumentError(f"`{name}` is of the paper's network; leave it out with `model`.")
         if self.base_channels is not None and self.base_channels % 4:
             raise ArgumentError(f"`base_channels` must be a multiple of 4 (attention heads), not {self.base_channels}.")
         if self.coarse_steps and any(side % 16 for side in _sides(self.image_size)):
@@ -193,6 +190,8 @@ class RunSettings(LoopSettings):
         if self.steps is not None:
             return self.steps
         left = self.epochs * num_images - images_seen
+        if not math.isfinite(left):
+            raise ArgumentError(f"`epochs` {self.epochs:g} are more steps than can be counted; choose fewer.")
         return step + max(0, math.ceil(left / (self.batch_size * world_size)))
 
     def replace(self, **changes: Any) -> Self:

@@ -13,6 +13,7 @@ import torch
 
 from aliasfree.config import Config
 from aliasfree.errors import ArgumentError, CheckpointError
+from aliasfree.loading import DAMAGE
 from aliasfree.training.pretrained import load_unet
 from aliasfree.training.run_folder import RunFolder
 from aliasfree.training.settings import RunSettings
@@ -82,6 +83,7 @@ def build_model(settings: RunSettings, data: ImageData, known: dict[str, Any] | 
     from aliasfree.data import check_image_size
     from aliasfree.models import AliasFreeUNet2DModel
     from aliasfree.nn import measure_spectrum
+    from aliasfree.nn.preconditioning import Spectrum
 
     height, width = check_image_size(data.image_size)
     if len(data) == 0:
@@ -91,12 +93,19 @@ def build_model(settings: RunSettings, data: ImageData, known: dict[str, Any] | 
         if settings.model is not None:
             size = (height, width)
             given = settings.model if known is None else known
-            return load_unet(given, settings.config, settings.padding_mode, size, data.channels)
+            return load_unet(given, settings, size, data.channels, num_classes(settings, data))
         config = Config.parse(settings.config)
         spectral = settings.preconditioning or ("spectral" if config.traits.spectral else "none")
         spectrum = None
         if spectral == "spectral":  # measured once: another number of threads sums in another order
             spectrum = (known or {}).get("spectrum") or measure_spectrum(some_images(data), radial=config.is_radial)
+            try:
+                Spectrum.of(spectrum)
+            except DAMAGE as error:
+                raise CheckpointError(
+                    f"The spectrum in the config.json of the run is damaged ({type(error).__name__}); restore the file "
+                    f"from a copy."
+                ) from error
         return AliasFreeUNet2DModel(
             alias_free=settings.config,
             sample_size=height if height == width else (height, width),
@@ -156,19 +165,20 @@ def check_resume(folder: RunFolder, now: dict[str, Any]) -> list[str]:
         if old != new:
             argument = _ARGUMENTS.get(name, f"`{name}`")
             raise CheckpointError(
-                f"{where} is of another architecture ({argument}: {old} there, {new} asked for); leave out {argument} "
-                f"to go on with it, or choose another `out`."
+                f"{where} is of another architecture ({argument}: {_brief(old)} there, {_brief(new)} asked for); leave "
+                f"out {argument} to go on with it, or choose another `out`."
             )
     old_t, new_t = (c["settings"].get("num_train_timesteps") for c in (before, now))
     if old_t != new_t:
         raise CheckpointError(
-            f"{where} was begun with `num_train_timesteps` {old_t}, not {new_t}; leave it out or choose another `out`."
+            f"{where} was begun with `num_train_timesteps` {_brief(old_t)}, not {new_t}; leave it out or choose "
+            f"another `out`."
         )
     old_data, new_data = before.get("data", {}), now["data"]
     if old_data.get("fingerprint") != new_data["fingerprint"]:
         raise CheckpointError(
-            f"{where} was begun on other data ({old_data.get('images')} images of {old_data.get('source')}, now "
-            f"{new_data['images']} images of {new_data['source']}); give the same `data` or choose another `out`."
+            f"{where} was begun on other data ({old_data.get('images')} images of {_brief(old_data.get('source'))}, "
+            f"now {new_data['images']} images of {new_data['source']}); give the same `data` or choose another `out`."
         )
     free = _FREE if now["settings"]["lr_schedule"] == "constant" else _FREE - {"steps", "epochs"}
     changes = []
@@ -178,6 +188,11 @@ def check_resume(folder: RunFolder, now: dict[str, Any]) -> list[str]:
             if old != new and name not in free:
                 changes.append(f"{name} {old} -> {new}")
     return changes
+
+
+def _brief(value: Any) -> str:
+    """A value of a file, in a sentence."""
+    return str(value)[:80]
 
 
 def _network(config: dict[str, Any]) -> dict[str, Any]:
