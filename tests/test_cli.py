@@ -107,6 +107,7 @@ def test_every_setting_has_an_option_with_its_name_default_and_help():
     names = list(inspect.signature(train, eval_str=True).parameters)
     names.remove("resume")
     names.remove("recipe")
+    names.remove("context")
     assert names == sorted(names, key=list(options(RunSettings)).index)
     assert set(names) == {field.name for field in dataclasses.fields(RunSettings)}
     text = " ".join(re.sub("[│╭╮╰╯─]", " ", aliasfree("train", "--help")).split())

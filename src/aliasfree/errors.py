@@ -63,6 +63,6 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """A sentence tail listing the valid names, with the nearest one first: "; did you mean 'D-2N'? Valid: ..."."""
     names = list(valid)
     lowered = {n.lower(): n for n in reversed(names)}
-    near = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.3)
+    near = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
     hint = f"; did you mean {lowered[near[0]]!r}?" if near else "."
     return f"{hint} Valid: {', '.join(names)}"

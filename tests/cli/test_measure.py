@@ -66,7 +66,7 @@ def test_a_config_is_analysed(tmp_path):
     (("evaluate", ".", *FAST, "--protocol", "x"), "--protocol is default or paper"),
     (("evaluate", "a", "b", *FAST, "--out", "x.json"), "--out is for a single run"),
     (("evaluate", ".", *FAST, "--angles", "x"), "--angles"),
-    (("analyze", "Z-9"), "did you mean"),
+    (("analyze", "D-9"), "did you mean"),
     (("analyze", "A", "--part", "x"), "--part is unet or vae"),
     (("report", "no-such-run"), "aliasfree evaluate"),
 ])  # fmt: skip

@@ -96,3 +96,13 @@ def test_a_card_that_somebody_changed_is_left_and_that_is_said_once(run, digits,
     torch.set_num_threads(1)
     evaluate(run)
     assert "FID" in text(run)
+
+
+@pytest.mark.parametrize(("config", "says"), [
+    ("D-2N", "Config D-2N of [arXiv 2411.09174](https://arxiv.org/abs/2411.09174) ("),
+    ("T", "Config T of aliasfree ("),
+    ("D-hq", "Config D-hq of aliasfree ("),
+])  # fmt: skip
+def test_the_letters_of_the_library_are_not_told_as_the_papers(config, says):
+    assert card._config(config).startswith(says)
+    assert "2411.09174" in card._config(config)

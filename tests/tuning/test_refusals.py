@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from aliasfree import convert
 from aliasfree.cli import app
-from aliasfree.errors import AliasfreeError, ArgumentError, ConfigError
+from aliasfree.errors import AliasfreeError, ArgumentError, ConfigError, RunError
 from aliasfree.tuning import TuneSettings, tune
 from tests.tuning.conftest import small_autoencoder, small_unet
 
@@ -122,3 +123,20 @@ def test_the_command_line_says_it_with_its_options(tmp_path, monkeypatch, stock)
     assert said() == "error: Tuning needs the folder of a model and --config and --out; see `aliasfree tune --help`."
     assert "--fractional is the weight of a loss" in said(model, "--config", "T", "--out", "x", "--fractional", "-1")
     assert "nothing" in said(model, "--config", "T", "--out", "x", "--data", "nothing")
+
+
+def test_sizes_that_the_autoencoder_does_not_divide(tmp_path, make_settings, quiet):
+    said = refusal(make_settings(tmp_path / "run", image_size=(16, 15)), quiet)
+    assert "must be a multiple of 2, not 16x15; try 16x16" in said
+
+
+def test_more_than_fits_into_memory_or_onto_the_disk(tmp_path, make_settings, quiet):
+    assert "GB of memory and this machine has" in refusal(make_settings(tmp_path / "run", batch_size=10**12), quiet)
+    assert "of losses.csv" in refusal(make_settings(tmp_path / "run", steps=10**30), quiet)
+
+
+def test_a_tuned_run_without_its_checkpoints_is_not_begun_again(tmp_path, make_settings, quiet):
+    run = tune(make_settings(tmp_path / "run", steps=1, measure_every=1), console=quiet)
+    shutil.rmtree(run.checkpoints)
+    with pytest.raises(RunError, match=r"no checkpoint to go on from in checkpoints/.*start anew in another `out`"):
+        tune(make_settings(tmp_path / "run", steps=2, measure_every=1), resume=True, console=quiet)

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -125,4 +126,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # names and signs that it cannot print are spelled out
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = lambda message, *_, **__: (
+        f"warning: {message}\n"
+    )  # no lines of source for who only uses it
     app(prog_name="aliasfree")

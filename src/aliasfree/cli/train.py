@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from shlex import quote
 from typing import Annotated, Any
 
@@ -17,7 +18,8 @@ from aliasfree.training.settings import RunSettings
 @takes(RunSettings)
 def train(
     given: dict[str, Any],
-    recipe: Annotated[str | None, recipe_option(TRAIN)] = None,  # noqa: ARG001  # its arguments are among those given
+    context: typer.Context,
+    recipe: Annotated[str | None, recipe_option(TRAIN)] = None,  # its arguments are among those given
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out; options given again change its settings.")
     ] = False,
@@ -41,6 +43,19 @@ def train(
         resolve(settings.data, settings.split)
     from aliasfree.training.trainer import train
 
-    folder = train(settings, resume=resume)
+    try:
+        folder = train(settings, resume=resume)
+    except ArgumentError as error:
+        raise _of_recipe(error, recipe, context) from error
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun, one process speaks for all
         typer.echo(f"The run is in {folder.path}; sample from it with `aliasfree sample {quote(str(folder.path))}`.")
+
+
+def _of_recipe(error: ArgumentError, recipe: str | None, context: typer.Context) -> ArgumentError:
+    """The error, and which of its arguments nobody typed."""
+    names = re.findall(r"`(\w+)`", str(error)) if recipe is not None else []
+    sources = {name: context.get_parameter_source(name) for name in names}
+    theirs = [name for name, source in sources.items() if source is not None and source.name == "DEFAULT_MAP"]
+    if not theirs:
+        return error
+    return ArgumentError(f"{error} Recipe {recipe} sets `{theirs[0]}`: overrule it, or leave `recipe` out.")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aliasfree.config import Config
+from aliasfree.config import PAPER_CONFIGS, Config
 from aliasfree.files import write_file
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ def _compose(folder: RunFolder, step: int, figures: Sequence[CardFigure], about:
     text = [
         f"---\n{_front_matter(name, settings, source, figures)}\n---\n",
         f"# {name}\n",
-        f"A diffusion model of {kind} images of {height}x{width} pixels, Config {settings['config']} of "
-        f"[arXiv 2411.09174](https://arxiv.org/abs/2411.09174) ({Config.parse(settings['config']).description}), "
+        f"A diffusion model of {kind} images of {height}x{width} pixels, {_config(settings['config'])}, "
         f"trained with aliasfree {config.get('versions', {}).get('aliasfree', '')}.\n",
         *(["![Samples of the network](samples.png)\n"] if published else []),
         f"## Use\n\n```python\n{_usage(name if published else f'{name}/model', settings, network)}```\n",
@@ -110,6 +109,14 @@ def _compose(folder: RunFolder, step: int, figures: Sequence[CardFigure], about:
         f"## Publish\n\n```python\n{_publishing(name)}```\n\n",
     ]
     return "\n".join(text)
+
+
+def _config(name: str) -> str:
+    """The config in words: the paper's letters and steps are told from those of this library."""
+    paper, about = "[arXiv 2411.09174](https://arxiv.org/abs/2411.09174)", Config.parse(name).description
+    if name in PAPER_CONFIGS:
+        return f"Config {name} of {paper} ({about})"
+    return f"Config {name} of aliasfree ({about}), after {paper}"
 
 
 def _front_matter(name: str, settings: dict[str, Any], source: str, figures: Sequence[CardFigure]) -> str:
@@ -140,7 +147,7 @@ def _front_matter(name: str, settings: dict[str, Any], source: str, figures: Seq
 
 
 def _usage(place: str, settings: dict[str, Any], network: dict[str, Any]) -> str:
-    model = "AliasFreeUNet2DModel" if network.get("_class_name") == "AliasFreeUNet2DModel" else network["_class_name"]
+    model = network.get("_class_name", "AliasFreeUNet2DModel")
     labels = ", class_labels=[0, 1, 2, 3]" if settings.get("class_conditional") else ""
     steps = settings.get("num_train_timesteps", 1000)
     schedule = "" if steps == 1000 else f"num_train_timesteps={steps}"

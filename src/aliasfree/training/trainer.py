@@ -26,6 +26,7 @@ from aliasfree.training.learning_rate import learning_rate
 from aliasfree.training.logs import Journal
 from aliasfree.training.losses import StepRecord
 from aliasfree.training.processes import make_accelerator, on_main
+from aliasfree.training.resources import check_resources
 from aliasfree.training.run_folder import RunFolder, check_folder
 from aliasfree.training.samples import sample_grid
 from aliasfree.training.settings import RunSettings
@@ -80,12 +81,14 @@ def train(
     on_main(accelerator, lambda: check_folder(folder, resume))
     before = folder.config if resume else {}
     settings = setup.settled(settings)
+    check_resources(settings)  # before images of that size are made
     if data is None:
         place = before.get("data", {}).get("path")
         silent = Console(quiet=True)
         told = console if accelerator.is_main_process else silent
         with accelerator.main_process_first(), bar("reading images", "images", told) as show:
             data = setup.open_data(settings, show, place and Path(place))
+    check_resources(settings, data, accelerator.num_processes)
     model = setup.build_model(settings, data, before["model"] if resume and folder.latest_checkpoint() else None)
 
     def make() -> Run:

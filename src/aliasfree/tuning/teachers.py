@@ -15,9 +15,10 @@ from torch import Tensor
 
 from aliasfree.conversion import convert
 from aliasfree.errors import ArgumentError, CheckpointError, DataError
+from aliasfree.loading import load_model, model_class
 from aliasfree.tuning.settings import TuneSettings
 
-__all__ = ["Pair", "fingerprint", "open_autoencoder", "open_pair", "reads"]
+__all__ = ["Pair", "fingerprint", "open_autoencoder", "open_pair", "reads", "step_floor"]
 
 UNETS = ("UNet2DModel", "UNet2DConditionModel")
 
@@ -121,6 +122,13 @@ def fingerprint(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+def step_floor(pair: Pair, batch_size: int) -> int:
+    """Bytes that a step takes at the very least: the student's weights, gradients, average and moments, and of each
+    image what goes in, comes out and is compared; float32."""
+    weights = sum(p.numel() for p in pair.student.parameters())
+    return 4 * (5 * weights + 5 * batch_size * pair.channels * pair.size[0] * pair.size[1])
+
+
 def _part(settings: TuneSettings) -> tuple[Path, str | None]:
     folder = settings.model.expanduser()
     if not (folder / "model_index.json").is_file():
@@ -151,22 +159,14 @@ def _kind(folder: Path, converted: bool = False) -> tuple[str, dict[str, Any]]:
 
 
 def _load(folder: Path, kind: str) -> Any:
-    import diffusers
-
-    import aliasfree
-
-    loader: Any = getattr(aliasfree if kind.startswith("AliasFree") else diffusers, kind, None)
+    loader = model_class({"_class_name": kind}, folder / "config.json")
     known = kind in UNETS or all(hasattr(loader, name) for name in ("from_pretrained", "encode", "decode"))
     if not known:
         raise ArgumentError(
             f"{folder} holds a {kind}; UNet2DModel, UNet2DConditionModel and autoencoders like AutoencoderKL can be "
             "tuned."
         )
-    try:
-        model = loader.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded ({str(error).splitlines()[0]}); save it again.") from error
-    return model.float().eval().requires_grad_(False)
+    return load_model(folder).float().requires_grad_(False)
 
 
 def _check_autoencoder(model: Any, folder: Path) -> None:
@@ -261,6 +261,12 @@ def _check_fit(pair: Pair, settings: TuneSettings) -> None:
     turns = settings.weights(pair.kind).get("turn")
     if turns and pair.size[0] != pair.size[1]:
         raise ArgumentError(f"Quarter turns want square images, not {pair.size[0]}x{pair.size[1]}; leave `turn` out.")
+    if pair.kind == "autoencoder" and any(side % pair.factor for side in pair.size):
+        near = [max(1, round(side / pair.factor)) * pair.factor for side in pair.size]
+        raise ArgumentError(
+            f"The autoencoder halves images to a {pair.factor}th of the side, so `image_size` must be a multiple of "
+            f"{pair.factor}, not {pair.size[0]}x{pair.size[1]}; try {near[0]}x{near[1]}."
+        )
     if pair.kind == "unet":
         seen = None if pair.autoencoder is None else int(pair.autoencoder.config["latent_channels"])
         if seen is not None and seen != pair.channels:

@@ -19,6 +19,7 @@ from aliasfree.outputs import check_outputs
 from aliasfree.progress import bar
 from aliasfree.training import setup
 from aliasfree.training.processes import make_accelerator, on_main
+from aliasfree.training.resources import check_disk, check_memory
 from aliasfree.training.run_folder import RunFolder, check_folder
 from aliasfree.training.trainer import Run, run_in
 from aliasfree.tuning.curve import Point, best, is_over
@@ -27,7 +28,7 @@ from aliasfree.tuning.measure import fidelity, point_db
 from aliasfree.tuning.samples import Pool, own_samples
 from aliasfree.tuning.settings import TuneSettings
 from aliasfree.tuning.state import TuningState, seen_by
-from aliasfree.tuning.teachers import Pair, fingerprint, open_pair, reads
+from aliasfree.tuning.teachers import Pair, fingerprint, open_pair, reads, step_floor
 
 __all__ = ["CURVE", "SAMPLES", "held_out", "open_training_data", "read_settings", "settled", "tune"]
 
@@ -78,6 +79,8 @@ def tune(
         if settings.lora:
             add_lora(pair.student, settings.lora)
     settings.weights(pair.kind)  # refused before anything is written
+    check_disk(settings.steps, folder.path)
+    check_memory(step_floor(pair, settings.batch_size), settings.device, "`batch_size` or `image_size`")
     told = console if accelerator.is_main_process else Console(quiet=True)
     for model in (pair.teacher, pair.autoencoder):
         if model is not None:
