@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from aliasfree import convert
 from aliasfree.errors import ArgumentError
 from aliasfree.evaluation import aliasing
 from aliasfree.evaluation.aliasing import shift_sweep
@@ -248,3 +250,67 @@ def test_the_spectrum_of_white_noise_is_flat_at_its_variance_and_of_a_wave_a_lin
     _, power = radial_power_spectrum(wave)
     assert int(power.argmax()) == 3
     assert power[3] / power.sum() > 0.99
+
+
+@pytest.fixture(scope="module")
+def stock_vae():
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(0)
+    return AutoencoderKL(
+        in_channels=1, out_channels=1, latent_channels=2, norm_num_groups=4, block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("config", ["B-hq", "D-hq", "D-ideal", "T"])
+def test_conversion_never_shortens_the_table(config, stock_vae):
+    x = torch.randn(1, 1, 16, 16)
+
+    def layers(vae: nn.Module) -> list[tuple[str, str]]:
+        with circular(vae):
+            found = find_layers(vae, lambda v: vae.decode(vae.encode(v).latent_dist.mode()).sample, x)
+        return [(layer.name, layer.kind) for layer in found]
+
+    stock, converted = layers(stock_vae), layers(convert(copy.deepcopy(stock_vae), config))
+    assert len(stock) > 20
+    assert len(converted) == len(stock)
+    assert {name for name, kind in stock if kind == "activation"} <= {name for name, _ in converted}
+
+
+def test_with_every_layer_replaced_a_converted_network_is_as_high_as_the_stock_one(stock_vae):
+    x = torch.randn(1, 1, 16, 16)
+
+    def all_replaced(vae: nn.Module) -> float:
+        call = lambda v: vae.decode(vae.encode(v).latent_dist.mode()).sample  # noqa: E731
+        return aliasing(vae, x, call, rate=3, top=1).without["all"]
+
+    assert all_replaced(convert(copy.deepcopy(stock_vae), "D-hq")) > all_replaced(stock_vae) - 1
+
+
+def test_only_the_layers_with_the_largest_aliases_are_asked_for_their_share_of_the_error():
+    net, calls = nn.Sequential(nn.ReLU(), nn.AvgPool2d(2), nn.GELU(), nn.Upsample(scale_factor=2)), []
+    x = torch.randn(2, 1, 16, 16)
+    found = aliasing(net, x, top=2, progress=lambda k, n: calls.append((k, n)))
+    assert calls == [(1, 2), (2, 2)]
+    assert [layer.guilt is None for layer in found.layers] == [False, False, True, True]
+    shares = [layer.alias_share for layer in found.layers]
+    assert min(shares[:2]) >= max(shares[2:])
+    assert shares[2] >= shares[3]
+    whole = {layer.name: layer.guilt for layer in aliasing(net, x).layers}
+    assert all(layer.guilt == whole[layer.name] for layer in found.layers[:2])
+
+
+def test_of_a_network_that_commutes_with_turns_the_layers_share_its_error_under_turns():
+    torch.manual_seed(0)
+    model, x = unet("R"), torch.randn(1, 1, 16, 16)
+    found = aliasing(model, x, lambda v: model(v, 100).sample, rate=3, periodic=True, by="turns", top=1)
+    assert found.periodic == pytest.approx(found.eq_r)
+    assert abs(found.layers[0].guilt) > 1e-3
+    assert found.layers[0].fixed_db != found.periodic
+
+
+@pytest.mark.parametrize(("option", "says"), [({"by": "turn"}, "turns"), ({"top": 0}, "top"), ({"rates": 3}, "rate")])
+def test_an_option_that_is_none_is_refused(option, says):
+    with pytest.raises(ArgumentError, match=says):
+        aliasing(nn.ReLU(), torch.randn(1, 1, 16, 16), **option)

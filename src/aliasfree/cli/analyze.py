@@ -69,7 +69,9 @@ def analyze(
         Console(markup=False, highlight=False).print(table)
         left = ", ".join(f"{kind} replaced {db(value)}" for kind, value in found.without.items())
         typer.echo(f"\n{equivariance(found)}")
-        typer.echo(f"EQ-T_frac with periodic padding {db(found.periodic)}, then {left}")
+        typer.echo(
+            f"{'EQ-R' if found.by == 'turns' else 'EQ-T_frac'} with periodic padding {db(found.periodic)}, then {left}"
+        )
         typer.echo(f"the page is {page}")
 
     return Answer({**json.loads(page.with_suffix(".json").read_text()), "page": page}, show)

@@ -3,7 +3,8 @@
 For every layer (`find_layers`) and its alias-free counterpart (its mean over sub-pixel shifts, see `layers`):
 
     alias share   energy of the aliases at the layer's output, over the energy of the counterpart's output
-    guilt         share of the network's EQ-T_frac error that goes when this layer alone is replaced by its counterpart
+    guilt         share of the network's error under shifts by fractions of a pixel (or turns) that goes when this layer
+                  alone is replaced by its counterpart; measured for the layers with the largest alias shares
     DC gain       output over input of a constant; 1 keeps brightness
     Nyquist gain  downsampling and filtered nonlinearities: output over input of the highest frequency, which folds when
                   samples are dropped; upsampling: what a constant gets at other frequencies, a checkerboard. 0 is right
@@ -14,21 +15,22 @@ All of this with periodic padding; what the borders cost, often more than all la
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from aliasfree.errors import ArgumentError, ShapeError
+from aliasfree.errors import ArgumentError, ShapeError, did_you_mean
 from aliasfree.evaluation.equivariance import Agreement, FramedMap, rotation_agreement, translation_agreement
-from aliasfree.evaluation.layers import Kind, Layer, circular, find_layers, idealised, sub_pixel_mean
+from aliasfree.evaluation.layers import Kind, Layer, Motion, circular, find_layers, idealised, mean_over, sub_pixel_mean
 from aliasfree.evaluation.spectra import decibel, radial_mean, without_nyquist
 from aliasfree.ops.spatial import translate2d
 
-__all__ = ["Aliasing", "LayerAliasing", "aliasing", "shift_sweep"]
+__all__ = ["Aliasing", "AliasingOptions", "LayerAliasing", "aliasing", "shift_sweep"]
 
 Map = Callable[[Tensor], Tensor]
 Progress = Callable[[int, int], None]
@@ -55,8 +57,10 @@ class LayerAliasing:
     alias_share: float
     dc_gain: float | None
     nyquist_gain: float | None
-    guilt: float  # share of the network's error; below 0 where replacing the layer makes it worse
-    fixed_db: float  # EQ-T_frac of the network with this layer alone replaced
+    guilt: (
+        float | None
+    )  # share of the network's error; below 0 where replacing the layer makes it worse; None = not asked
+    fixed_db: float | None  # equivariance of the network with this layer alone replaced
     frequency: tuple[float, ...]  # fractions of the output's Nyquist frequency
     signal: tuple[float, ...]  # radial power spectrum of the counterpart's output
     alias: tuple[float, ...]  # and of the aliases
@@ -69,7 +73,7 @@ class LayerAliasing:
 
 @dataclass(frozen=True)
 class Aliasing:
-    """A network's layers, the guiltiest first, and its equivariance in dB.
+    """A network's layers, the guiltiest first, then those that were not asked by alias share; its equivariance in dB.
 
     >>> import torch
     >>> from aliasfree.evaluation import aliasing
@@ -83,10 +87,36 @@ class Aliasing:
     eq_t_frac: float
     eq_t_lanczos: float  # the same by StyleGAN3's ruler
     eq_r: float | None  # None for images that are not square
-    periodic: float  # EQ-T_frac with periodic padding everywhere, as all that follows
+    periodic: float  # EQ-T_frac (EQ-R by turns) with periodic padding everywhere, as all that follows
     without: dict[str, float]  # with all layers of a kind replaced, "all" for all kinds
     alone: dict[str, float]  # with the layers of a kind as they are and all others replaced
     rate: int
+    by: Motion = "shifts"  # what the layers were ranked by
+
+
+class AliasingOptions(TypedDict, total=False):
+    """How `aliasing` measures; each has a default.
+
+    rate      how much finer than a pixel the counterparts look, >= 2; 4
+    periodic  the model pads periodically, so as it is every pixel counts; else the valid region of each shift; False
+    repeats   shifts and angles per image; 1
+    seed      of them, the same for every replaced layer; 0
+    by        "shifts", or "turns": the motion under which the network's error is shared out, and over which the
+              counterparts are means. Turns are for networks built to commute with them, on square images; "shifts"
+    top       of so many layers, those with the largest alias share, the share of the error is measured, which takes the
+              whole network rate^2 times and more; >= 1; 48
+    """
+
+    rate: int
+    periodic: bool
+    repeats: int
+    seed: int
+    by: Motion
+    top: int
+
+
+TOP = 48
+"""How many layers the share of the error is measured for, where nothing else is asked."""
 
 
 @torch.no_grad()
@@ -96,11 +126,8 @@ def aliasing(
     call: Map | None = None,
     *,
     framed: FramedMap | None = None,
-    rate: int = 4,
-    periodic: bool = False,
-    repeats: int = 1,
-    seed: int = 0,
     progress: Progress | None = None,
+    **options: Unpack[AliasingOptions],
 ) -> Aliasing:
     """Measure `model` at images x (N, C, H, W), N >= 1, on their device, in eval mode.
 
@@ -108,11 +135,8 @@ def aliasing(
 
     call      what is asked of the model: images to images of the same size; None = model(x), or its `.sample`
     framed    the same of a model that knows the frame, see `translation_agreement`; None = it does not
-    rate      how much finer than a pixel the counterparts look, >= 2
-    periodic  the model pads periodically, so as it is every pixel counts; else the valid region of each shift
-    repeats   shifts and angles per image
-    seed      of them, the same for every replaced layer
-    progress  called with (layers done, layers in all)
+    progress  called with (layers done, layers to measure)
+    options   see `AliasingOptions`: rate, periodic, repeats, seed, by, top
 
     Raises ShapeError for a model that changes the size of images and ArgumentError for one without such layers.
 
@@ -125,8 +149,23 @@ def aliasing(
     >>> result.without["all"] > result.periodic  # with every layer alias-free the network commutes better
     True
     """
+    unknown = set(options) - set(AliasingOptions.__annotations__)
+    if unknown:
+        name = min(unknown)
+        raise ArgumentError(
+            f"aliasing has no option {name!r}{did_you_mean(name, list(AliasingOptions.__annotations__))}"
+        )
+    rate, periodic = options.get("rate", 4), options.get("periodic", False)
+    repeats, seed = options.get("repeats", 1), options.get("seed", 0)
+    by, top = options.get("by", "shifts"), options.get("top", TOP)
     if rate < 2:
         raise ArgumentError(f"rate must be at least 2, not {rate}")
+    if by not in ("shifts", "turns"):
+        raise ArgumentError(f"unknown motion {by!r} to rank by{did_you_mean(str(by), ('shifts', 'turns'))}")
+    if top < 1:
+        raise ArgumentError(f"top must be at least 1, not {top}")
+    if by == "turns" and x.shape[-1] != x.shape[-2]:
+        raise ShapeError(f"turns are measured on square images, not {x.shape[-2]}x{x.shape[-1]}: crop them")
     training = model.training
     model.eval()
     try:
@@ -150,17 +189,22 @@ def aliasing(
                 )
 
             def error_with(replaced: Sequence[Layer]) -> Agreement:
-                with idealised(replaced, ask, rate) as fn:
+                with idealised(replaced, ask, rate, by) as fn:
                     told = None if framed is None else fn
+                    if by == "turns":
+                        return rotation_agreement(fn, x, framed=told, **shifts)
                     return translation_agreement(fn, limited, True, periodic=True, framed=told, **shifts)
 
             total = error_with([])
+            signals = sorted(((_measure(layer, rate, by), layer) for layer in layers), key=lambda v: -v[0].alias_share)
             measured = []
-            for k, layer in enumerate(layers):
+            for k, (signal, layer) in enumerate(signals[:top]):
                 fixed = error_with([layer])
-                measured.append(_measure(layer, rate, fixed.db, 1 - _ratio(fixed) / max(_ratio(total), 1e-300)))
+                guilt = 1 - _ratio(fixed) / max(_ratio(total), 1e-300)
+                measured.append(dataclasses.replace(signal, guilt=guilt, fixed_db=fixed.db))
                 if progress is not None:
-                    progress(k + 1, len(layers))
+                    progress(k + 1, min(top, len(layers)))
+            others = [signal for signal, _ in signals[top:]]
             kinds: dict[str, list[Layer]] = {}
             for layer in layers:
                 kinds.setdefault("resampling" if layer.kind in ("down", "up") else layer.kind, []).append(layer)
@@ -169,8 +213,8 @@ def aliasing(
             without["all"] = error_with(layers).db
     finally:
         model.train(training)
-    measured.sort(key=lambda m: -m.guilt)
-    return Aliasing(tuple(measured), eq_t, eq_t_frac, eq_t_lanczos, eq_r, total.db, without, alone, rate)
+    measured.sort(key=lambda m: -(m.guilt or 0.0))
+    return Aliasing((*measured, *others), eq_t, eq_t_frac, eq_t_lanczos, eq_r, total.db, without, alone, rate, by)
 
 
 @torch.no_grad()
@@ -200,8 +244,9 @@ def shift_sweep(layer: Layer, frames: int = 16) -> tuple[Tensor, Tensor]:
     return torch.stack(shown), mean[0]
 
 
-def _measure(layer: Layer, rate: int, fixed_db: float, guilt: float) -> LayerAliasing:
-    mean, alias = sub_pixel_mean(layer, layer.input, layer.scale, rate)
+def _measure(layer: Layer, rate: int, by: Motion) -> LayerAliasing:
+    """What the layer does by itself; its share of the network's error is not asked yet."""
+    mean, alias = mean_over(by, layer, layer.input, layer.scale, rate)
     dc, nyquist = _gains(layer)
     pixels = mean.shape[-2] * mean.shape[-1]
     power = torch.fft.fft2(mean.double()).abs().square()
@@ -216,8 +261,8 @@ def _measure(layer: Layer, rate: int, fixed_db: float, guilt: float) -> LayerAli
         float(alias.sum() / power.sum().clamp(min=1e-300)),
         dc,
         nyquist,
-        guilt,
-        fixed_db,
+        None,
+        None,
         *(tuple(v.tolist()) for v in (frequency, signal, folded)),
     )
 

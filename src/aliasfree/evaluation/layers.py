@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -23,9 +23,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Layer", "circular", "find_layers", "idealised", "sub_pixel_mean"]
+from aliasfree.ops.spatial import rotate2d
+
+__all__ = ["Layer", "Motion", "circular", "find_layers", "idealised", "mean_over", "sub_pixel_mean"]
 
 Kind = Literal["activation", "down", "up", "attention"]
+Motion = Literal["shifts", "turns"]
+TURNS = 9
+"""How many angles a mean over turns takes: multiples of 40 degrees, of which no two differ by a quarter turn."""
 Map = Callable[[Tensor], Tensor]
 
 
@@ -85,25 +90,27 @@ def find_layers(model: nn.Module, call: Map, x: Tensor) -> list[Layer]:
 
 
 @contextlib.contextmanager
-def idealised(layers: Collection[Layer], call: Callable[..., Tensor], rate: int = 4) -> Iterator[Callable[..., Tensor]]:
-    """call(x), or call(x, more), with each of `layers` replaced by its alias-free counterpart."""
+def idealised(
+    layers: Collection[Layer], call: Callable[..., Tensor], rate: int = 4, by: Motion = "shifts"
+) -> Iterator[Callable[..., Tensor]]:
+    """call(x), or call(x, more), with each of `layers` replaced by its counterpart, see `mean_over`."""
     counts: dict[nn.Module, int] = {}
     wanted = {(layer.module, layer.index): layer for layer in layers}
 
-    def replace(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+    def idealise(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         index = counts.get(module, 0)
         counts[module] = index + 1
         layer = wanted.get((module, index))
         if layer is None:
             return None
-        mean, _ = sub_pixel_mean(lambda x: _image(module.forward(x, *args[1:], **kwargs)), args[0], layer.scale, rate)
+        mean, _ = mean_over(by, lambda x: _image(module.forward(x, *args[1:], **kwargs)), args[0], layer.scale, rate)
         return (mean, *output[1:]) if isinstance(output, tuple) else mean
 
     def run(x: Tensor, *more: Any) -> Tensor:
         counts.clear()
         return call(x, *more)
 
-    handles = [m.register_forward_hook(replace, with_kwargs=True) for m in {layer.module for layer in layers}]
+    handles = [m.register_forward_hook(idealise, with_kwargs=True) for m in {layer.module for layer in layers}]
     try:
         yield run
     finally:
@@ -139,25 +146,73 @@ def sub_pixel_mean(fn: Map, x: Tensor, scale: float = 1.0, rate: int = 4) -> tup
     return torch.fft.ifft2(mean).real.to(x.dtype), alias.clamp(min=0)
 
 
+def _turn_mean(fn: Map, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean over turns of square planes, R_a^-1 fn(R_a x), and the energy spectrum of what they do not agree on."""
+    total, power = None, None
+    for k in range(TURNS):
+        angle = 360.0 * k / TURNS
+        back = rotate2d(fn(rotate2d(x, angle)), -angle)
+        total = back if total is None else total + back
+        energy = torch.fft.fft2(back).abs().double().square()
+        power = energy if power is None else power + energy
+    assert total is not None
+    assert power is not None
+    mean = total / TURNS
+    return mean, (power / TURNS - torch.fft.fft2(mean).abs().double().square()).clamp(min=0)
+
+
+def mean_over(by: Motion, fn: Map, x: Tensor, scale: float = 1.0, rate: int = 4) -> tuple[Tensor, Tensor]:
+    """What of a layer fn commutes with a motion, and the spectrum of the rest, as `sub_pixel_mean`.
+
+    by        "shifts" by fractions of a pixel, `rate` along each axis, or "turns" about the middle, by 9 angles
+    fn        (N, C, H, W) -> (N, C', scale H, scale W)
+    """
+    return _turn_mean(fn, x) if by == "turns" else sub_pixel_mean(fn, x, scale, rate)
+
+
 @contextlib.contextmanager
 def circular(module: nn.Module) -> Iterator[None]:
     """Periodic padding in the module and all within, so that its own aliasing is seen apart from its border.
 
     Images that a module pads with zeros by `torch.nn.functional.pad` are padded periodically, too.
     """
-    changed: list[tuple[nn.Module, str, str]] = []
+    changed: list[tuple[nn.Module, str, Any]] = []
     for part in module.modules():
         for name in ("padding_mode", "padding"):
             value = vars(part).get(name)
             if isinstance(value, str) and value in ("zeros", "reflect", "replicate"):
                 changed.append((part, name, value))
                 setattr(part, name, "circular")
+        for name, value in list(vars(part).items()):  # filters of a converted module
+            periodic = _with_periodic_filters(name, value)
+            if periodic is not None:
+                changed.append((part, name, value))
+                setattr(part, name, periodic)
     try:
         with _PeriodicPad():
             yield
     finally:
         for part, name, value in changed:
             setattr(part, name, value)
+
+
+def _with_periodic_filters(name: str, value: Any) -> Any:
+    """Filters of a converted module, or a function that holds some, on a periodic plane; None = it is neither."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return None
+    if name == "_filters":
+        return replace(value, padding_mode="circular")  # type: ignore[call-arg]
+    within = getattr(value, "filters", None)
+    if not is_dataclass(within) or isinstance(within, type):
+        return None
+    return replace(value, filters=replace(within, padding_mode="circular"))  # type: ignore[call-arg]
+
+
+def _stock_class(module: nn.Module) -> type[nn.Module]:
+    """What a converted module was, by the note that conversion made on it; else its class."""
+    noted = vars(module).get("_stock_state")
+    stock: type[nn.Module] = type(module) if noted is None else noted.stock
+    return stock
 
 
 class _PeriodicPad(TorchFunctionMode):
@@ -193,10 +248,11 @@ def _kind(module: nn.Module, before: Tensor, after: Tensor) -> Kind | None:
         return "down" if ratio > 1 else "up"
     if before.shape[1:] != after.shape[1:]:
         return None
-    kind = type(module).__name__
+    stock = _stock_class(module)
+    kind = stock.__name__
     if "Attention" in kind or "Transformer2D" in kind:
         return "attention"
-    pointwise = type(module).__module__ == "torch.nn.modules.activation"
+    pointwise = stock.__module__ == "torch.nn.modules.activation"
     if pointwise or "Activation" in kind or (hasattr(module, "activation") and hasattr(module, "factor")):
         return "activation"
     return None

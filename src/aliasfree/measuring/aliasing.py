@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from aliasfree.reporting.aliasing import compose
 if TYPE_CHECKING:
     from torch import nn
 
+    from aliasfree.config import Config
     from aliasfree.evaluation.aliasing import Aliasing
     from aliasfree.evaluation.layers import Layer
 
@@ -71,7 +72,8 @@ def measure(
 
     found = aliasing(
         subject.model, subject.images, subject.call,
-        framed=subject.framed, rate=rate or _rate(subject.model), periodic=subject.periodic, progress=progress,
+        framed=subject.framed, progress=progress, rate=rate or _rate(subject.model), periodic=subject.periodic,
+        by=_motion(subject.model),
     )  # fmt: skip
     return found, {layer.name: layer for layer in find_layers(subject.model, subject.call, subject.images)}
 
@@ -93,13 +95,19 @@ def film(layer: Layer) -> bytes:
     return gif_bytes(pairs, fps=8)
 
 
-def _rate(model: nn.Module) -> int:
-    """One that does not hide what a network's own higher rate leaves."""
+def _config(model: nn.Module) -> Config:
     from aliasfree.config import Config
 
     config: Any = getattr(model, "config", {})
-    name = config.get("alias_free")
-    if name is None:
-        return 4
-    parsed = Config.parse(name)
-    return 5 if (parsed.running_oversample or parsed.oversample) == 4 else 4
+    return Config.parse(config.get("alias_free") or "A")
+
+
+def _rate(model: nn.Module) -> int:
+    """One that does not hide what a network's own higher rate leaves."""
+    config = _config(model)
+    return 5 if (config.running_oversample or config.oversample) == 4 else 4
+
+
+def _motion(model: nn.Module) -> Literal["shifts", "turns"]:
+    """What its layers are ranked by: turns for a network that is built to commute with them alone."""
+    return "turns" if _config(model).traits.motions == {"turns"} else "shifts"

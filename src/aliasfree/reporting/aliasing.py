@@ -43,9 +43,10 @@ def compose(
     worst = found.layers[0]
     return html.page(
         f"aliasing of {network}",
-        f"{network}: {db(found.eq_t_frac)} under sub-pixel shifts, {db(found.periodic)} without borders, "
+        f"{network}: {db(found.eq_r if found.by == 'turns' else found.eq_t_frac)} under {_motion(found)}, "
+        f"{db(found.periodic)} without borders, "
         f"{percent(worst.guilt)} of that error from {worst.name}",
-        f"Measured on {images}. Guilt is the share of the network's error under shifts by fractions of a pixel "
+        f"Measured on {images}. Guilt is the share of the network's error under {_motion(found)} "
         f"that goes when one layer is replaced by its alias-free counterpart, which looks at {found.rate} times the "
         "resolution; all with periodic padding, so that borders have no part in it.",
         _totals(found),
@@ -56,8 +57,11 @@ def compose(
     )
 
 
-def db(value: float) -> str:
-    """ "14.1 dB", with a space that does not break; "exact" for inf (no error), "none" for -inf (no signal)."""
+def db(value: float | None) -> str:
+    """ "14.1 dB", with a space that does not break; "exact" for inf (no error), "none" for -inf (no signal), "–" for
+    what was not measured."""
+    if value is None:
+        return "–"
     if value == -math.inf:
         return "none"
     return "exact" if value == math.inf else f"{value:.1f}\u00a0dB".replace("-", "−")
@@ -70,9 +74,15 @@ def equivariance(found: Aliasing) -> str:
     return f"EQ-T {db(found.eq_t)} (whole pixels), {frac}{eq_r}"
 
 
-def percent(share: float) -> str:
-    """ "12.3 %", with a space that does not break and no minus before 0.0."""
+def percent(share: float | None) -> str:
+    """ "12.3 %", with a space that does not break and no minus before 0.0; "–" for what was not measured."""
+    if share is None:
+        return "–"
     return f"{round(100 * share, 1) + 0.0:.1f}\u00a0%".replace("-", "−")
+
+
+def _motion(found: Aliasing) -> str:
+    return "turns by any angle" if found.by == "turns" else "shifts by fractions of a pixel"
 
 
 def _totals(found: Aliasing) -> Html:
@@ -86,11 +96,11 @@ def _totals(found: Aliasing) -> Html:
         "What holds the network back",
         html.text(f"As it is: {equivariance(found)}."),
         html.text(
-            "EQ-T_frac: how well the output follows an input that moves by a fraction of a pixel. 20 dB more is a "
+            f"How well the output follows an input under {_motion(found)}. 20 dB more is a "
             "tenth of the error. The last column keeps the layers of one kind and replaces all others: what that "
             "kind would allow if it were the only fault."
         ),
-        html.table(["", "EQ-T_frac", "only these left as they are"], rows),
+        html.table(["", "EQ-R" if found.by == "turns" else "EQ-T_frac", "only these left as they are"], rows),
     )
 
 
@@ -113,6 +123,7 @@ def _layers(found: Aliasing) -> Html:
     cures: dict[str, list[LayerAliasing]] = {}
     for layer in found.layers:
         cures.setdefault(advice(layer), []).append(layer)
+    shares = {cure: percent(sum(layer.guilt or 0.0 for layer in kin)) for cure, kin in cures.items()}
     return html.section(
         "Layers, the guiltiest first",
         html.text(
@@ -123,7 +134,7 @@ def _layers(found: Aliasing) -> Html:
         layer_table(found),
         html.table(
             ["what would help", "share of the error", "layers"],
-            [(cure, percent(sum(v.guilt for v in kin)), ", ".join(v.name for v in kin)) for cure, kin in cures.items()],
+            [(cure, shares[cure], ", ".join(layer.name for layer in kin)) for cure, kin in cures.items()],
         ),
     )
 
