@@ -133,7 +133,7 @@ class RunSettings(LoopSettings):
 
     epochs: float = option(100, "Passes over the data.", positive, panel=LENGTH)
     coarse_steps: int = option(
-        0, "The first so many at half the side, at a quarter of the cost or less.", at_least(0), panel=LENGTH,
+        0, "The first so many at half the side, at about a third of the cost.", at_least(0), panel=LENGTH,
         after="steps",
     )  # fmt: skip
     augment: str = option(
