@@ -38,7 +38,7 @@ class Taps(NamedTuple):
     stride: int
     offsets: Any
     weights: Any
-    count: int
+    count: int  # type: ignore[assignment]
     unrolled: int
     """Which entry of `tables.UNROLLED` these taps are, whose offsets are not read, or -1."""
 

@@ -56,7 +56,7 @@ class Image(NamedTuple):
 class Rows(NamedTuple):
     """Rows of an image that are an orbit of its columns: numbers a, b, a + far, b + far."""
 
-    count: int  # 4; 2, which are a and b; or 1, which is a
+    count: int  # type: ignore[assignment]  # 4; 2, which are a and b; or 1, which is a
     a: int
     b: int
     far: int

@@ -20,7 +20,7 @@ class Line(NamedTuple):
 
     at: int
     step: int
-    count: int
+    count: int  # type: ignore[assignment]
 
 
 @intrinsic
