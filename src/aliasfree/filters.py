@@ -11,9 +11,10 @@ the half-band design are textbook (Oppenheim & Schafer, Discrete-Time Signal Pro
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from aliasfree.errors import ArgumentError, ConfigError, did_you_mean
 
-__all__ = ["BELOW_NYQUIST", "FILTER_NAMES", "PAPER_FILTER_NAMES", "WINDOWS", "FilterSpec"]
+__all__ = ["BELOW_NYQUIST", "FILTER_NAMES", "PAPER_FILTER_NAMES", "WINDOWS", "FilterSpec", "register_window"]
 
 Array = NDArray[np.float64]
 
@@ -43,9 +44,45 @@ def _kaiser_radial(taps: int, beta: float) -> Array:
     return np.where(share <= 1, inside, 0.0)
 
 
-WINDOWS: dict[str, Callable[[int, float], Array]] = {"kaiser": _kaiser, "kaiser-radial": _kaiser_radial}
-"""name -> function(taps, beta) giving the (taps, taps) window. "kaiser" is separable (also over a radial kernel,
-as in the paper); "kaiser-radial" depends on the distance from the centre and is zero outside the disc."""
+_WINDOWS: dict[str, Callable[..., Array]] = {"kaiser": _kaiser, "kaiser-radial": _kaiser_radial}
+WINDOWS: Mapping[str, Callable[..., Array]] = MappingProxyType(_WINDOWS)
+"""name -> function giving the (taps, taps) window. "kaiser" is separable (also over a radial kernel, as in the paper);
+"kaiser-radial" depends on the distance from the centre and is zero outside the disc. `register_window` adds another."""
+_KAISER = frozenset(_WINDOWS)
+"""Windows that are functions of (taps, kaiser_beta); the others are functions of taps alone."""
+
+
+def register_window(name: str, function: Callable[[int], Array]) -> None:
+    """Add a window, so that `FilterSpec(window=name)` multiplies its kernel by it.
+
+    function   of the number of taps, giving (taps,), for rows and columns alike, or (taps, taps); symmetric
+
+    Raises ConfigError if the name is taken, or what the function gives is no window.
+
+    >>> import numpy as np
+    >>> from aliasfree.filters import FilterSpec, register_window
+    >>> register_window("hamming", np.hamming)
+    >>> FilterSpec(taps=12, window="hamming").stopband_attenuation_db < FilterSpec(taps=12).stopband_attenuation_db
+    True
+    """
+    if name in _WINDOWS:
+        raise ConfigError(f"there is a window {name!r} already; give yours another name")
+    for taps in (5, 12):
+        try:
+            w = np.asarray(function(taps), dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"the window {name!r} must be a function of the number of taps: {error}") from error
+        if w.shape not in ((taps,), (taps, taps)) or not np.isfinite(w).all():
+            raise ConfigError(
+                f"the window {name!r} must give {taps} finite numbers, or {taps} x {taps}, for {taps} taps"
+            )
+        if not np.allclose(w, np.flip(w)) or not w.any():
+            raise ConfigError(f"the window {name!r} is not symmetric, or zero: it would move the image or lose it")
+    _WINDOWS[name] = lambda taps: _square(np.asarray(function(taps), dtype=np.float64))
+
+
+def _square(w: Array) -> Array:
+    return np.outer(w, w) if w.ndim == 1 else w
 
 
 @dataclass(frozen=True)
@@ -56,7 +93,7 @@ class FilterSpec:
                  "ideal": brick wall in the Fourier domain over the whole periodic plane (no taps)
     taps         side of the kernel in samples, >= 1; even kernels are pixel-centred (no half-sample drift)
     cutoff       -6 dB point as a fraction of Nyquist, in (0, 1]
-    kaiser_beta  Kaiser window parameter, >= 0; None = no window (as 0)
+    kaiser_beta  parameter of a Kaiser window, >= 0; None = no window (as 0); other windows have none
     normalize    scale the taps to sum 1
     gain         "unity": zero insertion is compensated by factor^2 and the polyphase sums are equal, so a
                  constant stays a constant; "none": neither, and the published code's alignment (the paper)
@@ -92,6 +129,8 @@ class FilterSpec:
             raise ConfigError(f"cutoff is a fraction of Nyquist in (0, 1], not {self.cutoff}; pi/2 is 0.5")
         if self.kaiser_beta is not None and self.kaiser_beta < 0:
             raise ConfigError(f"kaiser_beta must be >= 0 or None, not {self.kaiser_beta}")
+        if self.kaiser_beta is not None and self.window not in _KAISER:
+            raise ConfigError(f"the window {self.window!r} has no kaiser_beta; leave it out")
         # made here once, because compilers that trace the ops cannot run json
         object.__setattr__(self, "_key", json.dumps(self.to_dict()))
 
@@ -213,8 +252,12 @@ def _kernel(spec: FilterSpec) -> Array:
         k = np.outer(line, line)
     else:
         k = _jinc(np.hypot(x[:, None], x[None, :]), np.pi * spec.cutoff)
-    if spec.kaiser_beta is not None:
+    if spec.window not in _KAISER:
+        k = k * WINDOWS[spec.window](spec.taps)
+    elif spec.kaiser_beta is not None:
         k = k * WINDOWS[spec.window](spec.taps, spec.kaiser_beta)
+    if spec.normalize and abs(k.sum()) < 1e-9:
+        raise ConfigError(f"the window {spec.window!r} leaves nothing of {spec.taps} taps; use more taps")
     if spec.normalize:
         k = k / k.sum()
     k.setflags(write=False)

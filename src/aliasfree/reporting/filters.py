@@ -101,7 +101,8 @@ def _described(spec: FilterSpec) -> str:
     if spec.kind == "ideal":
         return "brick wall, periodic"
     total = ", sum 1" if spec.normalize else ", not normalised"
-    beta = "no window" if spec.kaiser_beta is None else f"Kaiser beta {spec.kaiser_beta:g}"
+    window = "no window" if spec.window.startswith("kaiser") else f"{spec.window} window"
+    beta = window if spec.kaiser_beta is None else f"Kaiser beta {spec.kaiser_beta:g}"
     return f"{spec.kind} {spec.taps}x{spec.taps}, {beta}{total}"
 
 
