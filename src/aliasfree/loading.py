@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 from aliasfree.errors import CheckpointError
 
-__all__ = ["DAMAGE", "load_model", "load_pipeline", "model_class", "read_json"]
+__all__ = ["DAMAGE", "load_model", "load_pipeline", "model_class", "read_json", "saved_class"]
 
 DAMAGE = (
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
@@ -36,30 +38,51 @@ def model_class(description: Mapping[str, Any], where: Path) -> Any:
     """
     import diffusers
 
-    import aliasfree
-
-    kind = str(description.get("_class_name"))
-    loader: Any = getattr(aliasfree if kind.startswith("AliasFree") else diffusers, kind, None)
-    if not (isinstance(loader, type) and issubclass(loader, diffusers.ModelMixin)):  # pipelines may bring code along
-        raise CheckpointError(
-            f"{where} names the class {kind[:80]!r}, which diffusers {diffusers.__version__} does not have as a model; "
-            f"give a folder that save_pretrained wrote."
-        )
-    return loader
+    return saved_class(description, where, diffusers.ModelMixin)
 
 
 def load_pipeline(folder: Path) -> Any:
     """The pipeline that `save_pretrained` wrote into a folder. Raises CheckpointError."""
     import diffusers
 
-    import aliasfree
-
     index = folder / "model_index.json"
-    kind = str(read_json(index).get("_class_name"))
-    loader: Any = getattr(aliasfree if kind == "AliasFreePipeline" else diffusers, kind, None)
-    if not (isinstance(loader, type) and issubclass(loader, diffusers.DiffusionPipeline)):  # no code of the folder's
-        raise CheckpointError(f"{index} names the class {kind}, which this diffusers does not have; update diffusers.")
-    return _loaded(loader, folder)
+    return _loaded(saved_class(read_json(index), index, diffusers.DiffusionPipeline), folder)
+
+
+def saved_class(description: Mapping[str, Any], where: Path, base: type) -> Any:
+    """The class that a saved config names, of ours or of diffusers, and no code of the folder's, which pipelines may
+    bring along.
+
+    where  the file, for the message
+    base   what it must be: a model, a pipeline or a scheduler
+
+    Raises CheckpointError, with the cause where one is found.
+    """
+    import diffusers
+    from packaging.version import InvalidVersion, Version
+
+    import aliasfree
+    import aliasfree.diffusion
+
+    kind = str(description.get("_class_name"))
+    ours = getattr(aliasfree if kind.startswith("AliasFree") else aliasfree.diffusion, kind, None)
+    loader: Any = ours or getattr(diffusers, kind, None)
+    if isinstance(loader, type) and issubclass(loader, base):
+        return loader
+    missing = [name for name in getattr(loader, "_backends", ()) if importlib.util.find_spec(name) is None]
+    if missing:  # diffusers has a stand-in for a class whose packages are not there
+        packages = " ".join(missing)
+        raise CheckpointError(f"{where} names the class {kind}, which needs {packages}: `pip install {packages}`.")
+    cure = "give a folder that save_pretrained wrote"
+    with contextlib.suppress(InvalidVersion):
+        by = Version(str(description.get("_diffusers_version")))
+        if by > Version(diffusers.__version__):
+            cure = f"it was saved by diffusers {by}: update diffusers"
+    what = {diffusers.ModelMixin: "model", diffusers.DiffusionPipeline: "pipeline"}.get(base, "scheduler")
+    raise CheckpointError(
+        f"{where} names the class {kind[:80]!r}, which diffusers {diffusers.__version__} does not have as a {what}; "
+        f"{cure}."
+    )
 
 
 def _loaded(loader: Any, folder: Path, **options: Any) -> Any:

@@ -46,6 +46,8 @@ Recipe = Annotated[str | None, recipe_option(SAMPLE)]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
+Yes = Annotated[bool, typer.Option("--yes", help="Begin even if it takes more memory or disk than is free.")]
+
 
 def sample(
     run: Run,
@@ -74,6 +76,7 @@ def sample(
         Path | None, typer.Option(help="Folder for the PNGs.", show_default="a new one in RUN/images")
     ] = None,
     overwrite: Overwrite = False,
+    yes: Yes = False,
 ) -> None:
     """Sample images from a trained run: numbered PNGs, a grid and the settings."""
     from aliasfree.cli.parse import parse_class, parse_window
@@ -89,7 +92,9 @@ def sample(
     motion = MotionSettings(rotate=rotate, translate=translate, zoom=zoom, method=method, noise=noise, schedule=window)
     folder = _run(run)
     with bar("sampling") as report:
-        made = sample_run(folder, num, settings, motion, out=out, overwrite=overwrite, device=device, progress=report)
+        made = sample_run(
+            folder, num, settings, motion, out=out, overwrite=overwrite, yes=yes, device=device, progress=report
+        )
     typer.echo(f"{num} images in {made}, side by side in {made.with_name(made.name + '-grid.png')}")
 
 
@@ -117,6 +122,7 @@ def rotate(
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="The table, a PNG.", show_default="a new one in RUN/images")] = None,
     overwrite: Overwrite = False,
+    yes: Yes = False,
 ) -> None:
     """Sample the same seeds at many angles: a table (PNG) and an animation (GIF, MP4)."""
     from aliasfree.cli.parse import parse_angles, parse_class, parse_window
@@ -134,7 +140,7 @@ def rotate(
     with bar("sampling") as report:
         made = rotate_run(
             folder, degrees, num, settings, motion, compare_methods=compare_methods, out=out, overwrite=overwrite,
-            device=device, progress=report,
+            yes=yes, device=device, progress=report,
         )  # fmt: skip
     typer.echo("\n".join(str(path) for path in made[:-1]))
 
@@ -156,6 +162,7 @@ def film(
         "film.png"
     ),
     overwrite: Overwrite = False,
+    yes: Yes = False,
 ) -> None:
     """Film what networks make while their noise moves by fractions of a pixel: does the image move, or stick?"""
     from aliasfree.cli.parse import parse_class
@@ -171,8 +178,8 @@ def film(
     folders = [_run(run) for run in runs]
     with bar("sampling") as report:
         films, made = film_runs(
-            folders, settings, num, frames=frames, travel=travel, out=out, overwrite=overwrite, device=device,
-            progress=report,
+            folders, settings, num, frames=frames, travel=travel, out=out, overwrite=overwrite, yes=yes,
+            device=device, progress=report,
         )  # fmt: skip
     typer.echo("\n".join([*(one.label for one in films), *(str(path) for path in made[:-1])]))
 

@@ -12,8 +12,9 @@ from aliasfree.errors import ArgumentError
 from aliasfree.files import together, write_json
 from aliasfree.outputs import check_outputs
 from aliasfree.pictures import pingpong, save_gif, save_mp4, save_png, to_uint8
-from aliasfree.reporting.film import FPS, FRAMES, TRAVEL, film_frames, film_shifts, film_strip
+from aliasfree.reporting.film import FPS, FRAMES, TILE, TRAVEL, film_frames, film_shifts, film_strip
 from aliasfree.results.film import Film
+from aliasfree.sampling.cost import check_cost
 from aliasfree.sampling.sampler import Sampler, SampleSettings
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def film_runs(
     travel: float = TRAVEL,
     out: Path,
     overwrite: bool = False,
+    yes: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> tuple[list[Film], list[Path]]:
@@ -80,6 +82,8 @@ def film_runs(
     shapes = {(s.pipeline.unet.config["in_channels"], *s.image_size) for s in samplers}
     if len(shapes) != 1:
         raise ArgumentError("Runs in one film need images of one size and as many channels; film them one by one.")
+    tile = max(1, -(-TILE // samplers[0].image_size[0]))
+    check_cost(samplers[0], num * frames * len(runs), out, kept=num * frames * len(runs) * tile**2, files=0, yes=yes)
     films = []
     for k, (run, sampler) in enumerate(zip(runs, samplers, strict=True)):
 

@@ -16,6 +16,7 @@ from aliasfree.errors import ArgumentError, DataError
 from aliasfree.files import new_folder, together, write_json
 from aliasfree.outputs import check_outputs, expand_path, free_name
 from aliasfree.pictures import angle_label, collage, grid, pingpong, save_gif, save_mp4, save_png, strip
+from aliasfree.sampling.cost import check_cost
 from aliasfree.sampling.sampler import MotionSettings, Pixels, Report, Sampler, SampleSettings
 
 if TYPE_CHECKING:
@@ -35,14 +36,17 @@ def sample_run(
     *,
     out: Path | None = None,
     overwrite: bool = False,
+    yes: bool = False,
     device: str = "auto",
     progress: Report | None = None,
 ) -> Path:
     """Sample `num` images into a folder: 00000.png ..., and beside it NAME-grid.png and NAME.json (the settings).
 
     out  the folder, which appears only when all images are there; None = a new name in the run's `images/`
+    yes  begin even if it takes more memory or disk than is free
 
-    Returns the folder. Raises ArgumentError for a value out of range or, without `overwrite`, an `out` that exists.
+    Returns the folder. Raises ArgumentError for a value out of range, for more than there is room for or, without
+    `overwrite`, an `out` that exists.
     """
     if num < 1:
         raise ArgumentError(f"`num` must be at least 1, not {num}.")
@@ -54,6 +58,7 @@ def sample_run(
     ):
         raise ArgumentError(f"{folder} holds more than numbered images, so it is not replaced; give another `out`.")
     sampler = Sampler(run, settings, device)
+    check_cost(sampler, num, folder, kept=min(num, settings.batch_size + GRID_IMAGES), files=num, yes=yes)
     shown: list[Pixels] = []
     steps = settings.steps
     with together():
@@ -86,11 +91,13 @@ def rotate_run(
     compare_methods: bool = False,
     out: Path | None = None,
     overwrite: bool = False,
+    yes: bool = False,
     device: str = "auto",
     progress: Report | None = None,
 ) -> list[Path]:
     """The same seeds sampled at every angle: a table (one row an image, one column an angle) and an animation of it.
 
+    yes              begin even if it takes more memory than is free
     compare_methods  every image in two rows, turned by "fourier" and by the paper's "spline"
     out              a PNG; None = a new name in the run's `images/`. The animation is beside it, as .gif and .mp4
 
@@ -108,6 +115,8 @@ def rotate_run(
     check_outputs(files, reads=run.read, overwrite=overwrite)
     sampler = Sampler(run, settings, device)
     methods = ("fourier", "spline") if compare_methods else (motion.method,)
+    images = num * len(angles) * len(methods)
+    check_cost(sampler, images, path, kept=images * _scale_of(sampler) ** 2, files=0, yes=yes)
     rows = [i for i in range(num) for _ in angles]
     sampled = []
     for k, one in enumerate(methods):
@@ -201,6 +210,10 @@ def _name(settings: SampleSettings, motion: MotionSettings) -> str:
 def _scale(image: Pixels) -> int:
     """Small images are shown larger, about 64 pixels wide."""
     return max(1, 64 // image.shape[1])
+
+
+def _scale_of(sampler: Sampler) -> int:
+    return max(1, 64 // sampler.image_size[1])
 
 
 def _write_settings(path: Path, run: RunFolder, settings: SampleSettings, motion: MotionSettings, **more: Any) -> None:

@@ -25,6 +25,7 @@ from aliasfree.outputs import check_outputs, expand_path
 from aliasfree.pictures import grid, save_png
 from aliasfree.results.metrics import Metrics, Spectra, metrics_file, read_metrics
 from aliasfree.sampling.sampler import SampleSettings
+from aliasfree.settings import check_types
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,6 +65,7 @@ class EvaluateSettings:
     sampling: SampleSettings = field(default_factory=SampleSettings)
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_measures(self.measures)
         if self.protocol not in PROTOCOLS:
             raise ArgumentError(f"`protocol` is default or paper, not {self.protocol!r}.")

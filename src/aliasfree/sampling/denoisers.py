@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aliasfree.errors import CheckpointError
-from aliasfree.loading import load_model, read_json
+from aliasfree.loading import load_model, read_json, saved_class
 
 __all__ = ["DenoiserFolder", "is_denoiser"]
 
@@ -56,16 +56,12 @@ class DenoiserFolder:
         import diffusers
         import torch
 
-        import aliasfree.diffusion
         from aliasfree.diffusion import make_scheduler
 
         file = self.path / "scheduler" / "scheduler_config.json"
-        config = read_json(file) if self.model != self.path else {"_class_name": "DDPMScheduler"}
-        kind = str(config.get("_class_name"))
-        loader: Any = getattr(aliasfree.diffusion, kind, None) or getattr(diffusers, kind, None)
-        is_scheduler = isinstance(loader, type) and issubclass(loader, diffusers.SchedulerMixin)
-        if not is_scheduler:
-            raise CheckpointError(f"{file} names the class {kind}, which this diffusers does not have.")
+        alone = self.model == self.path
+        config = {} if alone else read_json(file)
+        loader = diffusers.DDPMScheduler if alone else saved_class(config, file, diffusers.SchedulerMixin)
         scheduler = loader.from_config(config)
         total = int(scheduler.config["num_train_timesteps"])
         levels, ours = getattr(scheduler, "alphas_cumprod", None), make_scheduler("ddpm", total).alphas_cumprod

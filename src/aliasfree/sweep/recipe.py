@@ -35,7 +35,7 @@ _CELL = {"sample_every": 0, "keep_checkpoints": 1}
 
 def _folder_name(name: str, value: str, _: str) -> None:
     reserved = re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", value, re.IGNORECASE)  # by Windows
-    if reserved or not re.fullmatch(r"[^./\\:*?\"<>|\0-\x1f][^/\\:*?\"<>|\0-\x1f]{0,99}", value) or value[-1] in " .":
+    if reserved or value in (".", "..") or not re.fullmatch(r"[^/\\\0-\x1f]{1,100}", value):
         raise ArgumentError(f"`{name}` must be a name that can be a folder, not {value[:60]!r}.")
 
 
@@ -174,7 +174,8 @@ def read_recipe(path: Path) -> SweepRecipe:
     except UnicodeDecodeError as error:
         raise ArgumentError(f"The recipe {path} is not UTF-8 text, which TOML is; save it as UTF-8.") from error
     except (AliasfreeError, tomllib.TOMLDecodeError) as error:
-        raise ArgumentError(f"The recipe {path} cannot be used: {error}") from error
+        words = str(error).replace("`", "'")  # of the file's names, which no option has
+        raise ArgumentError(f"The recipe {path} cannot be used: {words}") from error
 
 
 def shipped(name: str) -> Path | None:
