@@ -315,7 +315,7 @@ def test_equal_steps_share_one_table_and_the_caches_are_bounded() -> None:
     assert info().misses - before == 1
     for degrees in range(1, 44):
         rotate2d(x, degrees)
-    assert info().currsize <= spatial_tables.KEPT
+    assert info().currsize <= spatial_tables.CACHED
 
 
 def test_results_do_not_depend_on_memory_format() -> None:
