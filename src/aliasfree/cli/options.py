@@ -90,7 +90,7 @@ def _parameter(settings: type[Any], name: str, told: Option, kind: Any, names: M
     else:
         both = f"/--no-{names[name].removeprefix('--')}" if kind is bool else ""
         info = typer.Option(*(told.names or (f"{names[name]}{both}",)), show_default=shown, **line)
-    annotation = Annotated[kind | None, info]  # type: ignore[operator, valid-type]
+    annotation = Annotated[kind | None, info]
     place = names[name].removeprefix("--").replace("-", "_")
     return inspect.Parameter(place, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 

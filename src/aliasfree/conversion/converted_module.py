@@ -88,7 +88,7 @@ def register_block(converted: Block) -> Block:
     name = converted.__name__
     if not issubclass(converted, Converted) or issubclass(converted.__bases__[-1], Converted):
         raise ArgumentError(f"{name} names no stock class: write class {name}(Converted, TheStockClass)")
-    stock = converted.__bases__[-1]
+    stock: Any = converted.__bases__[-1]
     if stock in CONVERTED:
         raise ArgumentError(
             f"{stock.__name__} becomes {CONVERTED[stock].__name__} already: only one class can stand for it"

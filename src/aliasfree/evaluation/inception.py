@@ -53,14 +53,15 @@ class InceptionFeatures:
         path, digest = _find(inception.URL_INCEPTION_V3, None if weights is None else Path(weights))
         self.has_classes = path.name != WHEEL_FILE
         load = _full_network if self.has_classes else _wheel_network
-        self.net: Any = load(inception.FeatureExtractorInceptionV3, path)
-        self.net = self.net.to(device, memory_format=torch.channels_last)
+        net: Any = load(inception.FeatureExtractorInceptionV3, path)
+        self.net = net.to(device, memory_format=torch.channels_last)
         self.key = f"inception-{digest}"
         self.device = device
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Features:
-        values, logits = [], []
+        values: list[Tensor] = []
+        logits: list[Tensor] = []
         for part in images.split(50):  # a batch of 299x299 images takes 50 MB a layer
             rgb = part.expand(-1, 3, -1, -1) if part.shape[1] == 1 else part
             one, *rest = self.net(rgb.to(self.device))
@@ -146,7 +147,7 @@ def _wheel_network(cls: Any, path: Path) -> nn.Module:
     A convolution has four tensors there: weight, beta, mean and variance of a batch norm without gamma.
     """
 
-    class Unloaded(cls):  # type: ignore[misc]
+    class Unloaded(cls):
         def load_state_dict(self, *_: Any, **__: Any) -> None:
             """Nothing: what torch-fidelity would load is put in place below."""
 

@@ -201,11 +201,11 @@ def _with_periodic_filters(name: str, value: Any) -> Any:
     if not is_dataclass(value) or isinstance(value, type):
         return None
     if name == "_filters":
-        return replace(value, padding_mode="circular")  # type: ignore[call-arg]
+        return replace(value, padding_mode="circular")
     within = getattr(value, "filters", None)
     if not is_dataclass(within) or isinstance(within, type):
         return None
-    return replace(value, filters=replace(within, padding_mode="circular"))  # type: ignore[call-arg]
+    return replace(value, filters=replace(within, padding_mode="circular"))
 
 
 def _stock_class(module: nn.Module) -> type[nn.Module]:

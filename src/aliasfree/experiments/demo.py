@@ -83,7 +83,10 @@ def run_demo(
                 results.append(_sample(folder, settings, judge, report, reused=state == "finished"))
         with stages.stage("measuring") as report:
             measured = judge.measure(list(zip(folders, results, strict=True)), report)
-            metrics = [replace(m, sampler=result.sampler) for m, result in zip(measured, results, strict=True)]
+            metrics = [
+                replace(m, measured={**m.measured, "sampler": result.sampler})
+                for m, result in zip(measured, results, strict=True)
+            ]
         with stages.stage("writing the report"):
             result = DemoResult(
                 settings,

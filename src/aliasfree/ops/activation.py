@@ -71,7 +71,7 @@ def check_arguments(
     down: FilterSpec | str | None,
     factor: int,
     padding: str,
-) -> tuple[str | None, FilterSpec, FilterSpec, int, str]:
+) -> tuple[str | None, FilterSpec, FilterSpec, int, Any]:
     """The checked arguments, the activation by its name (None if it has none), the filters by their description.
 
     Raises as `filtered_activation2d`.
@@ -98,5 +98,6 @@ def filtered_activation2d_reference(
     >>> torch.allclose(fast, filtered_activation2d_reference(x, "gelu", "hq"), atol=1e-5)
     True
     """
-    _, first, last, *rest = check_arguments(x, activation, up, down, factor, padding)
-    return downsample2d_reference(activation_function(activation)(upsample2d_reference(x, first, *rest)), last, *rest)
+    _, first, last, factor, padding = check_arguments(x, activation, up, down, factor, padding)
+    high = activation_function(activation)(upsample2d_reference(x, first, factor, padding))
+    return downsample2d_reference(high, last, factor, padding)

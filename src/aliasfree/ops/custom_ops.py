@@ -148,7 +148,8 @@ class _AttentionBackward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Ctx, cotangent: Tensor) -> Gradients:
-        return *_attention_double_backward(cotangent, *ctx.saved_tensors, ctx.heads), None, None, None, None
+        grad, qkv = ctx.saved_tensors
+        return *_attention_double_backward(cotangent, grad, qkv, ctx.heads), None, None, None, None
 
 
 # second derivatives: no kernel has one, so they are made of the resampling steps and of PyTorch's own operations
@@ -309,7 +310,8 @@ def _keep_activation(ctx: Ctx, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _activation_double_gradient(ctx: Ctx, cotangent: Tensor) -> Gradients:
     *encoded, backend = ctx.rest
     arguments = _decoded("filtered_activation2d", tuple(encoded))
-    return *_activation_double_backward(cotangent, *ctx.saved_tensors, *arguments, backend), *[None] * 6
+    gradients = _activation_double_backward(cotangent, *ctx.saved_tensors, *(*arguments, backend))
+    return *gradients, *[None] * 6
 
 
 _activate.register_autograd(
@@ -352,7 +354,8 @@ def _keep_attention_backward(ctx: Ctx, inputs: tuple[Any, ...], output: Tensor) 
 
 
 def _attention_double_gradient(ctx: Ctx, cotangent: Tensor) -> Gradients:
-    return *_attention_double_backward(cotangent, *ctx.saved_tensors, ctx.heads), None, None, None, None
+    grad, qkv = ctx.saved_tensors
+    return *_attention_double_backward(cotangent, grad, qkv, ctx.heads), None, None, None, None
 
 
 _attend.register_autograd(_attention_gradient, setup_context=_keep_attention)

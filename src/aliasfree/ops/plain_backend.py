@@ -115,7 +115,7 @@ class _TwiceDifferentiable(torch.autograd.Function):
         return out.view_as(out)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         if not torch.is_grad_enabled():
             return grad, None, None
         (qkv,) = ctx.saved_tensors  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -280,7 +280,8 @@ def _choices(facts: Metrics) -> dict[str, Any]:
     """What was chosen in training, sampling and measuring, by the name a reader knows it by."""
     known = {"training seed": facts.training_seed, "steps trained": facts.steps, "protocol": facts.protocol}
     chosen = {name: value for name, value in known.items() if value is not None}
-    for part in (facts.training or {}, facts.sampling or {}):
+    parts: tuple[Mapping[str, Any], ...] = (facts.training or {}, facts.sampling or {})
+    for part in parts:
         chosen |= {"trained on" if k == "data" else k.replace("_", " "): v for k, v in part.items()}
     return chosen
 

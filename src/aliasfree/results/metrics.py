@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
-from typing import Any, ClassVar, Self, TypedDict
+from typing import Any, ClassVar, Literal, Self, TypedDict
 
 from aliasfree.errors import ArgumentError
 from aliasfree.estimate import Estimate
@@ -44,19 +44,23 @@ class Sampling(TypedDict, total=False):
     compile: bool
 
 
+_FIDELITY: tuple[tuple[str, str, Literal["higher", "lower"], dict[str, Any]], ...] = (
+    ("is", "IS", "higher", {"bounds": (1, math.inf), "digits": 2}),
+    ("fid", "FID", "lower", {"bounds": (0, math.inf), "digits": 2}),
+    ("kid", "KID x 1000", "lower", {"factor": 1000, "digits": 2}),
+    ("precision", "precision", "higher", {"unit": "share", "bounds": (0, 1), "digits": 3}),
+    ("recall", "recall", "higher", {"unit": "share", "bounds": (0, 1), "digits": 3}),
+)
+"""Figures of fidelity: key, title, which way is better, and what else their columns tell."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
     """Generated images against real ones, by the features of one extractor."""
 
     columns: ClassVar[tuple[Column, ...]] = tuple(
         Column(key=key, title=title, path=f"generated.{key}", floor=f"floor.{key}", better=better, **more)
-        for key, title, better, more in (
-            ("is", "IS", "higher", {"bounds": (1, math.inf), "digits": 2}),
-            ("fid", "FID", "lower", {"bounds": (0, math.inf), "digits": 2}),
-            ("kid", "KID x 1000", "lower", {"factor": 1000, "digits": 2}),
-            ("precision", "precision", "higher", {"unit": "share", "bounds": (0, 1), "digits": 3}),
-            ("recall", "recall", "higher", {"unit": "share", "bounds": (0, 1), "digits": 3}),
-        )
+        for key, title, better, more in _FIDELITY
     )
     generated: Figures
     floor: Figures  # of as many real test images
@@ -67,7 +71,7 @@ class Fidelity:
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
         """From JSON."""
-        sets = {k: {n: read_estimate(v) for n, v in found[k].items()} for k in ("generated", "floor")}
+        sets: dict[str, Any] = {k: {n: read_estimate(v) for n, v in found[k].items()} for k in ("generated", "floor")}
         return cls(**sets, key=found.get("key"), accuracy=found.get("accuracy"), images=dict(found.get("images", {})))
 
 

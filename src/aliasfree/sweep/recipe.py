@@ -217,7 +217,8 @@ def _part(whole: dict[str, Any], table: dict[str, Any]) -> DataPart:
     if turning is not None:
         _known("[rotation]", turning, ("angles", "num"))
         turning = Rotation(**turning)
-    return DataPart(features=[features] if isinstance(features, str) else features, rotation=turning, **made)
+    named: Any = (features,) if isinstance(features, str) else features
+    return DataPart(features=named, rotation=turning, **made)
 
 
 def _fields(key: str) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def _facts(config: dict[str, Any], step: int) -> dict[str, Any]:
     settings["data"] = Path(settings["data"]).name if "/" in settings["data"] else settings["data"]
     data = {k: v for k, v in config.get("data", {}).items() if k not in ("path", "skipped")}
     data["source"] = Path(str(data.get("source", ""))).name
-    kept = {k: config[k] for k in ("parameters", "versions", "command") if k in config}
+    kept: dict[str, Any] = {k: config[k] for k in ("parameters", "versions", "command") if k in config}
     return {"step": step, "settings": settings, "data": data, **kept}
 
 

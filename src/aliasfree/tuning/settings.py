@@ -58,7 +58,9 @@ class TuneSettings(LoopSettings):
     )  # fmt: skip  # the teacher, and the student's first weights
     config: str = option(help="B-hq, D-hq, T ...; see `aliasfree configs`.")  # "A" = none, as a control
     out: Path = option(help="The run folder; its model/ is the tuned model.")
-    data: str | None = changed(LoopSettings, "data", None, none="the teacher's samples", after="out")
+    data: str | None = changed(  # type: ignore[assignment]  # here it may be left out
+        LoopSettings, "data", None, none="the teacher's samples", after="out"
+    )
     part: str | None = option(None, "Of a pipeline: unet or vae.", one_of(("unet", "vae")), none="its UNet",
                               panel=NETWORK, after="data")  # fmt: skip
     vae: Path | None = option(

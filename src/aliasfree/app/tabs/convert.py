@@ -119,7 +119,7 @@ def _saved(studio: Studio, copies: Recent, job: Job, visitor: Visitor, _: Mappin
     from aliasfree.outputs import free_name
 
     done, copy = copies.get(visitor.token) or (None, None)
-    if done is None:
+    if done is None or copy is None:
         raise ArgumentError("Convert a model first; the studio keeps the models of the last four visitors who did.")
     out = free_name(studio.networks.home / CONVERTED, copy.name, lambda path: [path])
     job.report(0, 1)

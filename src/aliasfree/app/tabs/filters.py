@@ -31,7 +31,7 @@ def build(studio: Studio) -> Tab:
     panel = Panel(studio, "filters", quick=True)
     fields = Fields("filters", left=left, right=right, pattern=pattern)
     asked = Fields("filters", **fields, photo=photo)
-    many = {"trigger_mode": "multiple"}
+    many: dict[str, Any] = {"trigger_mode": "multiple"}
     panel.on([left.input, right.input, pattern.input, compare.click], asked, "comparing", _compared, **many)
     chosen = photo.upload(lambda: PHOTOGRAPH, None, pattern, **QUIET)
     panel.on([chosen.then], asked, "comparing", _compared, **many)

@@ -69,9 +69,9 @@ def build(studio: Studio) -> Tab:
         async for shown in panel.start(visitor, "sampling", lambda job: full(job, visitor, named)):
             yield shown
 
-    many = {"trigger_mode": "multiple"}
+    many: dict[str, Any] = {"trigger_mode": "multiple"}
     for name in SLIDERS:
-        last = {"trigger_mode": "always_last"}
+        last: dict[str, Any] = {"trigger_mode": "always_last"}
         for moved in panel.on([fields[name].input], fields, "sampling a draft", draft, when=_asks_draft, **last):
             moved.then(settle, fields.components, panel.outputs, **QUIET, **many)
         panel.on([fields[name].release], fields, "sampling", full, when=_released, **many)
