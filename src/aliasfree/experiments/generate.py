@@ -130,13 +130,13 @@ def rotate_run(
     # (methods, num * angles, H, W, C) -> one row an image and method, one column an angle
     size = sampled[0].shape[1:]
     table = np.stack(sampled).reshape(len(methods), num, len(angles), *size)
-    images = table.swapaxes(0, 1).reshape(num * len(methods), len(angles), *size)
+    turned = table.swapaxes(0, 1).reshape(num * len(methods), len(angles), *size)
 
-    scale, labels = _scale(images[0, 0]), [angle_label(a) for a in angles]
+    scale, labels = _scale(turned[0, 0]), [angle_label(a) for a in angles]
     names = [f"{settings.seed}:{i}" + (f" {m}" if compare_methods else "") for i in range(num) for m in methods]
     with together():
-        save_png(strip(images, labels, names if len(names) > 1 else None, scale=scale), path)
-        frames = [grid(images[:, k], scale=scale) for k in range(len(angles))]
+        save_png(strip(turned, labels, names if len(names) > 1 else None, scale=scale), path)
+        frames = [grid(turned[:, k], scale=scale) for k in range(len(angles))]
         film = pingpong(frames, hold=2) if len(frames) > 1 else frames
         save_gif(film, files[1], fps=8)
         save_mp4(film, files[2], fps=8)

@@ -7,6 +7,7 @@ before they fold.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
