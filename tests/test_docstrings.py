@@ -29,6 +29,7 @@ MODULES = (
     "aliasfree.evaluation.intervals",
     "aliasfree.evaluation.lanczos",
     "aliasfree.evaluation.noise_error",
+    "aliasfree.evaluation.inception",
     "aliasfree.evaluation.pretrained",
     "aliasfree.evaluation.spectra",
     "aliasfree.filters",
@@ -41,7 +42,7 @@ MODULES = (
 )
 
 WITHOUT_EXAMPLE = {
-    "aliasfree.evaluation.features.InceptionFeatures": "its weights, 91 MB, would have to be downloaded",
+    "aliasfree.evaluation.inception.InceptionFeatures": "its weights, 91 MB, would have to be downloaded",
     "aliasfree.evaluation.pretrained.FidelityFeatures": "the weights would have to be downloaded",
 }
 """Public names whose docstring has no example, and why."""

@@ -37,6 +37,10 @@ class Traits:
                   attention stay, so a letter that stands for others says False
     filter        of a letter that is a name by itself, as "T"; None = the filter's name stands behind a dash, as "D-hq"
     oversample, running_oversample   of a letter that is a name by itself, as in `Config`
+
+    >>> from aliasfree import Config
+    >>> Config.parse("T").traits.attention, Config.parse("D-hq").traits.attention
+    (True, False)
     """
 
     description: str

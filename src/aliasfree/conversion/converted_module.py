@@ -48,6 +48,13 @@ class Converted(nn.Module):
     rule      what decides whether an instance can be converted
 
     Attributes that conversion sets on a module are annotated in the class; they go when it is reverted.
+
+    >>> from diffusers import UNet2DModel
+    >>> from aliasfree.conversion import Converted, convert
+    >>> blocks = {"block_out_channels": (8, 16), "norm_num_groups": 4, "layers_per_block": 1, "sample_size": 16}
+    >>> kinds = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    >>> any(isinstance(m, Converted) for m in convert(UNet2DModel(**blocks, **kinds), "B-hq").modules())
+    True
     """
 
     change: ClassVar[str] = ""

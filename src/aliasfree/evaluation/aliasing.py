@@ -105,6 +105,10 @@ class AliasingOptions(TypedDict, total=False):
               counterparts are means. Turns are for networks built to commute with them, on square images; "shifts"
     top       of so many layers, those with the largest alias share, the share of the error is measured, which takes the
               whole network rate^2 times and more; >= 1; 48
+
+    >>> from aliasfree.evaluation.aliasing import AliasingOptions
+    >>> AliasingOptions(rate=2, top=8)
+    {'rate': 2, 'top': 8}
     """
 
     rate: int

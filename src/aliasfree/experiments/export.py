@@ -145,7 +145,7 @@ def _weights(target: Path, out: Path, ema: bool, overwrite: bool) -> Path:
     from aliasfree.training.published import publish
 
     if not ema:
-        raise ArgumentError("The format `weights` has the averaged weights; leave out `--no-ema`.")
+        raise ArgumentError("The format `weights` has the averaged weights; leave `ema` on.")
     published = publish(RunFolder(target), out, overwrite=overwrite)
     figures = metrics_file(published.path)
     if figures.is_file():
