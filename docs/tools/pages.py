@@ -36,7 +36,7 @@ API = {
         + [
             f"aliasfree.evaluation.{name}"
             for name in (
-                "equivariance", "aliasing", "lanczos", "fidelity", "features", "pretrained", "comparison", "intervals",
+                "equivariance", "aliasing", "lanczos", "fidelity", "features", "inception", "pretrained", "comparison", "intervals",
                 "noise_error", "spectra",
             )
         ],
