@@ -36,8 +36,8 @@ API = {
         + [
             f"aliasfree.evaluation.{name}"
             for name in (
-                "equivariance", "aliasing", "lanczos", "fidelity", "features", "inception", "pretrained", "comparison", "intervals",
-                "noise_error", "spectra",
+                "equivariance", "aliasing", "lanczos", "fidelity", "features", "inception", "pretrained", "comparison",
+                "intervals", "noise_error", "spectra",
             )
         ],
     ),

@@ -103,7 +103,7 @@ def test_a_damaged_model_folder_gets_a_sentence(tmp_path):
     with pytest.raises(AliasfreeError, match="not valid JSON"):
         open_subject(str(tmp_path), TINY)
     (tmp_path / "config.json").write_text('{"_class_name": "Nothing"}')
-    with pytest.raises(CheckpointError, match="the class Nothing"):
+    with pytest.raises(CheckpointError, match="the class 'Nothing'"):
         open_subject(str(tmp_path), TINY)
     (tmp_path / "config.json").write_text('{"_class_name": "UNet2DModel"}')
     with pytest.raises(CheckpointError, match="cannot be loaded"):

@@ -36,5 +36,5 @@ def test_conversion_raises_equivariance_and_says_what_it_did(folder):
 
 def test_a_model_that_names_a_pipeline_is_refused(folder):
     (folder / "config.json").write_text(json.dumps({"_class_name": "DiffusionPipeline"}))
-    with pytest.raises(CheckpointError, match="names the class DiffusionPipeline"):
+    with pytest.raises(CheckpointError, match="names the class 'DiffusionPipeline'"):
         open_subject(str(folder), SubjectSettings())

@@ -23,7 +23,7 @@ from aliasfree.ops.dispatch import ARGUMENTS, PLAIN, Arguments, choose, kernels_
 from aliasfree.ops.memory_format import memory_format
 from aliasfree.ops.pointwise import ACTIVATIONS
 from aliasfree.ops.reference import attention_reference
-from aliasfree.ops.tracing import has_tangent, is_intercepted, is_tracing
+from aliasfree.ops.tracing import has_tangent, is_intercepted, is_plain, is_tracing
 
 __all__ = ["OPS", "run"]
 
@@ -46,9 +46,9 @@ def run(op: str, x: Tensor, arguments: Arguments, backend: str, size: Size | Non
         if op == "attention" and backend in PLAIN:
             return kernels_of(op, backend).attention(x, *arguments)[0]
         return _record(op, x, arguments, backend, size)
-    recorded = is_intercepted(x)
-    choice = choose(op, x, arguments, backend, size, once=not recorded)
-    if recorded and (choice.name not in PLAIN or any(isinstance(n, SymInt) for n in x.shape)):
+    plain, recorded = is_plain(), is_intercepted(x)
+    choice = choose(op, x, arguments, "torch" if plain else backend, size, once=not recorded)
+    if recorded and not plain and (choice.name not in PLAIN or any(isinstance(n, SymInt) for n in x.shape)):
         return _record(op, x, arguments, backend, size)
     kernels = kernels_of(op, choice.name)
     if choice.name in PLAIN:
