@@ -122,5 +122,5 @@ def test_a_scheduler_that_is_none_is_told(folder, monkeypatch, tmp_path):
     shutil.copytree(folder / "stock", tmp_path / "stock")
     (tmp_path / "stock" / "scheduler" / "scheduler_config.json").write_text(json.dumps({"_class_name": "UNet2DModel"}))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(AliasfreeError, match="names the class UNet2DModel"):
+    with pytest.raises(AliasfreeError, match="names the class 'UNet2DModel'"):
         shown(Mover(Networks([Path("stock")])), controls("stock"))
