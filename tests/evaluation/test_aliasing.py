@@ -304,10 +304,13 @@ def test_only_the_layers_with_the_largest_aliases_are_asked_for_their_share_of_t
 def test_of_a_network_that_commutes_with_turns_the_layers_share_its_error_under_turns():
     torch.manual_seed(0)
     model, x = unet("R"), torch.randn(1, 1, 16, 16)
-    found = aliasing(model, x, lambda v: model(v, 100).sample, rate=3, periodic=True, by="turns", top=1)
-    assert math.isfinite(found.periodic)
-    assert abs(found.layers[0].guilt) > 1e-3
-    assert found.layers[0].fixed_db != found.periodic
+    found, shifted = (
+        aliasing(model, x, lambda v: model(v, 100).sample, rate=3, periodic=True, by=by) for by in ("turns", "shifts")
+    )
+    assert found.periodic == pytest.approx(found.eq_r), "R is periodic as it is"
+    turned, moved = (max(abs(layer.guilt) for layer in each.layers) for each in (found, shifted))
+    assert turned > 1e-3
+    assert moved < turned / 10, "under shifts no layer has a share"
 
 
 @pytest.mark.parametrize(("option", "says"), [({"by": "turn"}, "turns"), ({"top": 0}, "top"), ({"rates": 3}, "rate")])

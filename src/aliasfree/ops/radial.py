@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from aliasfree.errors import ArgumentError, ShapeError
 from aliasfree.filters import BELOW_NYQUIST
@@ -141,7 +140,7 @@ def disc_window2d(x: Tensor, taper: float, padding: float) -> Tensor:
     window = _window(h, w, taper, work.dtype, x.device)
     fine = resample(work, BELOW_NYQUIST, 2, "circular", up=True) * window
     rows, columns = (-(-int(side * padding) // 8) * 8 - side for side in (h, w))
-    fine = F.pad(fine, (columns, columns, rows, rows))
+    fine = torch.constant_pad_nd(fine, (columns, columns, rows, rows))  # not F.pad, which may be taken for a border
     return disc_filter2d(resample(fine, BELOW_NYQUIST, 2, "circular", up=False), 1.0, WINDOW_FALL).to(x.dtype)
 
 
