@@ -221,3 +221,13 @@ def test_what_the_kernels_cannot_run_they_refuse_with_the_reason():
         filtered_activation2d(torch.zeros(1, 1, 8, 8), "gelu", BELOW, "hq", backend="numba")
     with pytest.raises(ShapeError, match="needs a size divisible by 2, not 9; crop or pad the image"):
         downsample2d(torch.zeros(1, 1, 9, 8), BELOW, backend="numba")
+
+
+def test_a_network_of_kernels_is_exported_whole():
+    class Net(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return downsample2d(filtered_activation2d(upsample2d(x, BELOW), "gelu", BELOW), BELOW)
+
+    x, net = torch.randn(1, 2, 8, 8), Net()
+    exported = torch.export.export(net, (x,))
+    assert error(exported.module()(x), net(x).double()) < 1e-6
