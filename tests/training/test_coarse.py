@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
+from aliasfree import AliasFreePipeline
 from aliasfree.data import open_images
+from aliasfree.diffusion import make_scheduler, sample_generators
 from aliasfree.nn import Frame
+from aliasfree.pictures import grid, to_uint8
 from aliasfree.training import RunFolder, train
 from aliasfree.training.coarse import coarse_frame, coarse_images
 from aliasfree.training.losses import read_losses
@@ -84,3 +89,18 @@ def test_a_step_after_the_switch_is_an_ordinary_one(tmp_path, digits_16, make_se
     weights = [load_file(r.model / "diffusion_pytorch_model.safetensors") for r in (first, second)]
     assert all(torch.equal(v, weights[1][k]) for k, v in weights[0].items())
     assert first.load_model().config["spectrum"] == second.load_model().config["spectrum"]
+
+
+def test_a_grid_of_samples_waits_for_the_whole_side_and_is_clipped(tmp_path, digits_16, make_settings, quiet):
+    settings = make_settings(
+        tmp_path / "run", image_size=16, steps=3, coarse_steps=2, sample_every=1, sample_num=2, sample_steps=4
+    )
+    run = train(settings, digits_16, console=quiet)
+    assert [path.name for path in run.samples.iterdir()] == ["step-00000003.png"]
+    pipeline = AliasFreePipeline(run.load_model(), make_scheduler("ddpm-clipped"))
+    images = pipeline(
+        2, num_inference_steps=4, generator=sample_generators(settings.seed, range(2)), output_type="pt"
+    ).images
+    expected = grid(to_uint8(images * 2 - 1))
+    drawn = Image.open(run.samples / "step-00000003.png", formats=["PNG"])
+    assert np.abs(np.asarray(drawn, float) - np.asarray(expected, float)).max() <= 1

@@ -42,10 +42,16 @@ def test_it_reads_like_the_run(run, tmp_path):
 
 
 def test_no_path_of_this_machine_goes_with_it_and_the_card_shows_its_samples(run, tmp_path):
+    config = run.config
+    place = str(tmp_path / "images")  # as a run on a folder notes it
+    config["settings"]["data"] = config["data"]["path"] = config["data"]["source"] = place
+    run.write_config(config)
     published = publish(run, tmp_path / "net")
     text = (published.path / "training.json").read_text() + (published.path / "README.md").read_text()
     assert str(tmp_path) not in text
-    assert json.loads((published.path / "training.json").read_text())["step"] == 2
+    facts = json.loads((published.path / "training.json").read_text())
+    assert facts["step"] == 2
+    assert facts["settings"]["data"] == facts["data"]["source"] == "images"
     assert "![Samples of the network](samples.png)" in text
     assert (published.path / "samples.png").is_file()
     assert 'from_pretrained("net")' in text
