@@ -126,6 +126,24 @@ def test_a_network_that_knows_the_frame_is_analysed_with_the_moved_one(tmp_path)
     assert eq_t(blind.call, blind.images, fractional=True, periodic=True) < found.eq_t_frac - 10
 
 
+@pytest.mark.parametrize("is_published", [False, True])
+def test_a_saved_network_that_knows_the_frame_is_told_how_it_moves(tmp_path, is_published):
+    from aliasfree.models import AliasFreeUNet2DModel
+
+    AliasFreeUNet2DModel("T", 16, 1, 1, 4).save_pretrained(tmp_path / "net")
+    if is_published:  # as `export --format weights` does
+        settings = {"data": "digits", "config": "T", "image_size": 16}
+        (tmp_path / "net" / "training.json").write_text(json.dumps({"settings": settings, "data": {}}))
+    subject = open_subject(str(tmp_path / "net"), TINY)
+    assert subject.framed is not None
+    assert subject.about.startswith("1 images of digits" if is_published else "1 images with the spectrum")
+    with torch.no_grad():
+        moved = {"fractional": True, "periodic": True}
+        told = eq_t(subject.call, subject.images, framed=subject.framed, **moved)
+        assert told > 40
+        assert told > eq_t(subject.call, subject.images, **moved) + 10
+
+
 def test_the_page_must_be_html(tmp_path):
     with pytest.raises(ArgumentError, match=r"\.html"):
         analyze("A", tmp_path / "a.pdf", TINY)

@@ -66,6 +66,8 @@ def open_subject(target: str, settings: SubjectSettings) -> Subject:
         from aliasfree.training import RunFolder
 
         run = RunFolder(path)
+        if run.is_published:
+            return _run_subject(target, run, settings)
         if run.exists and "settings" in (found := read_json(run.config_file)):
             if found.get("command") == "tune":
                 return _diffusers_subject(run.model, settings)
@@ -80,7 +82,17 @@ def open_subject(target: str, settings: SubjectSettings) -> Subject:
 def read_by(target: str) -> list[Path]:
     """The files and folders of a target that `open_subject` may read."""
     path = Path(target)
-    parts = ("config.json", "model_index.json", "model", "checkpoints", "losses.csv", "unet", "vae", "scheduler")
+    parts = (
+        "config.json",
+        "training.json",
+        "model_index.json",
+        "model",
+        "checkpoints",
+        "losses.csv",
+        "unet",
+        "vae",
+        "scheduler",
+    )
     return [path / part for part in parts] + sorted(path.glob("*.safetensors*")) + sorted(path.glob("*.bin"))
 
 
@@ -173,6 +185,7 @@ def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
     import torch
 
     from aliasfree.conversion.inputs import call_on_images
+    from aliasfree.models import AliasFreeUNet2DModel
 
     folder = path / s.part if (path / "model_index.json").is_file() else path
     config = folder / "config.json"
@@ -183,6 +196,12 @@ def _diffusers_subject(path: Path, s: SubjectSettings) -> Subject:
         )
     model = load_model(folder)
     kind = type(model).__name__
+    if isinstance(model, AliasFreeUNet2DModel):
+        height, width = _pair(model.config["sample_size"])
+        noise = natural_noise(s.images, int(model.config["in_channels"]), height, width, s.seed)
+        x = _noised(noise, s, int(model.config["num_train_timesteps"]))
+        about = f"{s.images} images with the spectrum of photographs, noised to t = {s.timestep}"
+        return _ours(f"{kind} in {path}", model, x, about, s)
     ask, channels, (height, width) = call_on_images(model, s.images, s.timestep)
     x = natural_noise(s.images, channels, min(64, height), min(64, width), s.seed)
     about = f"{s.images} images {x.shape[2]}x{x.shape[3]} with the spectrum of photographs"
